@@ -1,0 +1,1 @@
+"""Fine-tune a language model without making it forget: score, select, train, measure."""

@@ -1,0 +1,263 @@
+"""The settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tokensieve.types import JSON, Origin
+
+STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+"""How every settings class behaves: no change after creation, no unknown key, docstrings as descriptions."""
+
+
+class ModelSettings(BaseModel):
+    """Which model, in which numbers, on which device."""
+
+    model_config = STRICT
+
+    model: str = "pocket"
+    """A Hub name, a local folder, or `pocket`, the embedded model."""
+    revision: str | None = None
+    """Commit, tag or branch on the Hub."""
+    adapter: str | None = None
+    """A PEFT adapter that is put on the model: a folder or a Hub name."""
+    tokenizer: str | None = None
+    """A tokenizer other than the model's own: a Hub name or a folder."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers of the backbone; auto is bfloat16 on a GPU and float32 on a CPU."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = "auto"
+    """Attention kernel, by its name in transformers."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    quantisation: Literal["none", "int8", "nf4"] = "none"
+    """Weights as a QLoRA run will train them."""
+    tp_plan: Literal["none", "auto"] = "none"
+    """auto spreads one model over the GPUs of a torchrun launch."""
+    trust_remote_code: bool = False
+    """Run the modelling code that a Hub repository ships. Only for repositories that you have read."""
+
+
+class DataSettings(BaseModel):
+    """How a data set is read and turned into tokens."""
+
+    model_config = STRICT
+
+    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "examples"] = "auto"
+    """Form of the rows; auto recognises it from the first one and says so."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The data set's own names for our fields, e.g. {"prompt": "question", "completion": "answer"}."""
+    split: str = "train"
+    """Split of a Hub data set or of a task."""
+    max_length: int | None = None
+    """Longest row in tokens; None is the model's own limit."""
+    over_long: Literal["drop", "cut", "error"] = "drop"
+    """What happens to longer rows; cut shortens at the end."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """What happens to a row whose tokens another row already has."""
+    last_turn_only: bool = False
+    """Train the last assistant turn only; otherwise all of them."""
+    continue_last_turn: bool = False
+    """The last assistant turn is unfinished: no end-of-turn is added to it."""
+    normalise: tuple[Literal["line_ends", "trailing_blanks", "tabs"], ...] = ()
+    """Changes to the responses' text before they are made into tokens."""
+    template_kwargs: dict[str, JSON] = Field(default_factory=dict)
+    """Arguments passed on to the chat template, e.g. {"enable_thinking": false}."""
+    limit: int | None = None
+    """Take the first N rows only."""
+
+
+class ScoreSettings(BaseModel):
+    """What is measured of every token, and in what portions."""
+
+    model_config = STRICT
+
+    scorer: str = "base"
+    """Name under which the scores are kept; `base` is the model that is about to be trained."""
+    prompts: bool = False
+    """Score the prompt's tokens too."""
+    entropy: bool = True
+    """Keep the entropy of the next-token distribution."""
+    rank: bool = True
+    """Keep how many entries of the vocabulary are likelier than the token."""
+    head_dtype: Literal["float32", "tf32", "model"] = "float32"
+    """Numbers of the product of hidden states and head; a bfloat16 head moves 3-5 % of the tokens near a threshold."""
+    token_budget: int | None = None
+    """Tokens in one batch, padding included; None finds it from the free memory."""
+    packing: bool | None = None
+    """Several rows in one sequence; None does so where the attention kernel keeps them apart."""
+    shard_rows: int = 512
+    """Rows in one file of the output; work lost by a crash is at most one of them."""
+    store: Path | None = None
+    """Folder of the score store; None is the user's cache."""
+    use_store: bool = True
+    """Look up and keep scores in the store."""
+
+
+class SelectSettings(BaseModel):
+    """Which tokens teach."""
+
+    model_config = STRICT
+
+    policy: str = "stm:2.5"
+    """plain, stm:PPL, share:FRACTION, random:PPL, lowest:PPL (the latter two leave out as many as stm:PPL would)."""
+    scorer: str = "base"
+    """Whose scores decide."""
+    paper_exact: bool = False
+    """The paper's rule to the letter: end-of-turn tokens are not protected."""
+    seed: int = 0
+    """Seed of the random policy."""
+
+
+class LoraSettings(BaseModel):
+    """The low-rank adapter."""
+
+    model_config = STRICT
+
+    r: int = 16
+    """Rank."""
+    alpha: int = 32
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = 0.05
+    """Dropout on the adapter's input."""
+    dora: bool = False
+    """Weight-decomposed variant (DoRA)."""
+
+
+class TrainSettings(BaseModel):
+    """One fine-tuning run; the defaults are the paper's STM runs."""
+
+    model_config = STRICT
+
+    method: Literal["lora", "full"] = "lora"
+    """Train an adapter, or all weights."""
+    learning_rate: float = 2e-5
+    """Peak learning rate."""
+    epochs: float = 3.0
+    """Passes over the data."""
+    batch_size: int = 4
+    """Rows in one optimiser step, over all devices."""
+    micro_batch_size: int | None = None
+    """Rows in one forward pass on one device; None is the whole batch."""
+    warmup_steps: int = 20
+    """Steps until the peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """adamw_8bit needs bitsandbytes and a GPU."""
+    packing: bool = False
+    """Several rows in one sequence."""
+    seed: int = 0
+    """Order of the rows and initial adapter weights."""
+    lora: LoraSettings = LoraSettings()
+    """The adapter, where the method is lora."""
+
+
+class SampleSettings(BaseModel):
+    """How answers are drawn from a model."""
+
+    model_config = STRICT
+
+    n: int = 1
+    """Answers a prompt."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus: the most likely tokens that hold this share of the probability."""
+    max_new_tokens: int | None = None
+    """Longest answer; None is the task's own limit."""
+    batch_size: int = 128
+    """Answers drawn at the same time."""
+    seed: int = 0
+    """Seed; a prompt's draws depend on it and on the prompt's id, never on the batch."""
+
+
+class GenerateSettings(BaseModel):
+    """Training data made by a model."""
+
+    model_config = STRICT
+
+    arm: Literal["self-output", "rephrase", "larger-model", "self-dialogue"] = "self-output"
+    """What is made."""
+    sampling: SampleSettings = SampleSettings(n=32, temperature=0.7, top_p=0.95)
+    """How it is drawn."""
+    choose: Literal["lowest-perplexity", "random", "shortest", "first"] = "lowest-perplexity"
+    """Which of the correct answers is kept."""
+    none_correct: Literal["drop", "ground-truth"] = "drop"
+    """What happens to a prompt without a correct answer."""
+    stop_at: int | None = None
+    """Stop drawing for a prompt once it has this many correct answers."""
+
+
+class EvaluateSettings(BaseModel):
+    """Which problems are answered, and how."""
+
+    model_config = STRICT
+
+    tasks: tuple[str, ...] = ()
+    """Names of tasks."""
+    split: str = "test"
+    """Split of each task."""
+    limit: int | None = None
+    """The first N problems of each."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+    sampling: SampleSettings = SampleSettings()
+    """Greedy unless told otherwise."""
+
+
+class ArmSettings(BaseModel):
+    """One arm of a study: a training set and the tokens of it that are trained."""
+
+    model_config = STRICT
+
+    name: str
+    """Its name in tables."""
+    data: Origin = Origin.GROUND_TRUTH
+    """Who wrote the responses."""
+    policy: str = "plain"
+    """Which tokens teach; as in `select`."""
+
+
+class TargetSettings(BaseModel):
+    """One target of a study: what is learnt, and the skills that may be forgotten."""
+
+    model_config = STRICT
+
+    task: str
+    """The task whose train split is learnt and on which the gain is measured."""
+    others: tuple[str, ...]
+    """The tasks over which backward transfer is taken."""
+    title: str = ""
+    """One line for people."""
+
+
+class StudySettings(BaseModel):
+    """Arms x targets x seeds with one setting of everything else."""
+
+    model_config = STRICT
+
+    name: str
+    """Name of the recipe; the run's folder carries it."""
+    title: str = ""
+    """One line for people."""
+    model: ModelSettings = ModelSettings()
+    """The model under study."""
+    targets: tuple[TargetSettings, ...]
+    """What is learnt."""
+    arms: tuple[ArmSettings, ...]
+    """What is compared; an arm named `plain` is the reference."""
+    seeds: tuple[int, ...] = (0,)
+    """One run of every arm for each."""
+    train: TrainSettings = TrainSettings()
+    """One method and one learning rate for all arms."""
+    train_limit: int | None = None
+    """The first N training rows of each target."""
+    generate: GenerateSettings = GenerateSettings()
+    """How Self-Output and its like are made."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """How skills are measured; `tasks` is filled from the targets."""
+    other_limit: int | None = None
+    """The first N problems of each task that is not the target; None is evaluate.limit."""

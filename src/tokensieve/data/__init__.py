@@ -1,0 +1,1 @@
+"""Data in, data out: formats, chat templates, stage folders, the score store, exports."""

@@ -1,0 +1,211 @@
+"""Rows as Arrow columns and back: the one place that knows how a stage's rows lie on disk."""
+
+import json
+from collections.abc import Sequence
+from typing import TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+
+from tokensieve.data.manifest import Stage
+from tokensieve.types import (
+    BoolArray,
+    Example,
+    FloatArray,
+    IntArray,
+    Message,
+    Origin,
+    Outcome,
+    Sample,
+    Scored,
+    Scores,
+    Selected,
+    Tokens,
+    Verdict,
+)
+
+Row: TypeAlias = Example | Tokens | Scored | Selected | Sample
+
+_IDS = pa.large_list(pa.int32())
+_FLAGS = pa.large_list(pa.bool_())
+_FLOATS = pa.large_list(pa.float32())
+_SCORE_PREFIXES = {"nll": _FLOATS, "entropy": _FLOATS, "rank": _IDS}
+
+
+def to_table(rows: Sequence[Row], stage: Stage) -> pa.Table:
+    """One shard's rows as a table; NaN becomes null."""
+    columns: dict[str, pa.Array]
+    if stage == "examples":
+        columns = _example_columns(cast(Sequence[Example], rows))
+    elif stage in ("samples", "evaluated"):
+        columns = _sample_columns(cast(Sequence[Sample], rows))
+    elif stage == "tokens":
+        columns = _token_columns(cast(Sequence[Tokens], rows))
+    elif stage == "scored":
+        columns = _scored_columns(cast(Sequence[Scored], rows))
+    else:
+        columns = _selected_columns(cast(Sequence[Selected], rows))
+    return pa.table(columns)
+
+
+def from_table(table: pa.Table, stage: Stage) -> list[Row]:
+    """The rows of one shard; null becomes NaN, or None for what was never judged."""
+    if stage == "examples":
+        return [_example(record) for record in table.to_pylist()]
+    if stage in ("samples", "evaluated"):
+        return [_sample(record) for record in table.to_pylist()]
+    tokens = _tokens(table)
+    if stage == "tokens":
+        return list(tokens)
+    scored = _scored(table, tokens)
+    if stage == "scored":
+        return list(scored)
+    trains = _flags(table, "train")
+    weights = _floats(table, "weight") if "weight" in table.column_names else [None] * len(tokens)
+    return [Selected(s, train_T, weight_T) for s, train_T, weight_T in zip(scored, trains, weights, strict=True)]
+
+
+def _example_columns(rows: Sequence[Example]) -> dict[str, pa.Array]:
+    ids = [None if row.sampled_ids is None else row.sampled_ids for row in rows]
+    return {
+        "id": pa.array([row.id for row in rows], pa.string()),
+        "task": pa.array([row.task for row in rows], pa.string()),
+        "origin": pa.array([str(row.origin) for row in rows], pa.string()),
+        "messages": pa.array([json.dumps(row.messages, ensure_ascii=False) for row in rows], pa.string()),
+        "sampled_ids": pa.array(ids, _IDS),
+    }
+
+
+def _example(record: dict[str, object]) -> Example:
+    sampled = cast("list[int] | None", record["sampled_ids"])
+    return Example(
+        id=str(record["id"]),
+        messages=tuple(cast(list[Message], json.loads(str(record["messages"])))),
+        task=str(record["task"]),
+        origin=Origin(str(record["origin"])),
+        sampled_ids=None if sampled is None else np.asarray(sampled, dtype=np.int32),
+    )
+
+
+def _sample_columns(rows: Sequence[Sample]) -> dict[str, pa.Array]:
+    verdicts = [row.verdict for row in rows]
+    nlls = [None if np.isnan(row.nll) else row.nll for row in rows]
+    return {
+        "id": pa.array([row.problem_id for row in rows], pa.string()),
+        "task": pa.array([row.task for row in rows], pa.string()),
+        "index": pa.array([row.index for row in rows], pa.int32()),
+        "text": pa.array([row.text for row in rows], pa.string()),
+        "ids": pa.array([list(row.ids) for row in rows], _IDS),
+        "finished": pa.array([row.finished for row in rows], pa.bool_()),
+        "nll": pa.array(nlls, pa.float64()),
+        "retokenised": pa.array([row.retokenised for row in rows], pa.bool_()),
+        "verdict": pa.array([None if v is None else str(v.outcome) for v in verdicts], pa.string()),
+        "extracted": pa.array([None if v is None else v.extracted for v in verdicts], pa.string()),
+        "reason": pa.array([None if v is None else v.reason for v in verdicts], pa.string()),
+    }
+
+
+def _sample(record: dict[str, object]) -> Sample:
+    verdict = None
+    if record["verdict"] is not None:
+        extracted = cast("str | None", record["extracted"])
+        verdict = Verdict(Outcome(str(record["verdict"])), extracted, str(record["reason"]))
+    nll = cast("float | None", record["nll"])
+    return Sample(
+        problem_id=str(record["id"]),
+        task=str(record["task"]),
+        index=cast(int, record["index"]),
+        text=str(record["text"]),
+        ids=tuple(cast(list[int], record["ids"])),
+        finished=bool(record["finished"]),
+        verdict=verdict,
+        nll=float("nan") if nll is None else nll,
+        retokenised=bool(record["retokenised"]),
+    )
+
+
+def _token_columns(rows: Sequence[Tokens]) -> dict[str, pa.Array]:
+    return {
+        "id": pa.array([row.id for row in rows], pa.string()),
+        "task": pa.array([row.task for row in rows], pa.string()),
+        "origin": pa.array([str(row.origin) for row in rows], pa.string()),
+        "ids": _lists([row.ids_T for row in rows], pa.int32()),
+        "in_response": _lists([row.in_response_T for row in rows], pa.bool_()),
+        "ends_turn": _lists([row.ends_turn_T for row in rows], pa.bool_()),
+    }
+
+
+def _scored_columns(rows: Sequence[Scored]) -> dict[str, pa.Array]:
+    columns = _token_columns([row.tokens for row in rows])
+    for name in sorted({name for row in rows for name in row.scores}):
+        scores = [row.scores[name] for row in rows]
+        columns[f"nll.{name}"] = _lists([s.nll_T for s in scores], pa.float32())
+        if all(s.entropy_T is not None for s in scores):
+            columns[f"entropy.{name}"] = _lists([cast(FloatArray, s.entropy_T) for s in scores], pa.float32())
+        if all(s.rank_T is not None for s in scores):
+            columns[f"rank.{name}"] = _lists([cast(FloatArray, s.rank_T) for s in scores], pa.int32())
+    return columns
+
+
+def _selected_columns(rows: Sequence[Selected]) -> dict[str, pa.Array]:
+    columns = _scored_columns([row.scored for row in rows])
+    columns["train"] = _lists([row.train_T for row in rows], pa.bool_())
+    if rows and all(row.weight_T is not None for row in rows):
+        columns["weight"] = _lists([cast(FloatArray, row.weight_T) for row in rows], pa.float32())
+    return columns
+
+
+def _lists(arrays: Sequence[IntArray | FloatArray | BoolArray], kind: pa.DataType) -> pa.Array:
+    """Arrays of different lengths as one list column, without a Python object per value; NaN becomes null."""
+    offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+    np.cumsum([len(array) for array in arrays], out=offsets[1:])
+    flat = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int32)
+    missing = np.isnan(flat) if flat.dtype.kind == "f" else None
+    if missing is not None and pa.types.is_integer(kind):
+        flat = np.nan_to_num(flat).astype(np.int32)
+    values = pa.array(flat, type=kind, mask=missing)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values)
+
+
+def _tokens(table: pa.Table) -> list[Tokens]:
+    ids, in_response, ends_turn = (_ids(table, "ids"), _flags(table, "in_response"), _flags(table, "ends_turn"))
+    names, tasks, origins = (table.column(c).to_pylist() for c in ("id", "task", "origin"))
+    return [
+        Tokens(id=name, ids_T=i, in_response_T=r, ends_turn_T=e, task=task, origin=Origin(origin))
+        for name, i, r, e, task, origin in zip(names, ids, in_response, ends_turn, tasks, origins, strict=True)
+    ]
+
+
+def _scored(table: pa.Table, tokens: Sequence[Tokens]) -> list[Scored]:
+    names = [c.removeprefix("nll.") for c in table.column_names if c.startswith("nll.")]
+    by_scorer: dict[str, list[Scores]] = {}
+    for name in names:
+        nll = _floats(table, f"nll.{name}")
+        entropy = _floats(table, f"entropy.{name}") if f"entropy.{name}" in table.column_names else [None] * len(nll)
+        rank = _floats(table, f"rank.{name}") if f"rank.{name}" in table.column_names else [None] * len(nll)
+        by_scorer[name] = [Scores(n, e, r) for n, e, r in zip(nll, entropy, rank, strict=True)]
+    return [Scored(t, {name: by_scorer[name][i] for name in names}) for i, t in enumerate(tokens)]
+
+
+def _split(table: pa.Table, name: str) -> tuple[pa.Array, list[int]]:
+    """A list column's flat values and the places where one row ends and the next begins."""
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # an empty column stays chunked
+        column = pa.array([], type=column.type)
+    offsets = column.offsets.to_numpy()
+    return column.values.slice(offsets[0], offsets[-1] - offsets[0]), list(offsets[1:-1] - offsets[0])
+
+
+def _ids(table: pa.Table, name: str) -> list[IntArray]:
+    values, bounds = _split(table, name)
+    return np.split(values.to_numpy().astype(np.int32), bounds) if len(table) else []
+
+
+def _flags(table: pa.Table, name: str) -> list[BoolArray]:
+    values, bounds = _split(table, name)
+    return np.split(values.to_numpy(zero_copy_only=False).astype(np.bool_), bounds) if len(table) else []
+
+
+def _floats(table: pa.Table, name: str) -> list[FloatArray]:
+    values, bounds = _split(table, name)
+    return np.split(values.to_numpy(zero_copy_only=False).astype(np.float32), bounds) if len(table) else []

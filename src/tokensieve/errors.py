@@ -1,0 +1,40 @@
+"""The one family of errors that users meet; each class is one exit code of the command line."""
+
+from typing import ClassVar
+
+
+class TokensieveError(Exception):
+    """Something a person can act on: what is wrong, where, and what fixes it.
+
+    Args:
+        problem: what was expected and what came, in one sentence.
+        where: the place: a file and line, a row id, a setting's name.
+        fix: the command, setting or install line that mends it.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, problem: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.problem = problem
+        self.where = where
+        self.fix = fix
+        text = f"{where}: {problem}" if where else problem
+        super().__init__(f"{text}\n  fix: {fix}" if fix else text)
+
+
+class CheckFailed(TokensieveError):
+    """A check or a gate did its work and the answer is no (exit code 1)."""
+
+    exit_code = 1
+
+
+class InputError(TokensieveError):
+    """The user's data, settings or arguments are not what the stage needs (exit code 2)."""
+
+    exit_code = 2
+
+
+class EnvironmentProblem(TokensieveError):
+    """The machine lacks something: a package, disk space, a device, a network, an isolation feature (exit code 3)."""
+
+    exit_code = 3

@@ -1,0 +1,285 @@
+"""The rows that travel through the system, one frozen dataclass a stage; each checks its own alignment.
+
+Arrays carry their dimensions in their names: ``_T`` is one value a token, and index ``t`` means token ``t``, never
+shifted.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NotRequired, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from tokensieve.errors import InputError
+
+JSON: TypeAlias = JsonValue
+IntArray: TypeAlias = NDArray[np.int32]
+FloatArray: TypeAlias = NDArray[np.float32]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+BASE_SCORER = "base"
+"""Name under which the scores of the model that is about to be trained are kept."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation, in the form that chat templates take."""
+
+    role: str
+    content: str | None
+    tool_calls: NotRequired[list[JSON]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+    reasoning_content: NotRequired[str]
+
+
+class Origin(StrEnum):
+    """Who wrote the response of an example."""
+
+    GROUND_TRUTH = "ground_truth"
+    SELF_OUTPUT = "self_output"
+    REPHRASE = "rephrase"
+    SELF_DIALOGUE = "self_dialogue"
+    LARGER_MODEL = "larger_model"
+
+
+class Outcome(StrEnum):
+    """What a checker found. Wrong format (``NO_ANSWER``) and a wrong answer (``WRONG``) are different findings."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    CUT_OFF = "cut_off"
+    NOT_JUDGED = "not_judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A checker's finding on one answer.
+
+    Attributes:
+        outcome: the finding.
+        extracted: the part of the answer that was judged; None where none was found.
+        reason: why, in words for a person; empty where the outcome says it all.
+    """
+
+    outcome: Outcome
+    extracted: str | None = None
+    reason: str = ""
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer counts as right; everything else counts as not right."""
+        return self.outcome is Outcome.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem of a benchmark.
+
+    Attributes:
+        id: the benchmark's own id, or ``task/split/line`` counted from 0.
+        task: the registered task's name.
+        prompt: the turns before the answer; the last is a user's.
+        gold: the reference as a complete raw response: what a model would be trained to say, and what
+            the task's checker accepts.
+        facts: what the checker needs beyond the answer (tests, a database's path, choices); JSON only.
+    """
+
+    id: str
+    task: str
+    prompt: tuple[Message, ...]
+    gold: str
+    facts: Mapping[str, JSON] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.prompt or self.prompt[-1]["role"] != "user":
+            raise InputError("a problem's prompt must end with a user turn", where=f"problem {self.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One conversation to train on; the assistant's turns are what is learnt.
+
+    Attributes:
+        id: unique in its data set.
+        messages: all turns, at least one of them the assistant's.
+        task: the task it belongs to; empty where there is none.
+        origin: who wrote the response.
+        sampled_ids: token ids of the last response where it was sampled (end-of-turn included), so that
+            text is never tokenised again; None where there is only text.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    task: str = ""
+    origin: Origin = Origin.GROUND_TRUTH
+    sampled_ids: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        if not any(message["role"] == "assistant" for message in self.messages):
+            raise InputError("expected at least one assistant turn, got none", where=f"row {self.id}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """A conversation in token ids, made once and never made again.
+
+    Attributes:
+        id: the example's id.
+        ids_T: token ids.
+        in_response_T: True on the response: each assistant turn's content and its first end-of-turn token.
+        ends_turn_T: True on those end-of-turn tokens, a subset of the response.
+        task: as in the example.
+        origin: as in the example.
+    """
+
+    id: str
+    ids_T: IntArray
+    in_response_T: BoolArray
+    ends_turn_T: BoolArray
+    task: str = ""
+    origin: Origin = Origin.GROUND_TRUTH
+
+    def __post_init__(self) -> None:
+        check_aligned(self.id, len(self.ids_T), in_response_T=self.in_response_T, ends_turn_T=self.ends_turn_T)
+        if bool(np.any(self.ends_turn_T & ~self.in_response_T)):
+            raise InputError("an end-of-turn token lies outside the response", where=f"row {self.id}")
+
+    def __len__(self) -> int:
+        return len(self.ids_T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What one model says of one row's tokens, given all tokens before them.
+
+    NaN means not scored, in every array; on disk it is null. ``entropy_T`` and ``rank_T`` are None where a
+    backend cannot tell.
+
+    Attributes:
+        nll_T: negative log-likelihood in nats, float32; perplexity is ``exp(nll)``.
+        entropy_T: entropy in nats of the model's next-token distribution at that place.
+        rank_T: number of vocabulary entries that are strictly more likely than the token; 0 is top-1. A float
+            array, exact up to 2**24, since integers have no NaN; on disk it is an integer.
+    """
+
+    nll_T: FloatArray
+    entropy_T: FloatArray | None = None
+    rank_T: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        arrays = {"entropy_T": self.entropy_T, "rank_T": self.rank_T}
+        check_aligned("scores", len(self.nll_T), **{name: a for name, a in arrays.items() if a is not None})
+
+    @property
+    def scored_T(self) -> BoolArray:
+        """True where the token has a score."""
+        return ~np.isnan(self.nll_T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Tokens with their scores by scorer name; ``base`` is the model that is about to be trained."""
+
+    tokens: Tokens
+    scores: Mapping[str, Scores]
+
+    def __post_init__(self) -> None:
+        for name, scores in self.scores.items():
+            check_aligned(f"{self.tokens.id}, scorer {name}", len(self.tokens), nll_T=scores.nll_T)
+
+    def nll_T(self, scorer: str = BASE_SCORER) -> FloatArray:
+        """The nll (nats, NaN where not scored) by a scorer.
+
+        Raises:
+            InputError: the row has no scores of that name.
+        """
+        if scorer not in self.scores:
+            known = ", ".join(sorted(self.scores)) or "none"
+            raise InputError(
+                f"no scores by {scorer!r}; there are: {known}",
+                where=f"row {self.tokens.id}",
+                fix=f"tokensieve score … --scorer {scorer}",
+            )
+        return self.scores[scorer].nll_T
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selected:
+    """A scored row with the decision which of its tokens teach.
+
+    Attributes:
+        scored: the row.
+        train_T: True where the token contributes to the loss; never outside the response.
+        weight_T: factor of the token's loss, in [0, 1], where selection is soft; None where it is hard.
+    """
+
+    scored: Scored
+    train_T: BoolArray
+    weight_T: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        tokens = self.scored.tokens
+        check_aligned(tokens.id, len(tokens), train_T=self.train_T)
+        if bool(np.any(self.train_T & ~tokens.in_response_T)):
+            raise InputError("a token outside the response is marked for training", where=f"row {tokens.id}")
+        if self.weight_T is not None:
+            check_aligned(tokens.id, len(tokens), weight_T=self.weight_T)
+            if bool(np.any((self.weight_T > 0) & ~self.train_T)):
+                raise InputError("a token that is not trained has a weight above 0", where=f"row {tokens.id}")
+
+    @property
+    def tokens(self) -> Tokens:
+        """The row's tokens."""
+        return self.scored.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer of a model to one problem, with its verdict once it was judged.
+
+    Attributes:
+        problem_id: the problem's id.
+        task: the problem's task.
+        index: number of the sample among those of its problem, from 0.
+        text: the decoded answer, without the end-of-turn token.
+        ids: the sampled token ids as they came, end-of-turn included.
+        finished: False where the length limit cut it off.
+        verdict: None before it was judged.
+        nll: mean nll (nats) of its tokens under the sampling model at temperature 1; NaN where not known.
+        retokenised: True where a server gave text only and the ids were made from it.
+    """
+
+    problem_id: str
+    task: str
+    index: int
+    text: str
+    ids: tuple[int, ...] = ()
+    finished: bool = True
+    verdict: Verdict | None = None
+    nll: float = float("nan")
+    retokenised: bool = False
+
+
+def check_aligned(where: str, length: int, **arrays: NDArray[np.generic]) -> None:
+    """Raise where an array is not one-dimensional with one value a token.
+
+    Raises:
+        InputError: names the array, its shape and the number of tokens.
+    """
+    for name, array in arrays.items():
+        if array.shape != (length,):
+            raise InputError(f"{name} has shape {array.shape}, expected ({length},): one value a token", where=where)
+
+
+def ints(values: Iterable[int]) -> IntArray:
+    """An int32 array of token ids."""
+    return np.fromiter(values, dtype=np.int32)
+
+
+def bools(values: Iterable[bool]) -> BoolArray:
+    """A boolean array of one flag a token."""
+    return np.fromiter(values, dtype=np.bool_)
