@@ -1,0 +1,128 @@
+"""What an analysis of training data finds: frozen, strict, plain numbers; a report's JSON carries them as they are."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+TokenClass: TypeAlias = Literal["number", "symbol", "word", "whitespace", "line_end", "special"]
+"""What a token is made of; see ``classes.token_class``."""
+
+
+class Histogram(BaseModel):
+    """Response tokens by perplexity, in logarithmic bins."""
+
+    model_config = _STRICT
+
+    edges: tuple[float, ...]
+    """Perplexities, ascending from 1; bin i runs from edges[i] to below edges[i + 1], the last one has no upper end."""
+    counts: tuple[int, ...]
+    """Scored response tokens in each bin; one fewer than the edges."""
+    trained: tuple[int, ...]
+    """Those of them that are trained."""
+
+
+class ThresholdShare(BaseModel):
+    """How much of the response lies above a perplexity; all three are fractions, None where nothing was scored."""
+
+    model_config = _STRICT
+
+    threshold: float
+    """Perplexity; above means strictly above, as STM leaves tokens out."""
+    tokens_pooled: float | None
+    """Of all scored response tokens of all rows."""
+    tokens_mean: float | None
+    """Mean over rows of each row's own fraction."""
+    nll_pooled: float | None
+    """Of the summed nll of all rows' response tokens."""
+
+
+class ClassShare(BaseModel):
+    """Tokens of one class, and how many of them lie above the threshold."""
+
+    model_config = _STRICT
+
+    token_class: TokenClass
+    """Class of the token."""
+    tokens: int
+    """Scored response tokens of the class."""
+    above: int
+    """Those with a perplexity above the profile's threshold."""
+
+
+class Profile(BaseModel):
+    """One training set seen by one scorer: what is in its responses and what of them is trained.
+
+    Fractions lie in [0, 1]. "Pooled" is over the tokens of all rows, "mean" is the mean of the rows' own values; they
+    differ where rows differ in length. None means there was nothing to take it of.
+    """
+
+    model_config = _STRICT
+
+    scorer: str
+    """Whose perplexities these are."""
+    rows: int
+    """Rows seen."""
+    response_tokens: int
+    """Tokens of the responses, scored or not."""
+    scored_tokens: int
+    """Response tokens that have a score."""
+    trained_tokens: int
+    """Response tokens that contribute to the loss."""
+    trained_pooled: float | None
+    """Trained share of all response tokens."""
+    trained_mean: float | None
+    """Mean over rows of the trained share of the row's response tokens; rows without a response are not counted."""
+    nll_left_out: float | None
+    """Share of the summed nll that lies on response tokens which are not trained (pooled)."""
+    nll_per_token: float | None
+    """Mean nll in nats of the scored response tokens (pooled)."""
+    nll_per_trained_token: float | None
+    """Mean nll in nats of the trained tokens (pooled): the first training step's expected loss."""
+    sentence_perplexity: float | None
+    """exp(mean nll of a row's response tokens), averaged over rows."""
+    histogram: Histogram
+    """Response tokens by perplexity."""
+    shares: tuple[ThresholdShare, ...]
+    """What lies above each of a list of thresholds."""
+    threshold: float | None
+    """The perplexity that decided which tokens are trained; None where none did."""
+    near_threshold: int | None
+    """Response tokens closer to the threshold than the scorer's error, which another engine might decide otherwise."""
+    band: float | None
+    """That error in nats; None where there is no threshold."""
+    classes: tuple[ClassShare, ...]
+    """By kind of token; empty where no token strings were given."""
+
+
+class NormalisationEffect(BaseModel):
+    """What a change to the responses' text does to their high perplexity."""
+
+    model_config = _STRICT
+
+    threshold: float
+    """Perplexity above which a token counts as high."""
+    rows: int
+    """Rows that both sets have."""
+    only_before: int
+    """Rows that only the unchanged set has."""
+    only_after: int
+    """Rows that only the changed set has."""
+    tokens_before: int
+    """Scored response tokens without the change."""
+    tokens_after: int
+    """Scored response tokens with it."""
+    above_before: int
+    """Tokens above the threshold without the change."""
+    above_after: int
+    """Tokens above the threshold with it."""
+    nll_before: float
+    """Summed nll in nats without the change."""
+    nll_after: float
+    """Summed nll in nats with it."""
+
+    @property
+    def removed(self) -> float | None:
+        """Fraction of the high-perplexity tokens that the change removes; below 0 where it adds some, None of none."""
+        return 1 - self.above_after / self.above_before if self.above_before else None

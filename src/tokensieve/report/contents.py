@@ -1,0 +1,269 @@
+"""What a report holds: the data behind the page and, as it is, its JSON twin.
+
+Units: accuracies and shares are fractions in [0, 1]; TI and BWT are percent of the base's accuracy; points are
+percentage points of accuracy; losses and nll are nats; times are seconds. None means undefined or not known.
+"""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tokensieve.analysis.results import Profile
+from tokensieve.data.manifest import ModelIdentity
+from tokensieve.types import JSON, Origin
+
+SCHEMA_VERSION: Final = 1
+REFERENCE_ARM: Final = "plain"
+"""The arm that all others are compared with."""
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Estimate(BaseModel):
+    """A number with its 95 % interval."""
+
+    model_config = _STRICT
+
+    value: float | None = None
+    """None where it is undefined, e.g. relative to a base of 0."""
+    low: float | None = None
+    """Lower end of the interval; None where there is none."""
+    high: float | None = None
+    """Upper end of the interval."""
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> "Estimate":
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval needs both ends or none")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"the interval's ends are out of order: {self.low} > {self.high}")
+        return self
+
+
+class Outcomes(BaseModel):
+    """Answers by what the checker found; answered in the wrong form and answered wrongly are told apart."""
+
+    model_config = _STRICT
+
+    correct: int = 0
+    wrong: int = 0
+    no_answer: int = 0
+    cut_off: int = 0
+    not_judged: int = 0
+
+    @property
+    def total(self) -> int:
+        """All answers."""
+        return self.correct + self.wrong + self.no_answer + self.cut_off + self.not_judged
+
+
+class TaskResult(BaseModel):
+    """How a model does on one task; over several seeds the answers are pooled."""
+
+    model_config = _STRICT
+
+    task: str
+    """The registered task's name."""
+    accuracy: Estimate
+    """Fraction of problems answered correctly, with the Wilson interval."""
+    outcomes: Outcomes
+    """Number of answers by finding."""
+
+
+class EvaluatedSubset(BaseModel):
+    """How many of a task's problems were answered."""
+
+    model_config = _STRICT
+
+    task: str
+    """The registered task's name."""
+    split: str = "test"
+    """Which split."""
+    evaluated: int
+    """Problems answered."""
+    available: int | None = None
+    """Problems that the split has; None where that is not known."""
+
+
+class CurvePoint(BaseModel):
+    """One logged step of a training run."""
+
+    model_config = _STRICT
+
+    step: int
+    """Optimiser steps done, from 1."""
+    loss: float
+    """Mean nll over the trained tokens, nats."""
+
+
+class SeedRun(BaseModel):
+    """One training run of an arm."""
+
+    model_config = _STRICT
+
+    seed: int
+    """Order of the rows and initial adapter weights."""
+    target_improvement: float | None = None
+    """TI of this run, percent; None where the base is 0."""
+    backward_transfer: float | None = None
+    """BWT of this run, percent."""
+    target_accuracy: float | None = None
+    """Accuracy on the target after this run, a fraction."""
+    curve: tuple[CurvePoint, ...] = ()
+    """Training loss by step."""
+    wall_s: float | None = None
+    """Seconds of training."""
+
+
+class Comparison(BaseModel):
+    """This arm minus the reference arm, on the same problems (paired)."""
+
+    model_config = _STRICT
+
+    target_points: Estimate
+    """Difference in the target's accuracy, percentage points."""
+    backward_transfer: Estimate
+    """Difference in BWT, percent."""
+
+
+class SampleRow(BaseModel):
+    """A training row for the token browser; one value a token in each list."""
+
+    model_config = _STRICT
+
+    id: str
+    """The row's id; the same id in another arm is the same row where the training data is the same."""
+    pieces: tuple[str, ...]
+    """The tokens as text."""
+    nll: tuple[float | None, ...]
+    """Nats under the base model; None = not scored."""
+    in_response: tuple[bool, ...]
+    """True on the response."""
+    train: tuple[bool, ...]
+    """True where the token contributes to the loss."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "SampleRow":
+        lengths = {len(self.pieces), len(self.nll), len(self.in_response), len(self.train)}
+        if len(lengths) > 1:
+            raise ValueError(f"row {self.id}: lists of different lengths {sorted(lengths)}, expected one value a token")
+        return self
+
+
+class ArmReport(BaseModel):
+    """One arm: its training set, its runs and what they did."""
+
+    model_config = _STRICT
+
+    name: str
+    """Its name in tables."""
+    policy: str
+    """Which tokens teach, as in `select`."""
+    origin: Origin = Origin.GROUND_TRUTH
+    """Who wrote the responses."""
+    not_trained: str = ""
+    """Why the arm has no run (e.g. no prompt had a correct sample); empty where it has one."""
+    rows_in: int
+    """Rows before any was dropped."""
+    rows_out: int
+    """Rows trained on."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Rows dropped, by reason."""
+    profile: Profile | None = None
+    """The training set under the base model: shares, perplexities, histogram; None where it was not analysed."""
+    results: tuple[TaskResult, ...] = ()
+    """Accuracies after training, the target's among them."""
+    target_improvement: Estimate = Estimate()
+    """TI, percent, paired bootstrap; undefined where the base is 0 on the target."""
+    target_points: Estimate = Estimate()
+    """Gain on the target in percentage points, paired bootstrap; defined for any base."""
+    backward_transfer: Estimate = Estimate()
+    """BWT, percent, paired bootstrap, over the other tasks whose base is above 0."""
+    against_reference: Comparison | None = None
+    """Paired difference to the plain arm; None for that arm itself, or where it was not taken."""
+    runs: tuple[SeedRun, ...] = ()
+    """One a seed."""
+    wall_s: float | None = None
+    """Seconds from data to verdicts, all seeds together, data generation included."""
+    samples: tuple[SampleRow, ...] = ()
+    """Some training rows for the token browser."""
+
+    def result(self, task: str) -> TaskResult | None:
+        """The result on a task; None where it was not evaluated."""
+        return next((result for result in self.results if result.task == task), None)
+
+
+class TargetReport(BaseModel):
+    """One target: what was learnt, and what it did to the other skills."""
+
+    model_config = _STRICT
+
+    task: str
+    """The task whose train split is learnt."""
+    title: str = ""
+    """One line for people."""
+    others: tuple[str, ...]
+    """The tasks over which BWT is taken, those in dropped_from_transfer included."""
+    dropped_from_transfer: tuple[str, ...] = ()
+    """Other tasks left out of BWT because the base solves none of their problems."""
+    base: tuple[TaskResult, ...]
+    """The base model's results, the target's among them."""
+    arms: tuple[ArmReport, ...]
+    """What is compared."""
+
+    def base_result(self, task: str) -> TaskResult | None:
+        """The base model's result on a task; None where it was not evaluated."""
+        return next((result for result in self.base if result.task == task), None)
+
+    @property
+    def reference(self) -> ArmReport | None:
+        """The plain arm, None where the study has none."""
+        return next((arm for arm in self.arms if arm.name == REFERENCE_ARM), None)
+
+
+class StageTime(BaseModel):
+    """How long one stage took."""
+
+    model_config = _STRICT
+
+    stage: str
+    """Its name, with target and arm where it has them."""
+    wall_s: float
+    """Seconds."""
+    cached: bool = False
+    """True where an earlier run's result was taken; wall_s is then that run's."""
+
+
+class Report(BaseModel):
+    """A whole study: everything the page shows, and nothing that has to be looked up elsewhere."""
+
+    model_config = _STRICT
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this form."""
+    name: str
+    """Name of the recipe."""
+    title: str = ""
+    """One line for people."""
+    created_at: str = ""
+    """ISO 8601, UTC."""
+    model: ModelIdentity
+    """The base model."""
+    parameters: int | None = None
+    """Its number of parameters."""
+    seeds: tuple[int, ...] = (0,)
+    """Training seeds; the fewer, the less the differences between arms say."""
+    settings: dict[str, JSON] = Field(default_factory=dict)
+    """The study's settings, nested as in the recipe."""
+    notes: tuple[str, ...] = ()
+    """Sentences the reader must know, e.g. how the learning rate was chosen."""
+    subsets: tuple[EvaluatedSubset, ...] = ()
+    """What was evaluated of each task."""
+    targets: tuple[TargetReport, ...]
+    """The results."""
+    timing: tuple[StageTime, ...] = ()
+    """Wall time by stage."""
+    commands: tuple[str, ...] = ()
+    """What reproduces the study, one shell command each."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Packages and Python."""
