@@ -15,8 +15,12 @@ from tokensieve.report.contents import (
     TargetReport,
     TaskResult,
 )
+from tokensieve.report.files import HTML_NAME, JSON_NAME, read_report, write_report
+from tokensieve.report.samples import sample_rows
 
 __all__ = [
+    "HTML_NAME",
+    "JSON_NAME",
     "REFERENCE_ARM",
     "ArmReport",
     "Comparison",
@@ -30,4 +34,7 @@ __all__ = [
     "StageTime",
     "TargetReport",
     "TaskResult",
+    "read_report",
+    "sample_rows",
+    "write_report",
 ]

@@ -4,10 +4,12 @@ Units: accuracies and shares are fractions in [0, 1]; TI and BWT are percent of 
 percentage points of accuracy; losses and nll are nats; times are seconds. None means undefined or not known.
 """
 
+import math
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tokensieve import metrics
 from tokensieve.analysis.results import Profile
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.types import JSON, Origin
@@ -30,6 +32,12 @@ class Estimate(BaseModel):
     """Lower end of the interval; None where there is none."""
     high: float | None = None
     """Upper end of the interval."""
+
+    @classmethod
+    def of(cls, estimate: metrics.Estimate) -> "Estimate":
+        """The same number in a form that JSON can hold: NaN becomes None."""
+        value, low, high = (None if math.isnan(v) else v for v in (estimate.value, estimate.low, estimate.high))
+        return cls(value=value, low=low, high=high)
 
     @model_validator(mode="after")
     def _check_ends(self) -> "Estimate":
@@ -122,8 +130,8 @@ class Comparison(BaseModel):
 
     target_points: Estimate
     """Difference in the target's accuracy, percentage points."""
-    backward_transfer: Estimate
-    """Difference in BWT, percent."""
+    backward_transfer: Estimate = Estimate()
+    """Difference in BWT, percent; undefined where it was not taken."""
 
 
 class SampleRow(BaseModel):
@@ -141,6 +149,8 @@ class SampleRow(BaseModel):
     """True on the response."""
     train: tuple[bool, ...]
     """True where the token contributes to the loss."""
+    not_shown: int = 0
+    """Tokens of the row after these."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "SampleRow":
