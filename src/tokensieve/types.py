@@ -110,6 +110,7 @@ class Example:
         origin: who wrote the response.
         sampled_ids: token ids of the last response where it was sampled (end-of-turn included), so that
             text is never tokenised again; None where there is only text.
+        tools: JSON schemas of the tools that the assistant may call, as chat templates take them.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Example:
     task: str = ""
     origin: Origin = Origin.GROUND_TRUTH
     sampled_ids: IntArray | None = None
+    tools: tuple[JSON, ...] = ()
 
     def __post_init__(self) -> None:
         if not any(message["role"] == "assistant" for message in self.messages):

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tokensieve.data.manifest import Stage
 from tokensieve.types import (
+    JSON,
     BoolArray,
     Example,
     FloatArray,
@@ -73,6 +74,7 @@ def _example_columns(rows: Sequence[Example]) -> dict[str, pa.Array]:
         "origin": pa.array([str(row.origin) for row in rows], pa.string()),
         "messages": pa.array([json.dumps(row.messages, ensure_ascii=False) for row in rows], pa.string()),
         "sampled_ids": pa.array(ids, _IDS),
+        "tools": pa.array([json.dumps(row.tools, ensure_ascii=False) for row in rows], pa.string()),
     }
 
 
@@ -84,6 +86,7 @@ def _example(record: dict[str, object]) -> Example:
         task=str(record["task"]),
         origin=Origin(str(record["origin"])),
         sampled_ids=None if sampled is None else np.asarray(sampled, dtype=np.int32),
+        tools=tuple(cast(list[JSON], json.loads(str(record["tools"])))),
     )
 
 
