@@ -1,0 +1,137 @@
+"""What happens in the forked process that runs one program: the last walls, the program, and an honest report.
+
+The report of success is a secret (a nonce) that the parent makes after the fork. While the program runs it lives
+on the interpreter's value stack only: in no variable, frame or tracked object that the program could look up. It
+is sent when control comes back from the last statement of the last part, which is why leaving early, printing the
+right thing, patching ``os.write`` or catching exceptions cannot stand in for having passed.
+"""
+
+import contextlib
+import json
+import linecache
+import os
+import resource
+import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from tokensieve.tasks._sandbox._limits import Limits
+
+RESULT_FD = 3
+NONCE_FD = 4
+NONCE_BYTES = 32
+MODULE = "program"
+"""Name of the module that a program is: not ``__main__``, so that its own demonstration does not run."""
+
+_THREADS = 8
+_REFUSED_EVENTS = frozenset({"sys.settrace", "sys.setprofile", "gc.get_objects", "gc.get_referrers"})
+
+
+def limit_resources(limits: Limits, *, base_bytes: int, base_processes: int | None) -> None:
+    """Set what the kernel enforces by itself.
+
+    Args:
+        limits: the program's limits.
+        base_bytes: address space that the interpreter takes before the program.
+        base_processes: processes of the same user in the same user namespace; None where they cannot be counted.
+    """
+    seconds = max(1, -int(-limits.cpu_s // 1))
+    memory = base_bytes + limits.memory_mb * 2**20
+    bounds = {
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_FSIZE: limits.file_mb * 2**20,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if base_processes is not None:
+        bounds[resource.RLIMIT_NPROC] = base_processes + (limits.processes if limits.processes > 1 else _THREADS)
+    for kind, bound in bounds.items():
+        resource.setrlimit(kind, (bound, bound))
+
+
+def arrange_descriptors(stdout: int, stderr: int, result: int, nonce: int) -> None:
+    """Keep five descriptors and no others: an empty input, two outputs, the report, the nonce."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    # First out of the way, so that no target number is still in use as a source.
+    high = [os.dup2(fd, 100 + place) for place, fd in enumerate((null, stdout, stderr, result, nonce))]
+    for target, fd in enumerate(high):
+        os.dup2(fd, target)
+    os.closerange(5, 1024)
+
+
+def guard_checker() -> None:
+    """Refuse the means by which Python code reaches into the frames and memory of the checker around it.
+
+    An audit hook cannot be taken off. It is no wall (code that runs in the checker's process can in the end do
+    what that process can): it makes forging a verdict much harder than solving the problem.
+    """
+    refused, foreign = _REFUSED_EVENTS, "ctypes."
+
+    def hook(event: str, _args: tuple[object, ...]) -> None:
+        if event in refused or event.startswith(foreign):
+            raise PermissionError(f"the sandbox refuses {event}")
+
+    sys.addaudithook(hook)
+
+
+def run_python(parts: Sequence[str]) -> NoReturn:
+    """Run the parts one after the other in one module, report, and end the process."""
+    module = types.ModuleType(MODULE)
+    sys.modules[MODULE] = module
+    write, leave, report = os.write, os._exit, _report
+    # The tuple is built on the value stack: the nonce is read before the first part and used after the last.
+    write(RESULT_FD, (os.read(NONCE_FD, NONCE_BYTES), _run_parts(parts, module.__dict__, report, leave))[0])
+    leave(0)
+
+
+def _run_parts(
+    parts: Sequence[str],
+    names: dict[str, object],
+    report: Callable[[int, str, BaseException], None],
+    leave: Callable[[int], NoReturn],
+) -> int:
+    execute, compiler, flush = exec, compile, _flush
+    for place, part in enumerate(parts):
+        file_name = f"<part {place + 1}>"
+        try:
+            linecache.cache[file_name] = (len(part), None, part.splitlines(True), file_name)
+            execute(compiler(part, file_name, "exec", dont_inherit=True), names)
+        except BaseException as error:  # noqa: BLE001 - whatever a hostile program raises is its result
+            flush()
+            report(place, file_name, error)
+            leave(1)
+        flush()
+    return len(parts)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # The program may have put anything in their place.
+        with contextlib.suppress(BaseException):
+            stream.flush()
+
+
+def _report(place: int, file_name: str, error: BaseException) -> None:
+    """Send what was raised and where; hostile exceptions may refuse to be described."""
+    kind = type(error).__name__
+    try:
+        text = str(error)[:500]
+    except BaseException:  # noqa: BLE001 - a hostile exception's own code runs here
+        text = "(its message could not be read)"
+    line, source = 0, ""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == file_name:
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    if isinstance(error, SyntaxError) and error.lineno:
+        line, text = error.lineno, str(error.msg)
+    with contextlib.suppress(BaseException):
+        source = linecache.getline(file_name, line).strip()[:300]
+    leaving = isinstance(error, SystemExit)
+    message = {"reached": place, "kind": kind, "text": text, "line": line, "source": source, "leaving": leaving}
+    os.write(RESULT_FD, b"E" + json.dumps(message).encode("utf-8", "backslashreplace"))

@@ -1,0 +1,263 @@
+"""The sandbox's parent process: warm, confined, single-threaded; forks one process for each program.
+
+Started by the host as ``python -S -s -P -c …`` with an empty environment. Reads requests from one pipe and answers
+on another, both of which no program ever sees. Ends when the host does.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import random
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from tokensieve.tasks._sandbox import _child, _confine, _query, _seccomp
+from tokensieve.tasks._sandbox._limits import Ending, Limits
+from tokensieve.tasks._sandbox._messages import Answer, Config, Request
+
+_WARM = (
+    "array",
+    "bisect",
+    "cmath",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "itertools",
+    "json",
+    "math",
+    "numbers",
+    "operator",
+    "random",
+    "re",
+    "sqlite3",
+    "statistics",
+    "string",
+    "typing",
+    "unittest",
+)
+
+
+@dataclass(slots=True)
+class _Walls:
+    """Which walls stand, and what a run needs to know of them."""
+
+    pid_namespace: int | None = None
+    scratch: str = _confine.SCRATCH
+    scratch_mounted: bool = False
+    files: bool = False
+    seccomp: bool = False
+    base_processes: int | None = None
+    missing: list[str] = field(default_factory=list)
+
+
+def main(arguments: str) -> None:
+    """Confine this process, say how well that went, and serve programs until the host is gone."""
+    config: Config = json.loads(arguments)
+    requests = os.fdopen(config["requests"], "rb")
+    answers = os.fdopen(config["answers"], "wb")
+    os.environ.clear()
+    _warm_up(config)
+    # What is there now stays: no fork shall walk or copy it.
+    gc.collect()
+    gc.freeze()
+    base_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    with contextlib.suppress(OSError):
+        # Where the machine runs out of memory, rather this than the host.
+        Path("/proc/self/oom_score_adj").write_text("500")
+    try:
+        walls = _confine_self(config)
+    except _confine.Refused as error:
+        _send(answers, {"refused": [str(error)]})
+        return
+    _send(answers, {"missing": walls.missing})
+    for line in requests:
+        _send(answers, _serve(json.loads(line), walls, base_bytes, requests))
+
+
+def _warm_up(config: Config) -> None:
+    sys.path += config["site"]
+    for name in (*_WARM, *config["preload"]):
+        # What is not installed is simply not there for programs either.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _confine_self(config: Config) -> _Walls:
+    isolation, visible, folder = config["isolation"], config["visible"], config["folder"]
+    walls = _Walls(scratch=folder, seccomp=_seccomp.supported())
+    if isolation == "namespaces":
+        root = os.geteuid() == 0
+        walls.pid_namespace = _confine.enter_namespaces()
+        _confine.build_root(folder, visible)
+        # As a normal user this process and the one that waits for it count as the program's user, too.
+        walls.files, walls.scratch, walls.base_processes = True, _confine.SCRATCH, 0 if root else 2
+    else:
+        if os.geteuid() == 0:
+            os.chown(folder, _confine.NOBODY, _confine.NOBODY)
+        _confine.become_nobody()
+        if isolation == "landlock":
+            _confine.restrict_files(visible, folder)
+            walls.files = True
+    if not walls.seccomp:
+        walls.missing.append("system calls are not filtered: other processes can be signalled, sockets opened")
+    if not walls.files:
+        walls.missing.append("the user's files can be read (no mount namespace, no Landlock)")
+    return walls
+
+
+def _serve(request: Request, walls: _Walls, base_bytes: int, requests: BinaryIO) -> Answer:
+    """Run one program in a fork of this process and say how it ended."""
+    limits = Limits(**request["limits"])
+    _prepare_scratch(walls, limits)
+    pipes = [os.pipe() for _ in range(4)]
+    started = time.monotonic()
+    if walls.pid_namespace is not None:
+        _confine.next_fork_gets_own_pids(walls.pid_namespace)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become_program(request, limits, walls, base_bytes, pipes)
+        finally:
+            os._exit(70)
+    (out, out_w), (err, err_w), (result, result_w), (nonce_r, nonce_w) = pipes
+    for fd in (out_w, err_w, result_w, nonce_r):
+        os.close(fd)
+    nonce = os.urandom(_child.NONCE_BYTES)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(nonce_w, nonce)
+    os.close(nonce_w)
+    output_cap = limits.output_kb * 1024
+    caps = {out: output_cap, err: output_cap, result: output_cap + 4096}
+    watch = _Watch(pid, caps, started + limits.wall_s, requests.fileno())
+    stopped = watch.until_end()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    watch.drain()
+    report = bytes(watch.collected[result])
+    proved = report.startswith(nonce)
+    return {
+        "proved": proved and status == 0 and not stopped,
+        "report": (report.removeprefix(nonce) if proved else report).decode("utf-8", "replace"),
+        "stopped": stopped,
+        "status": os.waitstatus_to_exitcode(status),
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "wall_s": time.monotonic() - started,
+        "stdout": watch.collected[out][:output_cap].decode("utf-8", "replace"),
+        "stderr": watch.collected[err][:output_cap].decode("utf-8", "replace"),
+    }
+
+
+def _become_program(
+    request: Request, limits: Limits, walls: _Walls, base_bytes: int, pipes: list[tuple[int, int]]
+) -> None:
+    """In the fork: put up the last walls, then run the program; never returns."""
+    os.setsid()
+    (_, out), (_, err), (_, result), (nonce, _) = pipes
+    _child.arrange_descriptors(out, err, result, nonce)
+    own_namespaces = walls.pid_namespace is not None
+    if own_namespaces:
+        _confine.become_nobody()
+    _confine.drop_capabilities()
+    _confine.die_with_parent()
+    _child.limit_resources(limits, base_bytes=base_bytes, base_processes=walls.base_processes)
+    if walls.seccomp:
+        may_fork = limits.processes > 1 and own_namespaces
+        rules = _seccomp.program(own_pid=os.getpid(), may_fork=may_fork, own_namespaces=own_namespaces)
+        _seccomp.install(rules)
+    random.seed(0)
+    if "query" in request:
+        _query.run_query(request["query"], request.get("database"), request.get("script"), limits)
+    _child.guard_checker()
+    _child.run_python(request.get("parts", []))
+
+
+def _prepare_scratch(walls: _Walls, limits: Limits) -> None:
+    if walls.pid_namespace is not None:
+        _confine.fresh_scratch(limits.file_mb, replace=walls.scratch_mounted)
+        walls.scratch_mounted = True
+        return
+    os.chdir(walls.scratch)
+    for entry in os.scandir(walls.scratch):
+        _remove(entry)
+
+
+def _remove(entry: "os.DirEntry[str]") -> None:
+    """Remove what a program left, links as links; a tree too deep to walk stays, and goes with the sandbox."""
+    with contextlib.suppress(OSError, RecursionError):
+        if entry.is_dir(follow_symlinks=False):
+            for inner in os.scandir(entry.path):
+                _remove(inner)
+            Path(entry.path).rmdir()
+        else:
+            Path(entry.path).unlink()
+
+
+def _send(answers: BinaryIO, message: Mapping[str, object]) -> None:
+    try:
+        answers.write(json.dumps(message).encode() + b"\n")
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(0)
+
+
+class _Watch:
+    """Reads a program's pipes until it ends or breaks a limit."""
+
+    def __init__(self, pid: int, caps: dict[int, int], deadline: float, host: int) -> None:
+        self.caps = caps
+        self.collected = {fd: bytearray() for fd in caps}
+        self.deadline = deadline
+        self.host = host
+        self.ended = os.pidfd_open(pid)
+        self.poll = select.poll()
+        for fd in (*caps, self.ended):
+            self.poll.register(fd, select.POLLIN)
+        self.poll.register(host, select.POLLHUP)
+
+    def until_end(self) -> str:
+        """Wait; return the limit that was broken as an ``Ending``'s value, or the empty string."""
+        while (left := self.deadline - time.monotonic()) > 0:
+            for fd, event in self.poll.poll(left * 1000 + 1):
+                if fd == self.ended:
+                    return ""
+                if fd == self.host:
+                    os._exit(0)
+                if not self._read(fd) or event & select.POLLERR:
+                    self.poll.unregister(fd)
+                if self._too_much():
+                    return Ending.OUTPUT
+        return Ending.WALL_TIME
+
+    def drain(self) -> None:
+        """Read what is left in the pipes once the process is dead, and close everything."""
+        for fd in self.collected:
+            os.set_blocking(fd, False)
+            with contextlib.suppress(BlockingIOError):
+                while len(self.collected[fd]) < self.caps[fd] and self._read(fd):
+                    pass
+            os.close(fd)
+        os.close(self.ended)
+
+    def _read(self, fd: int) -> bool:
+        chunk = os.read(fd, 65536)
+        self.collected[fd] += chunk
+        return bool(chunk)
+
+    def _too_much(self) -> bool:
+        return any(len(data) > self.caps[fd] for fd, data in self.collected.items())
