@@ -1,0 +1,62 @@
+"""Digests that tell one tokenizer, template or weights file from another."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tokensieve.data.cache import cache_folder
+from tokensieve.data.manifest import digest_of, digest_of_file, write_atomically
+from tokensieve.errors import EnvironmentProblem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_BIG_FILE: Final = 64 * 2**20
+"""Bytes from which on a file's digest is remembered rather than computed at every start."""
+
+
+def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of what turns text into ids: the serialised tokenizer without its padding and truncation state.
+
+    Args:
+        tokenizer: any tokenizer of the transformers library; one without a serialised form is identified by its
+            vocabulary and special tokens.
+
+    Returns:
+        64 hex digits.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return digest_of({"vocabulary": tokenizer.get_vocab(), "special": tokenizer.all_special_tokens})
+    content = json.loads(backend.to_str())
+    for state in ("padding", "truncation"):  # left behind by the last call, no part of what the tokenizer is
+        content.pop(state, None)
+    return digest_of(content)
+
+
+def template_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of the chat template, 64 hex digits; empty where the tokenizer has none."""
+    template = tokenizer.chat_template
+    return digest_of(template) if template else ""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits; remembered in the user's cache for large files.
+
+    A file counts as unchanged while its resolved path, size and time of change (in nanoseconds) are.
+    """
+    path = path.resolve()
+    state = path.stat()
+    if state.st_size < _BIG_FILE:
+        return digest_of_file(path)
+    key = hashlib.sha256(f"{path}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()
+    note = cache_folder() / "digests" / key
+    if note.is_file() and len(known := note.read_text(encoding="ascii").strip()) == 64:
+        return known
+    digest = digest_of_file(path)
+    try:
+        write_atomically(note, digest.encode())
+    except (EnvironmentProblem, OSError):  # a read-only cache costs time at the next start and nothing else
+        return digest
+    return digest

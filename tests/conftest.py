@@ -1,0 +1,97 @@
+"""Fixtures for everyone: tiny random models of real classes and a tokenizer, made in a second, nothing downloaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tokensieve.models import LoadedModel, from_memory
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}\n"
+    "{% else %}{{ message['content'] }}<|end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+_SIZES = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 3,
+}
+
+ModelFactory: TypeAlias = Callable[..., LoadedModel]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own cache, nor reaches for the Hub."""
+    monkeypatch.setenv("TOKENSIEVE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> object:
+    """A byte-level tokenizer with chat template and end-of-turn token: 256 bytes, five special ids, no merges."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<|begin|>", "<|user|>", "<|end|>", "<|pad|>", "<|assistant|>", "<|system|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
+    backend = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<|begin|>",
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer: object) -> ModelFactory:
+    """Make a random model of a class of transformers, by its config's name, e.g. ``tiny_model("LlamaConfig")``.
+
+    Keyword arguments change the configuration; ``seed`` chooses the weights, ``spread`` scales them so that the
+    distributions are far from flat.
+    """
+
+    def make(config_name: str = "LlamaConfig", *, seed: int = 0, spread: float = 6.0, **changes: object) -> LoadedModel:
+        import torch
+        import transformers
+
+        config = getattr(transformers, config_name)(**{**_SIZES, **changes})
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.ndim > 1:
+                        parameter.mul_(spread)
+        return from_memory(model, tiny_tokenizer, name=f"tiny-{config_name}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model: ModelFactory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama and its tokenizer, saved as a folder."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    loaded = tiny_model("LlamaConfig")
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return folder
