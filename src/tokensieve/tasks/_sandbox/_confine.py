@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import socket
+import stat
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -164,6 +165,12 @@ def become_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     except OSError as error:
         raise Refused(f"root could not become an unprivileged user: {error.strerror}") from error
+
+
+def anyone_can_reach(paths: Sequence[str]) -> bool:
+    """Whether an unprivileged user can get to these paths, as far as the folders above them say."""
+    above = {folder for path in paths for folder in Path(path).parents}
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in above)
 
 
 def drop_capabilities() -> None:

@@ -15,7 +15,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -107,17 +107,30 @@ def _confine_self(config: Config) -> _Walls:
         # As a normal user this process and the one that waits for it count as the program's user, too.
         walls.files, walls.scratch, walls.base_processes = True, _confine.SCRATCH, 0 if root else 2
     else:
-        if os.geteuid() == 0:
-            os.chown(folder, _confine.NOBODY, _confine.NOBODY)
-        _confine.become_nobody()
+        _become_nobody_where_possible(folder, visible, by_landlock=isolation == "landlock")
         if isolation == "landlock":
             _confine.restrict_files(visible, folder)
             walls.files = True
+        _confine.drop_capabilities()
     if not walls.seccomp:
         walls.missing.append("system calls are not filtered: other processes can be signalled, sockets opened")
     if not walls.files:
         walls.missing.append("the user's files can be read (no mount namespace, no Landlock)")
     return walls
+
+
+def _become_nobody_where_possible(folder: str, visible: Sequence[str], *, by_landlock: bool) -> None:
+    """Without namespaces, root turns into nobody at once; or stays, without capabilities, behind Landlock.
+
+    Root's own interpreter may lie where nobody can go. Landlock and the filter bind root as well: they, not the
+    uid, keep it from files, and from starting processes, which no limit could.
+    """
+    if _confine.anyone_can_reach(visible):
+        if os.geteuid() == 0:
+            os.chown(folder, _confine.NOBODY, _confine.NOBODY)
+        _confine.become_nobody()
+    elif os.geteuid() == 0 and not (by_landlock and _seccomp.supported()):
+        raise _confine.Refused("the interpreter lies in a folder that only root can enter, so programs would be root")
 
 
 def _serve(request: Request, walls: _Walls, base_bytes: int, requests: BinaryIO) -> Answer:
