@@ -1,0 +1,268 @@
+"""Records with their places, out of every kind of file, folder and Hub data set."""
+
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokensieve.config import DataSettings
+from tokensieve.data.folder import open_rows
+from tokensieve.data.manifest import MANIFEST_NAME
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.types import Example
+
+_SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One record and where it stands.
+
+    Attributes:
+        record: the row's fields.
+        index: number of the row in its source, from 0.
+        where: file and line for people, counted from 1.
+    """
+
+    record: Mapping[str, object]
+    index: int
+    where: str
+
+
+def records(source: str | Path, settings: DataSettings) -> Iterator[Located | Example]:
+    """The rows of a source, one at a time; ready-made examples where it is a stage's folder.
+
+    Raises:
+        InputError: the source is missing, damaged or of an unknown kind.
+        EnvironmentProblem: a Hub data set cannot be fetched.
+    """
+    path = Path(source)
+    if path.is_dir():
+        yield from _from_folder(path, settings)
+    elif path.is_file():
+        yield from _from_file(path, 0)
+    elif isinstance(source, Path) or _kind(path) or str(source).startswith((".", "/", "~")) or not str(source):
+        raise InputError("no such file or folder", where=str(source) or "data")
+    else:
+        yield from _from_hub(str(source), settings)
+
+
+def _kind(path: Path) -> str:
+    """The suffix that says what a file holds, without ``.gz``; empty where it is not one of ours."""
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    return suffix.lower() if suffix.lower() in _SUFFIXES else ""
+
+
+def _from_file(path: Path, first: int) -> Iterator[Located]:
+    kind = _kind(path)
+    if kind == ".parquet":
+        yield from _from_parquet(path, first)
+    elif kind in (".csv", ".tsv"):
+        yield from _from_csv(path, first, "\t" if kind == ".tsv" else ",")
+    elif kind == ".json":
+        yield from _from_json(path, first)
+    elif kind:
+        yield from _from_jsonl(path, first)
+    else:
+        known = ", ".join(_SUFFIXES)
+        raise InputError(f"expected a file of one of the kinds {known}, got {path.suffix!r}", where=str(path))
+
+
+def _from_folder(folder: Path, settings: DataSettings) -> Iterator[Located | Example]:
+    if (folder / MANIFEST_NAME).is_file():
+        yield from _from_stage(folder)
+        return
+    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        yield from _from_saved(folder, settings)
+        return
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _kind(path))
+    if not files:
+        raise InputError(f"the folder holds no file of the kinds {', '.join(_SUFFIXES)}", where=str(folder))
+    first = 0
+    for path in files:
+        for located in _from_file(path, first):
+            yield located
+            first = located.index + 1
+
+
+def _from_stage(folder: Path) -> Iterator[Example]:
+    rows = open_rows(folder)
+    if rows.manifest.stage != "examples":
+        raise InputError(
+            f"expected examples, got the folder of the stage {rows.manifest.stage!r}",
+            where=str(folder),
+            fix="hand it to the command of a later stage, such as tokensieve select or train",
+        )
+    yield from cast("Iterator[Example]", iter(rows))
+
+
+# --- text files -----------------------------------------------------------------------------------------------------
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1 and lines as text; a byte-order mark at the start is left away."""
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, start=1):
+                yield number, _decode(line, path, number)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"the gzip file is damaged or cut short: {error}",
+            where=f"{path}, after line {number}",
+            fix="fetch or write the file again",
+        ) from None
+
+
+def _decode(line: bytes, path: Path, number: int) -> str:
+    if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError("expected UTF-8, got UTF-16", where=str(path), fix="convert it: iconv -f UTF-16 -t UTF-8")
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"invalid UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}",
+            where=f"{path}, line {number}",
+            fix="save the file as UTF-8",
+        ) from None
+
+
+def _from_jsonl(path: Path, first: int) -> Iterator[Located]:
+    index = first
+    for number, line in _lines(path):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield Located(_record(_parse(line, where), where), index, where)
+            index += 1
+
+
+def _from_json(path: Path, first: int) -> Iterator[Located]:
+    """A ``.json`` file: one array of objects, or lines of objects."""
+    with _open(path) as file:
+        try:
+            is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            is_array = False
+    if not is_array:
+        yield from _from_jsonl(path, first)
+        return
+    values = _parse("".join(line for _, line in _lines(path)), str(path))
+    for offset, value in enumerate(cast("list[object]", values)):
+        where = f"{path}, entry {offset + 1}"
+        yield Located(_record(value, where), first + offset, where)
+
+
+def _parse(text: str, where: str) -> object:
+    def refuse(constant: str) -> object:
+        raise InputError(f"{constant} is no JSON value", where=where, fix="write null, or leave the field out")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where) from None
+    except RecursionError:
+        raise InputError("broken JSON: nested too deeply", where=where) from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise InputError(f"broken JSON: {error}", where=where) from None
+
+
+def _record(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object, got {type(value).__name__}", where=where)
+    return cast("Mapping[str, object]", value)
+
+
+def _from_csv(path: Path, first: int, delimiter: str) -> Iterator[Located]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    text = (line for _, line in _lines(path))
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    index = first
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(f"broken CSV: {error}", where=f"{path}, line {reader.line_num}") from None
+        where = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            fields = reader.fieldnames or []
+            raise InputError(f"expected {len(fields)} fields as in the header, got another number", where=where)
+        yield Located(cast("Mapping[str, object]", row), index, where)
+        index += 1
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _from_parquet(path: Path, first: int) -> Iterator[Located]:
+    offset = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for record in batch.to_pylist():
+                    yield Located(record, first + offset, f"{path}, row {offset + 1}")
+                    offset += 1
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the Parquet file is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            where=f"{path}, after row {offset}",
+            fix="fetch or write the file again",
+        ) from None
+
+
+def _from_saved(folder: Path, settings: DataSettings) -> Iterator[Located]:
+    """A data set that the datasets library saved to disk; of several splits, the one in the settings."""
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise InputError(f"the saved data set is damaged: {error}", where=str(folder)) from None
+    if isinstance(loaded, dict):
+        if settings.split not in loaded:
+            raise InputError(
+                f"no split {settings.split!r}; there are: {', '.join(map(str, loaded))}",
+                where=str(folder),
+                fix="--split NAME",
+            )
+        loaded = loaded[settings.split]
+    for index, record in enumerate(loaded):
+        yield Located(record, index, f"{folder}, row {index + 1}")
+
+
+def _from_hub(source: str, settings: DataSettings) -> Iterator[Located]:
+    """A Hub data set, streamed, so that a limit fetches only what it needs."""
+    import datasets
+
+    name, _, config = source.partition(":")
+    try:
+        loaded = datasets.load_dataset(name, config or None, split=settings.split, streaming=True)
+        for index, record in enumerate(loaded):
+            yield Located(record, index, f"{source} ({settings.split}), row {index + 1}")
+    except (ValueError, KeyError) as error:
+        raise InputError(f"the data set cannot be read: {error}", where=source, fix="--split NAME") from None
+    except (OSError, ConnectionError) as error:
+        raise EnvironmentProblem(
+            f"not a file here, and the Hub did not deliver it: {_first_line(error)}",
+            where=source,
+            fix="check the spelling and the network; a gated data set needs `hf auth login`",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = io.StringIO(str(error)).readlines()
+    return lines[0].strip() if lines else type(error).__name__
