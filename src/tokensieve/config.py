@@ -148,7 +148,11 @@ class TrainSettings(BaseModel):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """adamw_8bit needs bitsandbytes and a GPU."""
     packing: bool = False
-    """Several rows in one sequence."""
+    """The rows of a forward pass as one sequence without padding; the same batches, the same loss."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations to save memory; None does so on a GPU."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints; after a kill a run goes on from the last one."""
     seed: int = 0
     """Order of the rows and initial adapter weights."""
     lora: LoraSettings = LoraSettings()
