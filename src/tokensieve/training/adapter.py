@@ -1,0 +1,104 @@
+"""What a training run leaves behind: a folder with weights, log and manifest."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, cast
+
+from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
+from tokensieve.errors import InputError
+
+LOG_NAME: Final = "log.jsonl"
+
+Method: TypeAlias = Literal["lora", "dora", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """One optimiser step.
+
+    Attributes:
+        step: number of the step, from 1.
+        epoch: passes over the data at its end, a fraction.
+        loss: mean nll in nats over the step's trained tokens, before the step (weighted where selection is soft).
+        learning_rate: as it was in the step.
+        grad_norm: L2 norm of the gradient before clipping.
+        trained_tokens: tokens that contributed to the loss.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    trained_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A finished training run.
+
+    Attributes:
+        folder: a PEFT adapter, or after full fine-tuning a whole model; safetensors in both cases.
+        method: what was trained.
+        log: one entry a step.
+        model: the model that was trained from.
+        manifest: settings, inputs, versions and what was found, as every stage's.
+    """
+
+    folder: Path
+    method: Method
+    log: tuple[StepLog, ...]
+    model: ModelIdentity
+    manifest: Manifest
+
+    def on(self, base: ModelSettings) -> ModelSettings:
+        """The settings that load the trained model.
+
+        Args:
+            base: the settings the training was started with; device, numbers and attention are taken from there.
+        """
+        if self.method == "full":
+            return base.model_copy(update={"model": str(self.folder), "revision": None, "adapter": None})
+        return base.model_copy(update={"adapter": str(self.folder)})
+
+
+def open_adapter(folder: str | Path) -> Adapter:
+    """The finished training run in a folder.
+
+    Raises:
+        InputError: there is none, or what is there was not trained by this package.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    if manifest.stage != "trained" or manifest.model is None:
+        raise InputError(
+            f"this is the folder of a stage {manifest.stage!r}, expected one of training",
+            where=str(path),
+            fix="tokensieve train … makes one",
+        )
+    log = path / LOG_NAME
+    if not log.is_file():
+        raise InputError(f"{LOG_NAME} is missing", where=str(path), fix="run tokensieve train again")
+    settings = TrainSettings.model_validate(manifest.settings)
+    return Adapter(path, method_of(settings), tuple(read_log(log)), manifest.model, manifest)
+
+
+def method_of(settings: TrainSettings) -> Method:
+    """What a run with these settings trains."""
+    if settings.method == "full":
+        return "full"
+    return "dora" if settings.lora.dora else "lora"
+
+
+def read_log(path: Path) -> Iterable[StepLog]:
+    """The steps of a training log, in order."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        yield StepLog(**cast("dict[str, float]", json.loads(line)))  # type: ignore[arg-type]
+
+
+def write_log(path: Path, log: Iterable[StepLog]) -> None:
+    """Write a training log, one JSON object a step."""
+    path.write_text("".join(json.dumps(asdict(step)) + "\n" for step in log), encoding="utf-8")

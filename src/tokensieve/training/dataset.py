@@ -1,0 +1,85 @@
+"""Selected rows as the data set that the trainer reads: an Arrow file of unpadded ids and labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from tokensieve.data.folder import Rows, in_shards
+from tokensieve.errors import InputError
+from tokensieve.types import Selected
+
+IGNORED: Final = -100
+"""Label of a token that does not contribute to the loss, in every trainer built on transformers."""
+
+_ROWS_A_BATCH: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """The rows as they lie on disk, and what the trainer must come to in a pass over them.
+
+    Attributes:
+        path: Arrow stream with the columns ``input_ids``, ``labels`` and, where selection is soft, ``weights``.
+        rows: number of rows.
+        trained_tokens: labels other than -100 that a causal model can be trained on: not a row's first token,
+            which nothing precedes.
+        empty_rows: rows without any such label; they are trained on nothing, but count as rows of a batch.
+        longest: tokens in the longest row.
+        weighted: whether there are weights.
+    """
+
+    path: Path
+    rows: int
+    trained_tokens: int
+    empty_rows: int
+    longest: int
+    weighted: bool
+
+
+def write_training_set(rows: Rows[Selected], path: Path) -> TrainingSet:
+    """Write the rows as an Arrow stream, a few hundred at a time.
+
+    Raises:
+        InputError: there are no rows, none of their tokens is trained, or only some rows carry weights.
+    """
+    counts = np.zeros(2, dtype=np.int64)
+    longest = n_rows = 0
+    weighted: bool | None = None
+    writer: pa.RecordBatchStreamWriter | None = None
+    try:
+        for batch in in_shards(rows, _ROWS_A_BATCH):
+            for row in batch:
+                weighted = _agree(row, weighted)
+            table = _table(batch)
+            writer = writer or pa.ipc.new_stream(str(path), table.schema)
+            writer.write_table(table)
+            trained = [int(row.train_T[1:].sum()) for row in batch]
+            counts += (sum(trained), trained.count(0))
+            longest = max(longest, *(len(row.tokens) for row in batch))
+            n_rows += len(batch)
+    finally:
+        if writer is not None:
+            writer.close()
+    if counts[0] == 0:
+        found = f"none of the tokens of {n_rows:,} rows is trained" if n_rows else "there are no rows"
+        raise InputError(f"nothing to train: {found}", fix="choose a higher threshold or share with --policy")
+    return TrainingSet(path, n_rows, int(counts[0]), int(counts[1]), longest, bool(weighted))
+
+
+def _agree(row: Selected, weighted: bool | None) -> bool:
+    has = row.weight_T is not None
+    if weighted is not None and weighted != has:
+        raise InputError("some rows carry weights and others none", where=f"row {row.tokens.id}")
+    return has
+
+
+def _table(batch: list[Selected]) -> pa.Table:
+    labels = [np.where(row.train_T, row.tokens.ids_T, IGNORED).astype(np.int32) for row in batch]
+    columns = {"input_ids": [row.tokens.ids_T for row in batch], "labels": labels}
+    kinds = {"input_ids": pa.int32(), "labels": pa.int32(), "weights": pa.float32()}
+    if all(row.weight_T is not None for row in batch):
+        columns["weights"] = [row.weight_T for row in batch if row.weight_T is not None]  # type: ignore[misc]
+    return pa.table({name: pa.array(values, pa.list_(kinds[name])) for name, values in columns.items()})

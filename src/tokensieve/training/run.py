@@ -1,0 +1,263 @@
+"""One training run from selected rows to a finished folder."""
+
+import contextlib
+import copy
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.data.folder import Rows
+from tokensieve.data.manifest import (
+    MANIFEST_NAME,
+    Counts,
+    Manifest,
+    Timing,
+    digest_of_file,
+    package_versions,
+    write_atomically,
+)
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
+from tokensieve.training.dataset import TrainingSet, write_training_set
+from tokensieve.types import Selected
+
+if TYPE_CHECKING:
+    from tokensieve.training.trainer import Progress, SelectedTokensTrainer
+
+_DRAFT = "draft.json"
+_RESULT = "result"
+
+
+def train(
+    rows: Rows[Selected],
+    model: ModelSettings,
+    settings: TrainSettings,
+    out: str | Path,
+    progress: "Progress | None" = None,
+) -> Adapter:
+    """Fine-tune a model on the selected tokens.
+
+    Trains through TRL's SFTTrainer on ids and labels that are made once and neither cut nor dropped; the trainer's
+    data loader is held to the rows' own counts. The loss is the mean nll in nats over the trained tokens of the global
+    batch, weighted where the selection is soft. A model that already has an adapter goes on with it (LoRA) or is
+    merged with it first (full).
+
+    While it runs, a hidden folder beside ``out`` holds checkpoints, one every ``checkpoint_minutes``; after a kill the
+    same call goes on from the last one. ``out`` appears whole at the end. A folder that holds the result of the same
+    call already is opened and returned.
+
+    Args:
+        rows: what to train on, selected with this model's tokenizer and chat template.
+        model: the model to start from.
+        settings: how to train.
+        out: folder of the result.
+        progress: called with the steps done and the steps in all.
+
+    Raises:
+        InputError: rows made with another tokenizer or template, nothing to train, sizes that do not fit, or an
+            ``out`` that holds something else.
+        EnvironmentProblem: no room on the device or the disk, or a package is missing.
+        CheckFailed: the loss became NaN, or the trainer lost rows or tokens.
+    """
+    started = time.monotonic()
+    out = Path(out)
+    loaded = load_model(_for_training(model, settings))
+    check_tokens_are_the_models(rows.manifest, loaded)
+    work = out.parent / f".{out.name}.training"
+    work.mkdir(parents=True, exist_ok=True)
+    data = write_training_set(rows, work / "rows.arrow")
+    draft = _draft(rows.manifest, loaded, settings, data)
+    if _is_done(out, draft):
+        shutil.rmtree(work, ignore_errors=True)
+        return open_adapter(out)
+    _pin(work, draft)
+    with _quiet_libraries(), _kept_random_state(), _out_of_memory_explained():
+        trainer, log = _run(loaded, data, settings, work, progress)
+        if trainer.is_world_process_zero():
+            _save(trainer, loaded, work / _RESULT)
+            _finish(work, out, draft, data, log, started)
+        trainer.accelerator.wait_for_everyone()
+    return open_adapter(out)
+
+
+def check_tokens_are_the_models(manifest: Manifest, loaded: LoadedModel) -> None:
+    """Check that rows were tokenised by the model's own tokenizer and chat template.
+
+    Raises:
+        InputError: the manifest names another one.
+    """
+    made_with = manifest.model
+    if made_with is None:
+        return
+    for part, theirs, ours in (
+        ("tokenizer", made_with.tokenizer_digest, loaded.identity.tokenizer_digest),
+        ("chat template", made_with.template_digest, loaded.identity.template_digest),
+    ):
+        if theirs and theirs != ours:
+            raise InputError(
+                f"the rows were made with another {part}, that of {made_with.name}",
+                where=loaded.identity.name,
+                fix="score and select the data again with the model that is to be trained",
+            )
+
+
+def _for_training(model: ModelSettings, settings: TrainSettings) -> ModelSettings:
+    """All weights are trained in float32: in bfloat16 a small step would round to no step at all."""
+    if settings.method == "full" and model.dtype == "auto":
+        return model.model_copy(update={"dtype": "float32"})
+    return model
+
+
+def _draft(manifest: Manifest, loaded: LoadedModel, settings: TrainSettings, data: TrainingSet) -> Manifest:
+    return Manifest(
+        stage="trained",
+        settings=settings.model_dump(mode="json"),
+        inputs={"rows": manifest.digest, "training_set": digest_of_file(data.path)},
+        model=loaded.identity,
+        versions=dict(package_versions()),
+        seed=settings.seed,
+        counts=Counts(rows_in=data.rows, rows_out=data.rows),
+    )
+
+
+def _is_done(out: Path, draft: Manifest) -> bool:
+    """Whether the folder is this run's result; another's is refused rather than overwritten."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if (out / MANIFEST_NAME).is_file() and _same_run(open_adapter(out).manifest, draft):
+        return True
+    raise InputError(
+        "the folder holds something else than this run", where=str(out), fix="choose another --out, or delete it"
+    )
+
+
+def _same_run(one: Manifest, other: Manifest) -> bool:
+    return all(getattr(one, part) == getattr(other, part) for part in ("stage", "settings", "inputs", "model"))
+
+
+def _pin(work: Path, draft: Manifest) -> None:
+    """Keep an earlier start's checkpoints only where it was a start of this very run."""
+    path = work / _DRAFT
+    if path.is_file() and not _same_run(Manifest.model_validate_json(path.read_bytes()), draft):
+        shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    shutil.rmtree(work / _RESULT, ignore_errors=True)
+    write_atomically(path, draft.model_dump_json(indent=2).encode())
+
+
+def _run(
+    loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path, progress: "Progress | None"
+) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...]]":
+    from tokensieve.training.trainer import check_all_was_trained, latest_checkpoint, make_trainer, steps_of
+
+    with _kept_special_tokens(loaded):
+        trainer = make_trainer(loaded, data, settings, work, progress)
+        checkpoint = latest_checkpoint(work)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    check_all_was_trained(trainer, data, settings.epochs)
+    return trainer, steps_of(trainer.state)
+
+
+def _save(trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path) -> None:
+    """Write the weights as safetensors; for a whole model its tokenizer too."""
+    from peft import PeftModel
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+        config = model.peft_config[model.active_adapter]
+        if not Path(str(config.base_model_name_or_path)).is_dir() or loaded.settings.revision is not None:
+            config.base_model_name_or_path = loaded.identity.name
+            config.revision = loaded.identity.revision
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+        return
+    model.save_pretrained(str(folder))
+    loaded.tokenizer.save_pretrained(str(folder))
+
+
+def _finish(
+    work: Path, out: Path, draft: Manifest, data: TrainingSet, log: tuple[StepLog, ...], started: float
+) -> None:
+    """Complete the result beside ``out`` and move it there in one step."""
+    result = work / _RESULT
+    write_log(result / LOG_NAME, log)
+    draft.model_copy(
+        update={
+            "facts": {
+                "method": method_of(TrainSettings.model_validate(draft.settings)),
+                "trained_tokens": data.trained_tokens,
+                "rows_without_trained_tokens": data.empty_rows,
+                "steps": len(log),
+            },
+            "timing": Timing(
+                started_at=datetime.now(UTC).isoformat(timespec="seconds"), wall_s=time.monotonic() - started
+            ),
+        }
+    ).write(result)
+    if out.exists():
+        out.rmdir()
+    result.replace(out)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _kept_special_tokens(loaded: LoadedModel) -> Iterator[None]:
+    """The trainer writes the tokenizer's special ids into the model's configuration; a saved model keeps its own."""
+    model = loaded.model
+    config = model.config.get_text_config()
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    before = {name: getattr(config, name, None) for name in names}
+    generation = copy.deepcopy(model.generation_config)
+    yield
+    for name, value in before.items():
+        setattr(config, name, value)
+    model.generation_config = generation
+
+
+@contextlib.contextmanager
+def _kept_random_state() -> Iterator[None]:
+    """Training seeds every global generator; the caller's go on as if nothing had happened."""
+    import random
+
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep back what TRL, PEFT and transformers say of each other's deprecated names and of special tokens."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logging.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _out_of_memory_explained() -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentProblem(
+            "the device has no room for this batch",
+            where="train.micro_batch_size",
+            fix="a smaller micro_batch_size keeps the result the same; gradient_checkpointing: true saves more",
+        ) from error

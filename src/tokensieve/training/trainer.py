@@ -1,0 +1,324 @@
+"""TRL's SFTTrainer with our loss weights, our log and our checkpoints; the only module that imports TRL to train."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, TaskType
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from tokensieve.config import TrainSettings
+from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError
+from tokensieve.models import LoadedModel
+from tokensieve.training.adapter import StepLog
+from tokensieve.training.dataset import IGNORED, TrainingSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+Batch: TypeAlias = dict[str, torch.Tensor]
+
+_SCHEDULES: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+_OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
+_CHECKPOINTS: Final = "checkpoints"
+
+
+def make_trainer(
+    loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path, progress: Progress | None
+) -> "SelectedTokensTrainer":
+    """A trainer that is ready to start.
+
+    Args:
+        loaded: the model; it is changed by training.
+        data: the rows.
+        settings: how to train.
+        work: folder for checkpoints.
+        progress: told of every step.
+
+    Raises:
+        InputError: sizes that do not divide, or weights together with packing.
+        EnvironmentProblem: several GPUs without a launcher, or an optimiser that is not installed.
+        CheckFailed: the trainer's data set is not the rows that were given to it.
+    """
+    if data.weighted and settings.packing:
+        raise InputError("soft weights cannot be trained with packing", where="train.packing", fix="packing: false")
+    model, lora = _trainable(loaded, settings)
+    dataset = Dataset.from_file(str(data.path), in_memory=False)
+    tokenizer = cast("PreTrainedTokenizerBase", loaded.tokenizer)
+    collator = _WeightedCollator(_padding_id(tokenizer)) if data.weighted else None
+    trainer = SelectedTokensTrainer(
+        model=model,
+        args=_arguments(loaded, data, settings, work),
+        data_collator=collator,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=lora,
+        callbacks=[_Watch(settings, progress)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    _check_rows_survived(trainer.train_dataset, data)
+    return trainer
+
+
+class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer that can weight tokens and counts what its data loader really yields.
+
+    Without weights the loss is TRL's own: the mean nll over the trained tokens of the global batch. With weights it
+    is the weighted mean, ``sum(w * nll) / sum(w)``, so that weights of 0 and 1 give what a hard selection gives.
+    """
+
+    _rows = 0
+    _trained_tokens = 0
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], torch.Tensor | int | None]:
+        """The micro-batches of one optimiser step, and what their summed loss is divided by."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._rows = sum(_rows_of(batch) for batch in batches)
+        self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORED).sum()) for batch in batches)
+        if batches and "weights" in batches[0]:
+            total = torch.stack([batch["weights"][..., 1:].sum() for batch in batches]).sum().to(device)
+            items = self.accelerator.gather(total).sum()
+        return batches, items
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The loss of one micro-batch as its part of the global batch's mean."""
+        weights = inputs.pop("weights", None)
+        if weights is None:
+            return cast(
+                torch.Tensor,
+                super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch),
+            )
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        total = weights[..., 1:].sum() if num_items_in_batch is None else num_items_in_batch
+        # The fused head returns log-probabilities already shifted: entry t is that of token t + 1.
+        loss = -(outputs.log_probs * weights[..., 1:]).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
+        return cast(torch.Tensor, loss * self.accelerator.num_processes)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what this step's batches held to its log."""
+        if "loss" in logs:
+            logs |= {"rows": self._rows, "trained_tokens": self._trained_tokens}
+        super().log(logs, start_time)
+
+
+class _WeightedCollator:
+    """TRL's collator, with the tokens' weights padded alongside."""
+
+    def __init__(self, padding_id: int) -> None:
+        self._inner = DataCollatorForLanguageModeling(pad_token_id=padding_id)
+
+    def __call__(self, rows: list[dict[str, list[float]]]) -> Batch:
+        weights = [torch.tensor(row["weights"], dtype=torch.float32) for row in rows]
+        batch: Batch = self._inner([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
+        batch["weights"] = torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
+        return batch
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Reports progress, asks for a checkpoint every few minutes, and stops a run that has diverged."""
+
+    def __init__(self, settings: TrainSettings, progress: Progress | None) -> None:
+        self._every_s = 60 * settings.checkpoint_minutes
+        self._progress = progress
+        self._saved_at = time.monotonic()
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
+        if self._progress is not None:
+            self._progress(state.global_step, state.max_steps)
+        if time.monotonic() - self._saved_at >= self._every_s and state.global_step < state.max_steps:
+            control.should_save = True
+            self._saved_at = time.monotonic()
+        return control
+
+    def on_log(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
+        loss = state.log_history[-1].get("loss", 0.0)
+        if loss != loss:  # NaN
+            raise CheckFailed(
+                "the loss is not a number any more", where=f"step {state.global_step}", fix="lower train.learning_rate"
+            )
+        return control
+
+
+def steps_of(state: TrainerState) -> tuple[StepLog, ...]:
+    """The trainer's history as our log, one entry a step."""
+    entries = [entry for entry in state.log_history if "loss" in entry]
+    return tuple(
+        StepLog(
+            step=entry["step"],
+            epoch=entry["epoch"],
+            loss=entry["loss"],
+            learning_rate=entry["learning_rate"],
+            grad_norm=entry.get("grad_norm", float("nan")),
+            trained_tokens=entry["trained_tokens"],
+        )
+        for entry in entries
+    )
+
+
+def latest_checkpoint(work: Path) -> Path | None:
+    """The newest complete checkpoint; the trainer writes its state last, so one with a readable state is whole."""
+    found = sorted((work / _CHECKPOINTS).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    for folder in reversed(found):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            continue  # cut short by a kill
+        return folder
+    return None
+
+
+def check_all_was_trained(trainer: SelectedTokensTrainer, data: TrainingSet, epochs: float) -> None:
+    """Check that the data loader yielded every row and every trained token in every epoch.
+
+    Several processes pad their shares with repeated rows, so there only a lack is an error.
+
+    Raises:
+        CheckFailed: rows or tokens were lost or added on the way.
+    """
+    history = [entry for entry in trainer.state.log_history if "rows" in entry]
+    if trainer.args.world_size > 1 or epochs != int(epochs):
+        return
+    for name, expected in (("rows", data.rows), ("trained_tokens", data.trained_tokens)):
+        yielded = sum(entry[name] for entry in history)
+        if yielded != expected * int(epochs):
+            raise CheckFailed(
+                f"the trainer's data loader yielded {yielded:,} {name.replace('_', ' ')} in {int(epochs)} epochs, "
+                f"expected {expected * int(epochs):,}: the installed TRL treats the rows otherwise than was tested",
+                fix="install the version of TRL that this package was tested with",
+            )
+
+
+def _arguments(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path) -> SFTConfig:
+    on_gpu = loaded.device.type == "cuda"
+    checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
+    arguments = SFTConfig(
+        output_dir=str(work / _CHECKPOINTS),
+        max_length=None,  # TRL's default cuts rows, and drops those that lose all their labels, without a word
+        padding_free=settings.packing,
+        per_device_train_batch_size=1,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=_SCHEDULES[settings.schedule],
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        optim=_optimizer(settings, on_gpu=on_gpu),
+        bf16=on_gpu and torch.cuda.is_bf16_supported(),
+        use_cpu=loaded.device.type == "cpu",
+        gradient_checkpointing=checkpointing,
+        activation_checkpointing=checkpointing,
+        remove_unused_columns=not data.weighted,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        dataloader_pin_memory=on_gpu,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if arguments.n_gpu > 1:
+        raise EnvironmentProblem(
+            f"{arguments.n_gpu} GPUs are visible to one process",
+            fix="CUDA_VISIBLE_DEVICES=0 tokensieve train …, or torchrun --nproc-per-node",
+        )
+    micro, steps = _micro_batches(settings, arguments.world_size)
+    arguments.per_device_train_batch_size = micro
+    arguments.gradient_accumulation_steps = steps
+    return arguments
+
+
+def _micro_batches(settings: TrainSettings, processes: int) -> tuple[int, int]:
+    """Rows in one forward pass of one process, and passes in a step."""
+    micro = settings.micro_batch_size or max(1, settings.batch_size // processes)
+    if settings.batch_size % (micro * processes):
+        raise InputError(
+            f"batches of {settings.batch_size} rows cannot be made of {processes} processes x {micro} rows",
+            where="train.micro_batch_size",
+            fix="choose a batch_size that is a multiple of both",
+        )
+    return micro, settings.batch_size // (micro * processes)
+
+
+def _optimizer(settings: TrainSettings, *, on_gpu: bool) -> str:
+    if settings.optimizer == "adamw_8bit":
+        from importlib.util import find_spec
+
+        if not on_gpu or find_spec("bitsandbytes") is None:
+            raise EnvironmentProblem(
+                "adamw_8bit needs a CUDA device and bitsandbytes",
+                where="train.optimizer",
+                fix="pip install bitsandbytes, or optimizer: adamw",
+            )
+    return _OPTIMIZERS[settings.optimizer]
+
+
+def _trainable(loaded: LoadedModel, settings: TrainSettings) -> tuple[PreTrainedModel, LoraConfig | None]:
+    """The model with the right weights open to change, and the adapter that TRL is to put on it."""
+    model = loaded.model
+    adapted = isinstance(model, PeftModel)
+    if settings.method == "full":
+        if adapted:
+            model = model.merge_and_unload()
+        return model.requires_grad_(True), None
+    if adapted:  # go on with the adapter that is there
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return model, None
+    lora = settings.lora
+    return model, LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        use_dora=lora.dora,
+        target_modules="all-linear",
+        task_type=TaskType.CAUSAL_LM,
+    )
+
+
+def _padding_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def _rows_of(batch: Batch) -> int:
+    """Rows in a micro-batch: lines of a padded one, beginnings in a padding-free one."""
+    if "position_ids" in batch:
+        return int((batch["position_ids"] == 0).sum())
+    return len(batch["labels"])
+
+
+def _check_rows_survived(dataset: Dataset, data: TrainingSet) -> None:
+    """Check that the trainer's preparation left rows and labels alone."""
+    trained = sum(
+        int(sum(1 for label in labels[1:] if label != IGNORED))
+        for batch in dataset.iter(1000)
+        for labels in batch["labels"]
+    )
+    if (len(dataset), trained) != (data.rows, data.trained_tokens):
+        raise CheckFailed(
+            f"TRL made {len(dataset):,} rows with {trained:,} trained tokens of {data.rows:,} rows with "
+            f"{data.trained_tokens:,}",
+            fix="install the version of TRL that this package was tested with",
+        )
