@@ -1,0 +1,160 @@
+"""Rows of a benchmark, from a local folder in the published format or from the Hub."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.types import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as published, with the place it came from.
+
+    Attributes:
+        fields: its columns.
+        where: file and line, or data set and number, for messages.
+    """
+
+    fields: Mapping[str, JSON]
+    where: str
+
+    def text(self, name: str) -> str:
+        """A column that must be text.
+
+        Raises:
+            InputError: it is missing or something else.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, str):
+            raise InputError(f"expected text in {name!r}, got {_kind(value)}", where=self.where)
+        return value
+
+    def number(self, name: str) -> int:
+        """A column that must be a whole number.
+
+        Raises:
+            InputError: it is missing or something else.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(f"expected a whole number in {name!r}, got {_kind(value)}", where=self.where)
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A column that must be a list of texts.
+
+        Raises:
+            InputError: it is missing or something else.
+        """
+        return texts(self.fields.get(name), name, self.where)
+
+
+def texts(value: JSON, name: str, where: str) -> tuple[str, ...]:
+    """A list of texts as a tuple.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, list):
+        raise InputError(f"expected a list of texts in {name!r}, got {_kind(value)}", where=where)
+    found = tuple(item for item in value if isinstance(item, str))
+    if len(found) != len(value):
+        raise InputError(f"expected only texts in the list {name!r}", where=where)
+    return found
+
+
+def require_split(task: str, split: str, splits: Sequence[str]) -> None:
+    """Refuse a split that the task does not have.
+
+    Raises:
+        InputError: names those it has.
+    """
+    if split not in splits:
+        raise InputError(f"{task} has no split {split!r}; it has: {', '.join(splits)}", where="split")
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of these files that is there, also packed as ``.gz``.
+
+    Raises:
+        InputError: none is.
+    """
+    for name in names:
+        for candidate in (folder / name, folder / f"{name}.gz"):
+            if candidate.is_file():
+                return candidate
+    wanted = " or ".join(names)
+    raise InputError(
+        f"expected {wanted} in this folder", where=str(folder), fix="--data FOLDER with the published files"
+    )
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """The rows of a JSON-lines file; empty lines are passed over and counted as lines.
+
+    Raises:
+        InputError: a line is no JSON object; names file and line (from 1).
+    """
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                where = f"{path}:{number}"
+                yield Row(_object(line, where), where)
+
+
+def read_array(path: Path) -> Iterator[Row]:
+    """The rows of a file that is one JSON array of objects.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"broken JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    if not isinstance(rows, list):
+        raise InputError(f"expected an array of objects, got {_kind(rows)}", where=str(path))
+    for number, row in enumerate(rows):
+        where = f"{path}, row {number}"
+        if not isinstance(row, dict):
+            raise InputError(f"expected an object, got {_kind(row)}", where=where)
+        yield Row(row, where)
+
+
+def from_hub(data_set: str, split: str, *, name: str | None = None) -> Iterator[Row]:
+    """The rows of a data set on the Hugging Face Hub, or of its copy in the local cache.
+
+    Raises:
+        EnvironmentProblem: it cannot be reached or does not exist.
+    """
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(data_set, name, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise EnvironmentProblem(
+            f"could not load it from the Hub: {error}",
+            where=f"data set {data_set}",
+            fix="check the network, or give a local copy with --data FOLDER",
+        ) from error
+    for number, fields in enumerate(rows):
+        yield Row(dict(fields), f"{data_set} {split}, row {number}")
+
+
+def _object(line: str, where: str) -> dict[str, JSON]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where) from None
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object, got {_kind(value)}", where=where)
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)

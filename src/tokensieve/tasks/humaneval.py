@@ -1,0 +1,49 @@
+"""HumanEval: complete a Python function from its signature and docstring, judged by running its tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokensieve.tasks import _answers
+from tokensieve.tasks._program import judge_program
+from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks._task import Task
+from tokensieve.types import JSON, Message, Problem, Verdict
+
+_INSTRUCTION = "Complete this Python function. Answer with the whole function, code only."
+
+
+def load(split: str, folder: Path | None) -> Iterator[Problem]:
+    """The 164 problems, in their order; there is one split."""
+    require_split("humaneval", split, ("test",))
+    if folder is None:
+        rows = from_hub("openai/openai_humaneval", "test")
+    else:
+        rows = read_lines(find_file(folder, "HumanEval.jsonl"))
+    for row in rows:
+        yield _problem(row)
+
+
+def check(problem: Problem, answer: str) -> Verdict:
+    """Run the prompt, the answer's code, and the benchmark's ``check`` on the function, in the sandbox.
+
+    An answer that does not define the function is taken as its body, to be put behind the prompt.
+    """
+    prompt, name = str(problem.facts["prompt"]), str(problem.facts["entry_point"])
+    tests = [f"{problem.facts['test']}\n\ncheck({name})\n"]
+    if f"def {name}" not in answer:
+        body = _answers.code(answer) if "```" in answer else answer
+        answer = f"{prompt}{body}"
+    # The prompt is a program by itself: its imports and helpers stay, its empty function is then replaced.
+    return judge_program(answer, names=[name], before=[prompt], tests=tests)
+
+
+def _problem(row: Row) -> Problem:
+    prompt = row.text("prompt")
+    facts: dict[str, JSON] = {"prompt": prompt, "entry_point": row.text("entry_point"), "test": row.text("test")}
+    turn: Message = {"role": "user", "content": f"{_INSTRUCTION}\n\n```python\n{prompt}```"}
+    return Problem(row.text("task_id"), "humaneval", (turn,), prompt + row.text("canonical_solution"), facts)
+
+
+HUMANEVAL_TASKS = {
+    "humaneval": Task("humaneval", "HumanEval: Python functions, run against their tests", ("test",), load, check),
+}

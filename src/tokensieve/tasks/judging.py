@@ -1,0 +1,217 @@
+"""Judging many answers in parallel, checking a task's gold answers, and judging a file of answers."""
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tokensieve.errors import InputError
+from tokensieve.tasks._source import Row, read_lines
+from tokensieve.tasks._task import Task
+from tokensieve.types import Outcome, Problem, Verdict
+
+_WAITING_PER_WORKER = 16
+
+Progress = Callable[[int], None]
+"""Called with the number of answers judged so far, after each."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldFailure:
+    """A gold answer that its own checker does not accept."""
+
+    id: str
+    split: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class GoldReport:
+    """How a task's gold answers fared.
+
+    Attributes:
+        task: the task's name.
+        rows: number of problems by split.
+        correct: number of gold answers accepted, by split.
+        failures: the others.
+    """
+
+    task: str
+    rows: Mapping[str, int]
+    correct: Mapping[str, int]
+    failures: tuple[GoldFailure, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gold answer passed; False for no rows at all."""
+        return not self.failures and sum(self.rows.values()) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersReport:
+    """How a file of answers fared.
+
+    Attributes:
+        task: the task's name.
+        answers: rows judged.
+        problems: different problems among them.
+        outcomes: number of answers by outcome; each outcome is there.
+    """
+
+    task: str
+    answers: int
+    problems: int
+    outcomes: Mapping[Outcome, int]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct answers; NaN where there is none to judge."""
+        return self.outcomes[Outcome.CORRECT] / self.answers if self.answers else float("nan")
+
+
+def judge(task: Task, pairs: Iterable[tuple[Problem, str]], *, workers: int) -> Iterator[Verdict]:
+    """Judge answers in parallel, in the order in which they come; the input is read as far as it is needed.
+
+    Args:
+        task: whose checker judges.
+        pairs: problem and raw response text.
+        workers: checks at one time; the work itself is done by processes that the checkers start.
+
+    Raises:
+        InputError: fewer than one worker.
+        EnvironmentProblem: a checker's sandbox cannot run here.
+    """
+    if workers < 1:
+        raise InputError(f"expected at least 1 worker, got {workers}", where="workers")
+    pending: deque[Future[Verdict]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="judge") as pool:
+        try:
+            for problem, answer in pairs:
+                pending.append(pool.submit(task.check, problem, answer))
+                if len(pending) >= workers * _WAITING_PER_WORKER:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def check_gold(
+    task: Task,
+    folder: Path | None,
+    *,
+    splits: Iterable[str] | None = None,
+    limit: int | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> GoldReport:
+    """Judge every gold answer of a task with its own checker.
+
+    Args:
+        task: the task.
+        folder: local copy of its data; None for the default source.
+        splits: which splits; by default those that the source has, at least one.
+        limit: at most this many problems a split; None for all.
+        workers: checks at one time.
+        progress: told the number of answers judged.
+
+    Raises:
+        InputError: a row is malformed, or the folder holds no split at all.
+    """
+    rows: dict[str, int] = {}
+    correct: dict[str, int] = {}
+    failures: list[GoldFailure] = []
+    for split in task.splits if splits is None else splits:
+        try:
+            problems = _first(task.load(split, folder), limit)
+        except InputError:
+            # A local copy may hold some of the splits; one that was asked for by name must be there.
+            if splits is not None or (split == task.splits[-1] and not rows):
+                raise
+            continue
+        verdicts = judge(task, ((problem, problem.gold) for problem in problems), workers=workers)
+        rows[split], correct[split] = len(problems), 0
+        for problem, verdict in zip(problems, verdicts, strict=True):
+            correct[split] += verdict.correct
+            if not verdict.correct:
+                failures.append(GoldFailure(problem.id, split, verdict))
+            if progress is not None:
+                progress(sum(correct.values()) + len(failures))
+    return GoldReport(task.name, rows, correct, tuple(failures))
+
+
+def judge_file(
+    task: Task,
+    folder: Path | None,
+    answers: Path,
+    out: Path,
+    *,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> AnswersReport:
+    """Judge a JSON-lines file of answers and write one verdict a line, in the same order.
+
+    A row of the input has ``id`` and ``answer`` (raw response text), several rows for one id are allowed; a row
+    with ``"finished": false`` was cut off by a length limit, which is then its verdict. A row of the output has
+    ``id``, ``index`` (number of the answer among those of its id, from 0), ``verdict``, ``extracted``, ``reason``.
+
+    Raises:
+        InputError: a row is malformed, or its id is not the task's (names file and line).
+    """
+    rows = [_answer(row) for row in read_lines(answers)]
+    problems = _problems(task, folder, {problem_id: row.where for row, problem_id, _, _ in reversed(rows)})
+    seen: Counter[str] = Counter()
+    outcomes = dict.fromkeys(Outcome, 0)
+    judged = judge(task, ((problems[key], text) for _, key, text, done in rows if done), workers=workers)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8") as lines:
+        for number, (_, key, _, done) in enumerate(rows, 1):
+            verdict = next(judged) if done else Verdict(Outcome.CUT_OFF, reason="the answer was not finished")
+            lines.write(json.dumps(_verdict_row(key, seen[key], verdict), ensure_ascii=False) + "\n")
+            seen[key] += 1
+            outcomes[verdict.outcome] += 1
+            if progress is not None:
+                progress(number)
+    return AnswersReport(task.name, len(rows), len(seen), outcomes)
+
+
+def _answer(row: Row) -> tuple[Row, str, str, bool]:
+    finished = row.fields.get("finished", True)
+    if not isinstance(finished, bool):
+        raise InputError("expected true or false in 'finished'", where=row.where)
+    return row, row.text("id"), row.text("answer"), finished
+
+
+def _problems(task: Task, folder: Path | None, wanted: Mapping[str, str]) -> dict[str, Problem]:
+    """The problems of these ids, from whichever split has them."""
+    found: dict[str, Problem] = {}
+    refused: InputError | None = None
+    for split in task.splits:
+        if len(found) == len(wanted):
+            break
+        try:
+            found |= {problem.id: problem for problem in task.load(split, folder) if problem.id in wanted}
+        except InputError as error:
+            refused = error
+    for problem_id, where in wanted.items():
+        if problem_id not in found:
+            raise refused or InputError(f"{task.name} has no problem {problem_id!r}", where=where)
+    return found
+
+
+def _first(problems: Iterator[Problem], limit: int | None) -> list[Problem]:
+    return list(islice(problems, limit))
+
+
+def _verdict_row(problem_id: str, index: int, verdict: Verdict) -> dict[str, str | int | None]:
+    return {
+        "id": problem_id,
+        "index": index,
+        "verdict": verdict.outcome.value,
+        "extracted": verdict.extracted,
+        "reason": verdict.reason,
+    }

@@ -1,0 +1,105 @@
+r"""MATH and MATH-500: competition mathematics, judged by the final answer.
+
+Two rules, two names: ``math`` compares by value with math-verify; ``math_boxed`` wants ``\boxed{}`` and compares as
+text, brackets, spacing and the like set aside. The paper's judge was a paid service and cannot be had again.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from tokensieve.errors import InputError
+from tokensieve.tasks import _answers
+from tokensieve.tasks._math_judge import equivalent
+from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks._task import Task
+from tokensieve.types import Outcome, Problem, Verdict
+
+_SPLITS = ("train", "validation", "test")
+_SUBJECTS = (
+    "algebra",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "number_theory",
+    "prealgebra",
+    "precalculus",
+)
+_INSTRUCTION = "Solve this problem step by step. Put the final answer in \\boxed{}."
+
+
+def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
+    """The problems of a split, in the order of the file; from the Hub subject by subject.
+
+    The validation split is a local file's only: on the Hub there are train and test.
+    """
+    require_split(task, split, _SPLITS)
+    if folder is not None:
+        rows = read_lines(find_file(folder, f"{split}.jsonl"))
+    elif split == "validation":
+        raise InputError(
+            "MATH has no validation split on the Hub", where=task, fix="--data FOLDER, or use train or test"
+        )
+    else:
+        rows = (row for name in _SUBJECTS for row in from_hub("EleutherAI/hendrycks_math", split, name=name))
+    for number, row in enumerate(rows):
+        yield _problem(task, f"math/{split}/{number}", row)
+
+
+def load_500(split: str, folder: Path | None) -> Iterator[Problem]:
+    """The 500 problems of MATH-500; there is one split."""
+    require_split("math_500", split, ("test",))
+    local = None if folder is None else find_file(folder, "test.jsonl")
+    rows = from_hub("HuggingFaceH4/MATH-500", "test") if local is None else read_lines(local)
+    for number, row in enumerate(rows):
+        own = row.fields.get("unique_id")
+        yield _problem("math_500", own if isinstance(own, str) else f"math_500/test/{number}", row)
+
+
+def check(problem: Problem, answer: str) -> Verdict:
+    """Compare the last boxed formula, or where there is none whatever math-verify takes for the answer."""
+    gold = str(problem.facts["answer"])
+    found = _answers.boxed(answer)
+    if found is None and "\\boxed{" in answer:
+        return Verdict(Outcome.CUT_OFF, reason="the last \\boxed{ is never closed")
+    if found is not None and _answers.plain_math(found) == _answers.plain_math(gold):
+        return Verdict(Outcome.CORRECT, found, "the same text")
+    judged = equivalent(gold, answer if found is None else f"\\boxed{{{found}}}")
+    extracted = found if found is not None else judged.extracted
+    if judged.problem:
+        return Verdict(Outcome.NOT_JUDGED, extracted, judged.problem)
+    if extracted is None:
+        return Verdict(Outcome.NO_ANSWER, reason="no formula or number in the answer")
+    if judged.equal:
+        return Verdict(Outcome.CORRECT, extracted, "the same value by math-verify")
+    return Verdict(Outcome.WRONG, extracted, f"expected {gold}")
+
+
+def check_boxed(problem: Problem, answer: str) -> Verdict:
+    """Compare the last boxed formula as text."""
+    gold, found = str(problem.facts["answer"]), _answers.boxed(answer)
+    if found is None:
+        return Verdict(Outcome.NO_ANSWER, reason="no \\boxed{} in the answer")
+    if _answers.plain_math(found) == _answers.plain_math(gold):
+        return Verdict(Outcome.CORRECT, found)
+    return Verdict(Outcome.WRONG, found, f"expected {gold}")
+
+
+def _problem(task: str, problem_id: str, row: Row) -> Problem:
+    solution = row.text("solution")
+    gold = _answers.boxed(solution)
+    if gold is None:
+        raise InputError("expected a solution with its answer in \\boxed{}", where=row.where)
+    prompt = f"{row.text('problem')}\n\n{_INSTRUCTION}"
+    return Problem(problem_id, task, ({"role": "user", "content": prompt},), solution, {"answer": gold})
+
+
+def _task(name: str, title: str, check: Callable[[Problem, str], Verdict]) -> Task:
+    return Task(name, title, _SPLITS, partial(load, name), check, 1024)
+
+
+MATH_TASKS = {
+    "math": _task("math", "MATH: competition mathematics, final answer by value", check),
+    "math_boxed": _task("math_boxed", "MATH by the strict rule: the boxed text", check_boxed),
+    "math_500": Task("math_500", "MATH-500: 500 problems of MATH, by value", ("test",), load_500, check, 1024),
+}
