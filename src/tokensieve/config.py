@@ -149,6 +149,8 @@ class TrainSettings(BaseModel):
     """adamw_8bit needs bitsandbytes and a GPU."""
     packing: bool = False
     """The rows of a forward pass as one sequence without padding; the same batches, the same loss."""
+    group_by_length: bool = False
+    """Batches of rows of like length: less padding (a fifth of the time on short rows), another order."""
     gradient_checkpointing: bool | None = None
     """Recompute activations to save memory; None does so on a GPU."""
     checkpoint_minutes: float = 10.0

@@ -237,6 +237,7 @@ def _arguments(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, 
         save_strategy="no",
         save_total_limit=2,
         report_to="none",
+        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         disable_tqdm=True,
     )
     if arguments.n_gpu > 1:
