@@ -49,6 +49,8 @@ class DataSettings(BaseModel):
     """The data set's own names for our fields, e.g. {"prompt": "question", "completion": "answer"}."""
     split: str = "train"
     """Split of a Hub data set or of a task."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task, for task:NAME sources."""
     max_length: int | None = None
     """Longest row in tokens; None is the model's own limit."""
     over_long: Literal["drop", "cut", "error"] = "drop"
