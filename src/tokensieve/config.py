@@ -268,4 +268,6 @@ class StudySettings(BaseModel):
     evaluate: EvaluateSettings = EvaluateSettings()
     """How skills are measured; `tasks` is filled from the targets."""
     other_limit: int | None = None
-    """The first N problems of each task that is not the target; None is evaluate.limit."""
+    """The first N problems of each task that is not a target; None is evaluate.limit."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the report's readers must know, such as how the learning rate was chosen."""
