@@ -95,3 +95,25 @@ def tiny_folder(tiny_model: ModelFactory, tmp_path_factory: pytest.TempPathFacto
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     return folder
+
+
+PlainScores: TypeAlias = Callable[[LoadedModel, "list[int]"], "tuple[list[float], list[float], list[int]]"]
+
+
+@pytest.fixture(scope="session")
+def plain_scores() -> PlainScores:
+    """Nll, entropy and rank of tokens 1 to T-1 of one row, the plain way: one row, full logits, float64 softmax."""
+
+    def compute(loaded: LoadedModel, ids: list[int]) -> tuple[list[float], list[float], list[int]]:
+        import torch
+
+        with torch.inference_mode():
+            logits_TV = loaded.model(input_ids=torch.tensor([ids])).logits[0, :-1].double()
+        targets_T1 = torch.tensor(ids[1:])[:, None]
+        log_p_TV = logits_TV.log_softmax(-1)
+        nll = -log_p_TV.gather(1, targets_T1)[:, 0]
+        entropy = -(log_p_TV.exp() * log_p_TV).sum(-1)
+        rank = (logits_TV > logits_TV.gather(1, targets_T1)).sum(-1)
+        return nll.tolist(), entropy.tolist(), rank.tolist()
+
+    return compute

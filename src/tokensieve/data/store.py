@@ -1,0 +1,292 @@
+"""The content-addressed store of scores: what a model said of a row is never computed twice, in any data set.
+
+One SQLite file in write-ahead mode: a kill at any moment loses nothing that was committed, and several processes
+of one machine share it. Records carry a checksum and are scored again where it does not hold. On a network file
+system, give every machine its own store (``--store``): SQLite's locks do not work there.
+"""
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+
+from tokensieve.data.cache import cache_folder
+from tokensieve.data.manifest import ModelIdentity, digest_of
+from tokensieve.errors import EnvironmentProblem
+from tokensieve.types import FloatArray
+
+STORE_FILE: Final = "scores.sqlite"
+_FORMAT: Final = 1
+_KEY_PARTS: Final = ("weights_digest", "adapter_digest", "quantisation", "dtype", "head_dtype", "attention", "backend")
+_BUSY_S: Final = 60.0
+"""How long a process waits while another one writes."""
+
+_AT_ONCE: Final = 500
+"""Keys in one query; SQLite limits the variables of a statement."""
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS models (
+  id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, name TEXT NOT NULL, identity TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS scores (
+  model INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE,
+  key BLOB NOT NULL, used_day INTEGER NOT NULL, crc INTEGER NOT NULL, content BLOB NOT NULL,
+  UNIQUE (model, key)
+);
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """The scores of one request, one value a scored place.
+
+    Attributes:
+        nll_N: nats.
+        entropy_N: nats; None where it was not measured.
+        rank_N: a whole number in float32; None where it was not measured.
+    """
+
+    nll_N: FloatArray
+    entropy_N: FloatArray | None = None
+    rank_N: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """What the store holds of one model.
+
+    Attributes:
+        digest: identity of the model in the numbers that it was run in.
+        name: how it was called when its first scores came in.
+        rows: number of records.
+        size_bytes: of the records.
+        last_used: date of the last use, ISO.
+    """
+
+    digest: str
+    name: str
+    rows: int
+    size_bytes: int
+    last_used: str
+
+
+def default_store() -> Path:
+    """The store's folder in the user's cache."""
+    return cache_folder() / "store"
+
+
+class ScoreStore:
+    """An open store, for one model.
+
+    Args:
+        folder: where the store lies; made where missing. None is the user's cache.
+        identity: whose scores are looked up and kept. Weights, adapter, quantisation, the numbers of backbone and
+            head, attention and backend tell one from another; names and places do not.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written, or the file is damaged.
+    """
+
+    def __init__(self, folder: Path | None, identity: ModelIdentity) -> None:
+        self.path = (folder or default_store()) / STORE_FILE
+        self._connection = _connect(self.path)
+        digest = model_digest(identity)
+        with _explained(self.path), self._connection:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO models (digest, name, identity) VALUES (?, ?, ?)",
+                (digest, identity.name, identity.model_dump_json()),
+            )
+            found = self._connection.execute("SELECT id FROM models WHERE digest = ?", (digest,)).fetchone()
+        self._model = int(found[0])
+
+    def __enter__(self) -> "ScoreStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def get(self, keys: Sequence[bytes], *, entropy: bool, rank: bool) -> dict[bytes, Record]:
+        """The records of those keys that are there, whole, and hold what is asked for.
+
+        Args:
+            keys: requests' keys.
+            entropy: a record without entropy does not count.
+            rank: a record without ranks does not count.
+        """
+        found: dict[bytes, Record] = {}
+        today = _today()
+        with _explained(self.path), self._connection:
+            for start in range(0, len(keys), _AT_ONCE):
+                some = keys[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                rows = self._connection.execute(
+                    f"SELECT key, crc, content, used_day FROM scores WHERE model = ? AND key IN ({marks})",  # noqa: S608
+                    (self._model, *some),
+                ).fetchall()
+                for key, crc, content, _ in rows:
+                    record = _unpacked(content) if zlib.crc32(content) == crc else None
+                    if record is not None and _suffices(record, entropy=entropy, rank=rank):
+                        found[key] = record
+                stale = [(today, self._model, key) for key, _, _, day in rows if day != today and key in found]
+                self._connection.executemany("UPDATE scores SET used_day = ? WHERE model = ? AND key = ?", stale)
+        return found
+
+    def put(self, records: Mapping[bytes, Record]) -> None:
+        """Keep records by their keys, all of them or none; one that is there already is replaced.
+
+        Raises:
+            EnvironmentProblem: the disk is full or refuses.
+        """
+        today = _today()
+        rows = [(self._model, key, today, zlib.crc32(c), c) for key, c in _packed_items(records)]
+        with _explained(self.path), self._connection:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO scores (model, key, used_day, crc, content) VALUES (?, ?, ?, ?, ?)", rows
+            )
+
+
+def model_digest(identity: ModelIdentity) -> str:
+    """SHA-256 over what tells one model's scores from another's, 64 hex digits; name and revision are no part."""
+    return digest_of({part: getattr(identity, part) for part in _KEY_PARTS})
+
+
+def stored_models(folder: Path | None = None) -> list[StoredModel]:
+    """What the store holds, a line a model, the largest first; empty where there is no store."""
+    path = (folder or default_store()) / STORE_FILE
+    if not path.is_file():
+        return []
+    with _opened(path) as connection:
+        rows = connection.execute(
+            "SELECT m.digest, m.name, COUNT(s.key), COALESCE(SUM(LENGTH(s.content)), 0), COALESCE(MAX(s.used_day), 0)"
+            " FROM models m LEFT JOIN scores s ON s.model = m.id GROUP BY m.id ORDER BY 4 DESC, 1"
+        ).fetchall()
+    return [StoredModel(digest, name, count, size, _date(day)) for digest, name, count, size, day in rows]
+
+
+def store_size(folder: Path | None = None) -> int:
+    """Bytes on disk, write-ahead log included; 0 where there is no store."""
+    path = (folder or default_store()) / STORE_FILE
+    return sum(part.stat().st_size for part in path.parent.glob(f"{STORE_FILE}*")) if path.parent.is_dir() else 0
+
+
+def prune_store(
+    folder: Path | None = None, *, model: str | None = None, unused_days: int | None = None, everything: bool = False
+) -> int:
+    """Delete records and give their room back to the disk.
+
+    Args:
+        folder: the store; None is the one in the user's cache.
+        model: only those of this model: its name, or its digest or the beginning of it.
+        unused_days: only those that nothing has used for so many days.
+        everything: needed where neither of the two is given.
+
+    Returns:
+        Number of records that were deleted; 0 where nothing was chosen.
+    """
+    path = (folder or default_store()) / STORE_FILE
+    if not path.is_file() or (model is None and unused_days is None and not everything):
+        return 0
+    before_day = _today() + 1 if unused_days is None else _today() - unused_days + 1
+    with _opened(path) as connection:
+        chosen = connection.execute(
+            "SELECT id FROM models WHERE ? IS NULL OR name = ? OR digest LIKE ? || '%'", (model, model, model)
+        ).fetchall()
+        deleted = 0
+        for (number,) in chosen:
+            cursor = connection.execute("DELETE FROM scores WHERE model = ? AND used_day < ?", (number, before_day))
+            deleted += cursor.rowcount
+        connection.execute("DELETE FROM models WHERE id NOT IN (SELECT DISTINCT model FROM scores)")
+        connection.commit()
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return deleted
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the score store cannot be made: {error.strerror}", where=str(path.parent), fix="choose another --store"
+        ) from None
+    with _explained(path):
+        connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version not in (0, _FORMAT):
+            raise EnvironmentProblem(
+                f"the score store has format {version}, this tokensieve knows {_FORMAT}",
+                where=str(path),
+                fix="choose another --store, or delete it: scores can be made again",
+            )
+        with connection:
+            connection.executescript(_TABLES)
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+    return connection
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with _explained(path):
+        connection = _connect(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's own errors in words that say what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        fix = "make room, or choose another --store; the same command goes on where it stopped"
+        raise EnvironmentProblem(f"the score store cannot be used: {error}", where=str(path), fix=fix) from error
+    except sqlite3.DatabaseError as error:
+        fix = "delete the file: scores can be made again"
+        raise EnvironmentProblem(f"the score store is damaged: {error}", where=str(path), fix=fix) from error
+
+
+def _packed_items(records: Mapping[bytes, Record]) -> Iterable[tuple[bytes, bytes]]:
+    """Records as bytes: which arrays there are, then the arrays, little-endian."""
+    for key, record in records.items():
+        flags = (record.entropy_N is not None) + 2 * (record.rank_N is not None)
+        arrays = [a for a in (record.nll_N, record.entropy_N, record.rank_N) if a is not None]
+        yield key, bytes([flags]) + b"".join(array.astype("<f4").tobytes() for array in arrays)
+
+
+def _unpacked(content: bytes) -> Record | None:
+    """The record, or None where its length is wrong."""
+    flags = content[0] if content else 0
+    count = 1 + (flags & 1) + (flags >> 1 & 1)
+    if (len(content) - 1) % (4 * count):
+        return None
+    arrays = list(np.frombuffer(content, dtype="<f4", offset=1).astype(np.float32).reshape(count, -1))
+    nll_N = arrays.pop(0)
+    entropy_N = arrays.pop(0) if flags & 1 else None
+    return Record(nll_N, entropy_N, arrays.pop(0) if flags & 2 else None)
+
+
+def _suffices(record: Record, *, entropy: bool, rank: bool) -> bool:
+    return (record.entropy_N is not None or not entropy) and (record.rank_N is not None or not rank)
+
+
+def _today() -> int:
+    """Days since 1970."""
+    return int(time.time() // 86_400)
+
+
+def _date(day: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(day * 86_400))

@@ -1,0 +1,6 @@
+"""Score tokens under a model: per-token nll, entropy and rank, exact, resumable, never twice."""
+
+from tokensieve.scoring._run import Progress, score, score_with
+from tokensieve.scoring._scorer import Backend
+
+__all__ = ["Backend", "Progress", "score", "score_with"]

@@ -1,0 +1,139 @@
+"""Score a data set: in memory, or shard by shard into a folder that a kill cannot spoil."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.data.folder import FolderWriter, Rows, in_memory, in_shards
+from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, Shard, package_versions
+from tokensieve.errors import InputError
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.scoring._scorer import Backend, Scorer, open_store
+from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of rows done and of all rows, from the thread that scores."""
+
+TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
+
+_NO_PART_OF_THE_RESULT = {"store", "use_store", "token_budget", "packing"}
+"""Settings that change how the work is done; the folder of a run may be taken up with others."""
+
+
+def score(
+    rows: TokenRows,
+    model: LoadedModel | ModelSettings | str,
+    settings: ScoreSettings | None = None,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Rows[Scored]:
+    """Score the response tokens of a data set: nll in nats, entropy in nats, rank, each given all tokens before it.
+
+    Scores do not depend on batch size, padding, order or where the work runs, but for float rounding (1e-5 nats in
+    float32). Rows that the store holds are not scored again.
+
+    Args:
+        rows: tokens, or rows that hold other models' scores, which are kept.
+        model: a loaded model, its settings, or its name.
+        settings: what is measured, and in what portions.
+        out: folder of the result; the same call goes on where a killed one stopped. None keeps all in memory.
+        progress: called after every shard.
+
+    Returns:
+        The rows with scores under ``settings.scorer``. Prompt tokens, and the first token of a row, are NaN; so is
+        every token of a row without a response.
+
+    Raises:
+        InputError: tokens of another tokenizer, over-long rows, scores of that name that are there already, a
+            folder that belongs to another run; or as in ``load_model``.
+        EnvironmentProblem: no disk space, or as in ``load_model``.
+    """
+    from tokensieve.scoring._local import open_backend
+
+    settings = settings or ScoreSettings()
+    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    check_same_tokenizer(rows.manifest.model, loaded.identity, settings.scorer)
+    return score_with(rows, open_backend(loaded, settings), settings, out=out, progress=progress)
+
+
+def score_with(
+    rows: TokenRows,
+    backend: Backend,
+    settings: ScoreSettings,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Rows[Scored]:
+    """As ``score``, by any backend."""
+    draft = draft_manifest(rows, backend, settings)
+    with open_store(settings, backend.identity) as store:
+        scorer = Scorer(backend, settings, store)
+        if out is not None:
+            return _into_folder(rows, scorer, draft, out, progress)
+        scored: list[Scored] = []
+        for shard in in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows):
+            scored += scorer.score(shard)
+            if progress is not None:
+                progress(len(scored), len(rows))
+    return in_memory(scored, draft.model_copy(update={"counts": Counts(rows_in=len(scored))}))
+
+
+def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> Manifest:
+    """The manifest as far as it is known before the first row is scored."""
+    scorers = dict(cast("dict[str, JSON]", rows.manifest.facts.get("scorers", {})))
+    scorers[settings.scorer] = backend.identity.model_dump(mode="json")
+    facts = cast("dict[str, JSON]", {**rows.manifest.facts, **backend.facts, "scorers": scorers})
+    return Manifest(
+        stage="scored",
+        settings=settings.model_dump(mode="json", exclude=_NO_PART_OF_THE_RESULT),
+        inputs={"tokens": rows.manifest.digest},
+        model=backend.identity,
+        versions=dict(package_versions()),
+        facts=facts,
+    )
+
+
+def check_same_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, scorer: str) -> None:
+    """Check that the tokens were made by the tokenizer of the model that is about to be trained.
+
+    Another scorer may come with a tokenizer file of its own, as sizes of one family do; its ids are checked instead.
+
+    Raises:
+        InputError: they were made by another one.
+    """
+    if made_with is None or not made_with.tokenizer_digest or scorer != BASE_SCORER:
+        return
+    if made_with.tokenizer_digest != model.tokenizer_digest:
+        raise InputError(
+            f"the tokens were made with the tokenizer of {made_with.name}, which is not that of {model.name}",
+            where="--model",
+            fix="make the tokens again with this model",
+        )
+
+
+def _into_folder(
+    rows: TokenRows, scorer: Scorer, draft: Manifest, out: Path, progress: Progress | None
+) -> Rows[Scored]:
+    """Score shard by shard; a shard is written while the next one is scored."""
+    done = 0
+    writing: Future[Shard] | None = None
+    with FolderWriter(out, draft) as writer, ThreadPoolExecutor(max_workers=1) as background:
+        # An earlier start's batches are made again as they were, whatever memory is free now.
+        scorer = replace(scorer, backend=scorer.backend.pinned(writer.draft.facts))
+        shards = in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)
+        for index, shard in enumerate(shards):
+            if not writer.has(index):
+                scored = scorer.score(shard)
+                if writing is not None:
+                    writing.result()
+                writing = background.submit(writer.write, index, scored)
+            done += len(shard)
+            if progress is not None:
+                progress(done, len(rows))
+        if writing is not None:
+            writing.result()
+        return cast("Rows[Scored]", writer.finish(Counts(rows_in=done)))

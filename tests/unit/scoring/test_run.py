@@ -1,0 +1,268 @@
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tokensieve.config import ScoreSettings
+from tokensieve.data.folder import Rows, in_memory, open_rows
+from tokensieve.data.manifest import Manifest, ModelIdentity
+from tokensieve.data.store import Record
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import LoadedModel
+from tokensieve.scoring import score, score_with
+from tokensieve.scoring._local import open_backend
+from tokensieve.scoring._request import Request
+from tokensieve.types import Scored, Tokens, bools, ints
+
+ModelFactory = Callable[..., LoadedModel]
+
+
+def _tokens(name: str, ids: Sequence[int], start: int) -> Tokens:
+    length = len(ids)
+    return Tokens(name, ints(ids), bools([i >= start for i in range(length)]), bools([False] * length))
+
+
+def _rows(count: int, seed: int = 0) -> Rows[Tokens]:
+    generator = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        length = int(generator.integers(2, 24))
+        made.append(_tokens(f"row-{seed}-{index}", generator.integers(0, 262, length).tolist(), length // 2))
+    return in_memory(made, Manifest(stage="tokens", inputs={"seed": f"{seed}, {count} rows"}))
+
+
+@dataclass
+class _Counting:
+    """A backend whose scores are the request's places; counts what it is asked."""
+
+    asked: list[Request] = field(default_factory=list)
+    fails_after: int = 10**9
+    identity: ModelIdentity = field(default_factory=lambda: ModelIdentity(name="counting", weights_digest="w"))
+    facts: dict[str, object] = field(default_factory=lambda: {"token_budget": 64})
+    longest: int | None = None
+    vocabulary: int | None = None
+
+    def pinned(self, facts: object) -> "_Counting":
+        return self
+
+    def answer(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
+        self.asked += requests
+        if len(self.asked) > self.fails_after:
+            raise KeyboardInterrupt
+        return [Record(r.places_N.astype(np.float32), None, None) for r in requests]
+
+
+PLAIN = ScoreSettings(entropy=False, rank=False, shard_rows=4)
+
+
+def test_only_the_response_is_scored_and_never_the_first_token(tiny_model: ModelFactory) -> None:
+    rows = in_memory(
+        [
+            _tokens("prompt and response", [5, 6, 7, 8], 2),
+            _tokens("all response", [5, 6, 7], 0),
+            _tokens("no response", [5, 6, 7], 3),
+            _tokens("one token", [5], 0),
+            _tokens("nothing", [], 0),
+        ],
+        Manifest(stage="tokens"),
+    )
+    scored = list(score(rows, tiny_model()))
+    assert [row.scores["base"].scored_T.tolist() for row in scored] == [
+        [False, False, True, True],
+        [False, True, True],
+        [False, False, False],
+        [False],
+        [],
+    ]
+    with_prompts = list(score(rows, tiny_model(), ScoreSettings(prompts=True)))
+    assert with_prompts[0].scores["base"].scored_T.tolist() == [False, True, True, True]
+    assert with_prompts[2].scores["base"].scored_T.tolist() == [False, True, True]
+    for one, other in zip(scored, with_prompts, strict=True):
+        places = one.scores["base"].scored_T
+        np.testing.assert_allclose(one.nll_T()[places], other.nll_T()[places], atol=1e-5)
+
+
+def test_entropy_and_rank_are_kept_where_they_are_wanted(tiny_model: ModelFactory) -> None:
+    scores = next(iter(score(_rows(1), tiny_model(), ScoreSettings(entropy=False, rank=False)))).scores["base"]
+    assert scores.entropy_T is None
+    assert scores.rank_T is None
+
+
+def test_a_row_is_scored_once_however_often_it_comes() -> None:
+    rows = list(_rows(6))
+    twice = [*rows, *(replace(row, id=f"again {row.id}") for row in rows)]
+    backend = _Counting()
+    scored = list(score_with(in_memory(twice, Manifest(stage="tokens")), backend, PLAIN))
+    assert len(backend.asked) == 6
+    assert [row.tokens.id for row in scored] == [row.id for row in twice]
+    again = _Counting()
+    list(score_with(in_memory(twice, Manifest(stage="tokens")), again, PLAIN))
+    assert again.asked == []
+
+
+def test_rows_that_are_added_cost_only_themselves() -> None:
+    score_with(_rows(6), _Counting(), PLAIN)
+    backend = _Counting()
+    more = in_memory([*_rows(3, seed=1), *_rows(6)], Manifest(stage="tokens"))
+    score_with(more, backend, PLAIN)
+    assert len(backend.asked) == 3
+
+
+def test_other_places_of_the_same_tokens_are_another_request() -> None:
+    score_with(in_memory([_tokens("a", [5, 6, 7, 8], 2)], Manifest(stage="tokens")), _Counting(), PLAIN)
+    backend = _Counting()
+    score_with(in_memory([_tokens("a", [5, 6, 7, 8], 1)], Manifest(stage="tokens")), backend, PLAIN)
+    assert len(backend.asked) == 1
+
+
+def test_without_the_store_nothing_is_kept() -> None:
+    settings = PLAIN.model_copy(update={"use_store": False})
+    for _ in range(2):
+        backend = _Counting()
+        score_with(_rows(6), backend, settings)
+        assert len(backend.asked) == 6
+
+
+def test_other_scorers_stand_beside_the_base(tiny_model: ModelFactory) -> None:
+    base = score(_rows(5), tiny_model(seed=0))
+    both = score(base, tiny_model(seed=1), ScoreSettings(scorer="tuned"))
+    for before, after in zip(base, both, strict=True):
+        assert set(after.scores) == {"base", "tuned"}
+        np.testing.assert_array_equal(before.nll_T(), after.nll_T())
+        assert not np.allclose(after.nll_T("base"), after.nll_T("tuned"), equal_nan=True)
+    assert set(dict(both.manifest.facts["scorers"])) == {"base", "tuned"}  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="--scorer"):
+        score(both, tiny_model(seed=2), ScoreSettings(scorer="tuned"))
+
+
+def test_a_folder_holds_what_memory_holds(tiny_model: ModelFactory, tmp_path: Path) -> None:
+    settings = ScoreSettings(shard_rows=4)
+    held = list(score(_rows(10), tiny_model(), settings))
+    folder = score(_rows(10), tiny_model(), settings, out=tmp_path / "out")
+    for one, other in zip(held, folder, strict=True):
+        np.testing.assert_array_equal(one.nll_T(), other.nll_T())
+    assert [shard.rows for shard in folder.manifest.shards] == [4, 4, 2]
+    assert folder.manifest.model is not None
+    assert folder.manifest.model.head_dtype == "float32"
+    assert folder.manifest.counts.rows_in == folder.manifest.counts.rows_out == 10
+
+
+def test_a_run_that_stopped_goes_on(tmp_path: Path) -> None:
+    settings = PLAIN.model_copy(update={"use_store": False})
+    first = _Counting(fails_after=8)
+    with pytest.raises(KeyboardInterrupt):
+        score_with(_rows(16), first, settings, out=tmp_path / "out")
+    second = _Counting()
+    rows = score_with(_rows(16), second, settings, out=tmp_path / "out")
+    assert len(second.asked) == 8
+    assert len(list(rows)) == 16
+
+
+def test_a_damaged_shard_is_redone_alone(tmp_path: Path) -> None:
+    settings = PLAIN.model_copy(update={"use_store": False})
+    out = tmp_path / "out"
+    whole = [row.nll_T().tolist() for row in score_with(_rows(16), _Counting(), settings, out=out)]
+    shard = out / "rows-00002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-7] + b"damaged")
+    with pytest.raises(InputError, match=r"rows-00002\.parquet.*damaged"):
+        list(open_rows(out))
+    backend = _Counting()
+    redone = score_with(_rows(16), backend, settings, out=out)
+    assert len(backend.asked) == 4
+    np.testing.assert_equal([row.nll_T().tolist() for row in redone], whole)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    score_with(_rows(5), _Counting(), PLAIN, out=tmp_path / "out")
+    with pytest.raises(InputError, match="other inputs"):
+        score_with(_rows(6), _Counting(), PLAIN, out=tmp_path / "out")
+    with pytest.raises(InputError, match="other settings"):
+        score_with(_rows(5), _Counting(), PLAIN.model_copy(update={"prompts": True}), out=tmp_path / "out")
+
+
+def test_the_token_budget_of_the_first_start_is_kept(tiny_model: ModelFactory, tmp_path: Path) -> None:
+    first = ScoreSettings(token_budget=48, shard_rows=4)
+    rows = score(_rows(6), tiny_model(), first, out=tmp_path / "out")
+    (tmp_path / "out" / "rows-00001.parquet").unlink()
+    again = score(_rows(6), tiny_model(), first.model_copy(update={"token_budget": 999}), out=tmp_path / "out")
+    assert rows.manifest.facts["token_budget"] == again.manifest.facts["token_budget"] == 48
+
+
+def test_progress_counts_rows() -> None:
+    seen: list[tuple[int, int]] = []
+    score_with(_rows(10), _Counting(), PLAIN, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_rows_that_the_model_cannot_take_are_named(tiny_model: ModelFactory) -> None:
+    long = in_memory([_tokens("long", [5] * 300, 1)], Manifest(stage="tokens"))
+    with pytest.raises(InputError, match=r"row long: 300 tokens, the model takes 256"):
+        score(long, tiny_model())
+    foreign = in_memory([_tokens("foreign", [5, 400], 1)], Manifest(stage="tokens"))
+    with pytest.raises(InputError, match="row foreign: token id 400, the model has 320"):
+        score(foreign, tiny_model())
+
+
+def test_tokens_of_another_tokenizer_are_refused(tiny_model: ModelFactory) -> None:
+    other = ModelIdentity(name="other", tokenizer_digest="0" * 64)
+    rows = in_memory(list(_rows(2)), Manifest(stage="tokens", model=other))
+    with pytest.raises(InputError, match="tokenizer of other"):
+        score(rows, tiny_model())
+    assert len(score(rows, tiny_model(), ScoreSettings(scorer="larger"))) == 2
+
+
+def test_memory_that_runs_out_halves_the_batch(tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny_model()
+    backend = open_backend(loaded, ScoreSettings(token_budget=512))
+    expected = [row.nll_T() for row in score_with(_rows(20), backend, PLAIN)]
+    sizes: list[int] = []
+    network = backend.network
+
+    class Small:
+        def measure(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
+            sizes.append(len(requests))
+            if len(requests) > 3:
+                raise torch.OutOfMemoryError("no room")
+            return network.measure(requests, entropy=entropy, rank=rank)
+
+        def free(self) -> None: ...
+
+    small = replace(backend, network=Small())  # type: ignore[arg-type]
+    found = score_with(_rows(20), small, PLAIN.model_copy(update={"use_store": False, "shard_rows": 20}))
+    assert max(sizes) > 3
+    for row, nll_T in zip(found, expected, strict=True):
+        np.testing.assert_allclose(row.nll_T(), nll_T, atol=1e-5)
+
+
+def test_a_single_row_that_does_not_fit_is_an_error_with_advice(tiny_model: ModelFactory) -> None:
+    backend = open_backend(tiny_model(), ScoreSettings())
+
+    class Tiny:
+        def measure(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+        def free(self) -> None: ...
+
+    with pytest.raises(EnvironmentProblem, match="does not fit into memory"):
+        score_with(_rows(2), replace(backend, network=Tiny()), PLAIN)  # type: ignore[arg-type]
+
+
+def test_the_manifest_is_the_same_but_for_its_timing(tmp_path: Path) -> None:
+    texts = []
+    for name in ("one", "two"):
+        score_with(_rows(10), _Counting(), PLAIN.model_copy(update={"use_store": False}), out=tmp_path / name)
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        del manifest["timing"]
+        texts.append(manifest)
+    assert texts[0] == texts[1]
+
+
+def test_scored_rows_keep_their_tokens(tiny_model: ModelFactory) -> None:
+    rows = _rows(3)
+    for before, after in zip(rows, score(rows, tiny_model()), strict=True):
+        assert isinstance(after, Scored)
+        assert after.tokens is before
