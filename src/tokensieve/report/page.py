@@ -1,8 +1,161 @@
-"""The page: one self-contained HTML file."""
+"""The page: one self-contained HTML file, drawn from a report's numbers and from nothing else."""
 
-from tokensieve.report.contents import Report
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from tokensieve.report import figures, plots
+from tokensieve.report.contents import ArmReport, Report, TargetReport
+from tokensieve.report.verdict import TargetVerdict, judge
+from tokensieve.types import JSON
+
+_WIDE, _NARROW = 620.0, 344.0
+_FULL = 1080.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A picture for a wide page and the same for a narrow one; the style sheet shows one of them."""
+
+    wide: Markup
+    narrow: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class _TargetView:
+    """A target with its words and pictures."""
+
+    anchor: str
+    target: TargetReport
+    verdict: TargetVerdict
+    in_points: bool
+    styles: dict[str, plots.ArmStyle]
+    scatter: _Pair | None
+    accuracy: _Pair
+    histograms: tuple[tuple[ArmReport, Markup], ...]
+    curves: _Pair | None
 
 
 def render(report: Report) -> str:
-    """The page as HTML."""
-    return f"<!doctype html><title>{report.name}</title>"
+    """The page as HTML: no request leaves it, every text in it is escaped, its one script and style are pinned."""
+    assets = files("tokensieve.report")
+    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.globals.update(figures=figures, plots=plots)
+    template = environment.from_string(assets.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    verdict = judge(report)
+    names = short_task_names(report)
+    pairs = zip(report.targets, verdict.targets, strict=True)
+    return template.render(
+        report=report,
+        verdict=verdict,
+        names=names,
+        views=[_view(f"target-{index}", target, told, names) for index, (target, told) in enumerate(pairs, 1)],
+        settings=list(flatten(report.settings)),
+        tokens=_as_script_data(token_data(report)),
+        has_tokens=any(arm.samples for target in report.targets for arm in target.arms),
+        style=_trusted(style),
+        script=_trusted(script),
+        policy=_content_policy(style, script),
+    )
+
+
+def short_task_names(report: Report) -> dict[str, str]:
+    """Task names as short as a plot wants them: without a first part that all share, with blanks for underscores."""
+    tasks = {task for target in report.targets for task in (target.task, *target.others)}
+    first = {task.partition("_")[0] for task in tasks}
+    cut = len(first) == 1 and len(tasks) > 1 and all("_" in task for task in tasks)
+    return {task: (task.partition("_")[2] if cut else task).replace("_", " ") for task in tasks}
+
+
+def flatten(settings: dict[str, JSON], prefix: str = "") -> Sequence[tuple[str, str]]:
+    """Nested settings as dotted keys and JSON values, in their order; an empty list or mapping is a value."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            rows.extend(flatten(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            for index, item in enumerate(value):
+                rows.extend(flatten({f"{key}[{index}]": item}, prefix))
+        else:
+            rows.append((prefix + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return rows
+
+
+def token_data(report: Report) -> JSON:
+    """What the token browser reads: each distinct text once, and for every arm which of its tokens are trained."""
+    texts: list[JSON] = []
+    places: dict[tuple[object, ...], int] = {}
+    targets: list[JSON] = []
+    for target in report.targets:
+        arms: list[JSON] = []
+        for arm in target.arms:
+            rows: list[JSON] = []
+            for row in arm.samples:
+                key = (row.pieces, row.nll, row.in_response)
+                if key not in places:
+                    places[key] = len(texts)
+                    nll: list[JSON] = [None if value is None else round(value, 3) for value in row.nll]
+                    texts.append({"pieces": list(row.pieces), "nll": nll, "response": _bits(row.in_response)})
+                rows.append({"id": row.id, "text": places[key], "train": _bits(row.train), "notShown": row.not_shown})
+            if rows:
+                arms.append({"name": arm.name, "rows": rows})
+        if arms:
+            targets.append({"name": target.title or target.task, "arms": arms})
+    return {"targets": targets, "texts": texts}
+
+
+def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict[str, str]) -> _TargetView:
+    styles = plots.arm_styles(target.arms)
+    profiled = [(arm, arm.profile) for arm in target.arms if arm.profile and arm.profile.scored_tokens]
+    decades, top = plots.histogram_scale([profile for _, profile in profiled])
+    wide, narrow = (plots.scatter(target, styles, width) for width in (_WIDE, _NARROW))
+    wide_curves, narrow_curves = (plots.curves(target.arms, styles, width) for width in (_WIDE, _NARROW))
+    return _TargetView(
+        anchor=anchor,
+        target=target,
+        verdict=verdict,
+        in_points=plots.uses_points(target),
+        styles=styles,
+        scatter=_Pair(wide, narrow) if wide and narrow else None,
+        accuracy=_Pair(
+            plots.accuracy_grid(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)
+        ),
+        histograms=tuple((arm, plots.histogram(arm.name, p, decades, top)) for arm, p in profiled),
+        curves=_Pair(wide_curves, narrow_curves) if wide_curves and narrow_curves else None,
+    )
+
+
+def _bits(flags: Sequence[bool]) -> str:
+    return "".join("1" if flag else "0" for flag in flags)
+
+
+def _as_script_data(value: JSON) -> Markup:
+    """JSON that may stand in a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return _trusted(text)
+
+
+def _content_policy(style: str, script: str) -> str:
+    """A policy under which the browser runs this page's script and style and loads nothing at all."""
+    pins = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    style_pin, script_pin = pins
+    return (
+        f"default-src 'none'; style-src 'sha256-{style_pin}'; script-src 'sha256-{script_pin}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _trusted(text: str) -> Markup:
+    """Text that is ours, or is made safe already, and goes into the page as it is."""
+    return Markup(text)  # noqa: S704 -- the package's own files, and JSON with its markup characters escaped

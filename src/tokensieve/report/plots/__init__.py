@@ -1,0 +1,19 @@
+"""The report's pictures: inline SVG whose colours are the page's, so that they follow light and dark."""
+
+from tokensieve.report.plots.accuracy import accuracy_grid, accuracy_lanes
+from tokensieve.report.plots.scatter import scatter, uses_points
+from tokensieve.report.plots.style import ArmStyle, arm_styles
+from tokensieve.report.plots.training import curves, histogram, histogram_scale, left_out_bar
+
+__all__ = [
+    "ArmStyle",
+    "accuracy_grid",
+    "accuracy_lanes",
+    "arm_styles",
+    "curves",
+    "histogram",
+    "histogram_scale",
+    "left_out_bar",
+    "scatter",
+    "uses_points",
+]

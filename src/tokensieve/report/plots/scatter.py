@@ -1,0 +1,143 @@
+"""What was learnt against what was kept: every arm of a target as a point with its intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tokensieve.report import figures
+from tokensieve.report.contents import ArmReport, Estimate, TargetReport
+from tokensieve.report.plots.canvas import Canvas, text_width
+from tokensieve.report.plots.labels import Box, place
+from tokensieve.report.plots.style import ArmStyle
+
+_FONT = 12.5
+_TOP, _RIGHT, _BOTTOM, _LEFT = 26, 16, 46, 46
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Values to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Where a value lies."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def clipped(self, value: float) -> float:
+        """Where a value lies, or the axis' nearer end."""
+        return self.at(min(self.high, max(self.low, value)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    arm: ArmReport
+    gain: Estimate
+    transfer: Estimate
+    x: float
+    y: float
+
+
+def uses_points(target: TargetReport) -> bool:
+    """Whether the gain is shown in points, because TI is undefined for a base that solves nothing."""
+    return all(arm.target_improvement.value is None for arm in target.arms)
+
+
+def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> Markup | None:
+    """BWT against TI (or against points) with 95 % intervals; None where no arm has both numbers."""
+    in_points = uses_points(target)
+    shown = [
+        (arm, arm.target_points if in_points else arm.target_improvement)
+        for arm in target.arms
+        if arm.backward_transfer.value is not None
+    ]
+    shown = [(arm, gain) for arm, gain in shown if gain.value is not None]
+    if not shown:
+        return None
+    height = min(440.0, max(330.0, width * 0.72))
+    x_axis = _axis([gain for _, gain in shown], _LEFT, width - _RIGHT)
+    y_axis = _axis([arm.backward_transfer for arm, _ in shown], height - _BOTTOM, _TOP)
+    points = [
+        _Point(
+            arm, gain, arm.backward_transfer, x_axis.at(gain.value or 0), y_axis.at(arm.backward_transfer.value or 0)
+        )
+        for arm, gain in shown
+    ]
+    unit = "points" if in_points else "%"
+    canvas = Canvas(width, height, f"{target.task}: backward transfer against gain on the target, by arm")
+    _frame(canvas, x_axis, y_axis, unit)
+    for point in points:
+        _whiskers(canvas, point, x_axis, y_axis, styles[point.arm.name].colour)
+    for point in points:
+        style = styles[point.arm.name]
+        tip = f"{point.arm.name}: target {figures.change(point.gain, unit)}, BWT {figures.change(point.transfer, '%')}"
+        canvas.marker(style.shape, point.x, point.y, 6, f"dot {style.colour}", tip)
+    _names(canvas, points, x_axis, y_axis, styles)
+    return canvas.markup()
+
+
+def _axis(estimates: Sequence[Estimate], start: float, end: float) -> _Axis:
+    """An axis over all values and 0, and over the intervals as far as they do not squeeze the values together."""
+    values = [estimate.value or 0.0 for estimate in estimates]
+    low, high = min(0.0, *values), max(0.0, *values)
+    reach = max(high - low, 5.0)
+    low = min(low, *(max(e.low, low - reach) for e in estimates if e.low is not None), low)
+    high = max(high, *(min(e.high, high + reach) for e in estimates if e.high is not None), high)
+    room = 0.07 * max(high - low, 5.0)
+    return _Axis(low - room, high + room, start, end)
+
+
+def _frame(canvas: Canvas, x_axis: _Axis, y_axis: _Axis, unit: str) -> None:
+    left, right, top, bottom = x_axis.start, x_axis.end, y_axis.end, y_axis.start
+    canvas.rect(x_axis.at(0), top, right - x_axis.at(0), max(0.0, y_axis.at(0) - top), "good")
+    for value in figures.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
+        canvas.line(x_axis.at(value), top, x_axis.at(value), bottom, "grid" if value else "zero")
+        canvas.text(x_axis.at(value), bottom + 17, figures.signed(value, 0), "tick", "middle")
+    for value in figures.ticks(y_axis.low, y_axis.high, 6):
+        canvas.line(left, y_axis.at(value), right, y_axis.at(value), "grid" if value else "zero")
+        canvas.text(left - 8, y_axis.at(value) + 4, figures.signed(value, 0), "tick", "end")
+    gain = "Gain on the target, points" if unit == "points" else "Target improvement (TI), %"
+    canvas.text(right, bottom + 37, f"{gain} →", "axis", "end")
+    canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")
+
+
+def _whiskers(canvas: Canvas, point: _Point, x_axis: _Axis, y_axis: _Axis, colour: str) -> None:
+    """The intervals as a cross; an end that lies outside the picture has no stop."""
+    for estimate, axis, across in ((point.gain, x_axis, False), (point.transfer, y_axis, True)):
+        if estimate.low is None or estimate.high is None:
+            continue
+        low, high = axis.clipped(estimate.low), axis.clipped(estimate.high)
+        if across:
+            canvas.line(point.x, low, point.x, high, f"whisker {colour}")
+        else:
+            canvas.line(low, point.y, high, point.y, f"whisker {colour}")
+        for end, place_ in ((estimate.low, low), (estimate.high, high)):
+            if axis.low <= end <= axis.high:
+                x, y = (point.x, place_) if across else (place_, point.y)
+                dx, dy = (4, 0) if across else (0, 4)
+                canvas.line(x - dx, y - dy, x + dx, y + dy, f"whisker {colour}")
+
+
+def _names(canvas: Canvas, points: Sequence[_Point], x_axis: _Axis, y_axis: _Axis, styles: dict[str, ArmStyle]) -> None:
+    """Each arm's name beside its point, where it hides no other."""
+    obstacles: list[Box] = [Box(p.x - 8, p.y - 8, p.x + 8, p.y + 8) for p in points]
+    for p in points:
+        if p.gain.low is not None and p.gain.high is not None:
+            obstacles.append(Box(x_axis.clipped(p.gain.low), p.y - 2, x_axis.clipped(p.gain.high), p.y + 2, 0.35))
+        if p.transfer.low is not None and p.transfer.high is not None:
+            top, bottom = y_axis.clipped(p.transfer.high), y_axis.clipped(p.transfer.low)
+            obstacles.append(Box(p.x - 2, top, p.x + 2, bottom, 0.35))
+    frame = Box(x_axis.start + 2, y_axis.end + 2, x_axis.end, y_axis.start - 4)
+    sizes = [(text_width(p.arm.name, _FONT) + 4, _FONT + 3) for p in points]
+    boxes = place([(p.x, p.y) for p in points], sizes, obstacles, frame)
+    for point, box in zip(points, boxes, strict=True):
+        near_x = min(max(point.x, box.left), box.right)
+        near_y = min(max(point.y, box.top), box.bottom)
+        if (near_x - point.x) ** 2 + (near_y - point.y) ** 2 > 16**2:
+            canvas.line(point.x, point.y, near_x, near_y, "leader")
+        centre = (box.left + box.right) / 2
+        canvas.text(centre, box.bottom - 4, point.arm.name, f"name {styles[point.arm.name].colour}", "middle")

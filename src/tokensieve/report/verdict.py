@@ -1,0 +1,214 @@
+"""The verdict in words, computed from the numbers and their intervals and from nothing else.
+
+What an interval does not settle is called open. The headline speaks of the first STM arm that the recipe lists, never
+of the one that came out best.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tokensieve.report import figures
+from tokensieve.report.contents import REFERENCE_ARM, ArmReport, Estimate, Report, TargetReport
+
+
+class Finding(StrEnum):
+    """How one number stands to another."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    OPEN = "open"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmVerdict:
+    """One arm against the base model: what it did, in words, and the numbers behind them."""
+
+    arm: str
+    words: str
+    numbers: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetVerdict:
+    """What one target showed.
+
+    Attributes:
+        title: of the target.
+        headline: STM against plain.
+        arms: each arm against the base model.
+        control: STM against the random control; empty where the study has none.
+    """
+
+    title: str
+    headline: str
+    arms: tuple[ArmVerdict, ...]
+    control: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyVerdict:
+    """What the study showed, and what to hold against it."""
+
+    targets: tuple[TargetVerdict, ...]
+    caveats: tuple[str, ...]
+
+
+_HEADLINES = {
+    (Finding.HIGHER, Finding.HIGHER): "{arm} learns more than plain fine-tuning and forgets less.",
+    (Finding.OPEN, Finding.HIGHER): "{arm} forgets less than plain fine-tuning; which of the two learns more is open.",
+    (Finding.LOWER, Finding.HIGHER): "{arm} forgets less than plain fine-tuning, but learns less of the target.",
+    (Finding.HIGHER, Finding.OPEN): "{arm} learns more than plain fine-tuning; which of the two forgets more is open.",
+    (Finding.OPEN, Finding.OPEN): "{arm} and plain fine-tuning cannot be told apart here.",
+    (Finding.LOWER, Finding.OPEN): "{arm} learns less than plain fine-tuning, and no gain in what is kept is shown.",
+    (Finding.HIGHER, Finding.LOWER): "{arm} learns more than plain fine-tuning, but forgets more.",
+    (Finding.OPEN, Finding.LOWER): "{arm} forgets more than plain fine-tuning; which of the two learns more is open.",
+    (Finding.LOWER, Finding.LOWER): "{arm} learns less than plain fine-tuning and forgets more.",
+}
+
+
+def judge(report: Report) -> StudyVerdict:
+    """Put a study's numbers into words."""
+    return StudyVerdict(tuple(_judge_target(target) for target in report.targets), tuple(_caveats(report)))
+
+
+def against(arm: ArmReport, reference: ArmReport) -> tuple[Finding, Finding]:
+    """How an arm's gain on the target and its backward transfer stand to the reference's.
+
+    By the paired difference where it was taken, else by whether the two intervals are apart, which is the stricter
+    test of the two.
+    """
+    paired = arm.against_reference if reference.name == REFERENCE_ARM else None
+    gain = _sign(paired.target_points) if paired else Finding.UNKNOWN
+    transfer = _sign(paired.backward_transfer) if paired else Finding.UNKNOWN
+    if gain is Finding.UNKNOWN:
+        gain = _apart(arm.target_points, reference.target_points)
+    if transfer is Finding.UNKNOWN:
+        transfer = _apart(arm.backward_transfer, reference.backward_transfer)
+    return gain, transfer
+
+
+def _judge_target(target: TargetReport) -> TargetVerdict:
+    title = target.title or target.task
+    plain = target.reference
+    first = next((arm for arm in target.arms if _is_stm(arm)), None)
+    arms = tuple(_judge_arm(arm) for arm in target.arms)
+    return TargetVerdict(title, _headline(first, plain), arms, _control_sentence(target, first))
+
+
+def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
+    if stm is None or plain is None:
+        missing = "STM arm" if stm is None else "plain arm"
+        return f"The study has no {missing}, so there is nothing to hold the others against."
+    if stm.not_trained or plain.not_trained:
+        return f"{(stm if stm.not_trained else plain).name} was not trained, so the two cannot be compared."
+    gain, transfer = against(stm, plain)
+    text = _HEADLINES.get((gain, transfer), "{arm} and plain fine-tuning lack the numbers for a comparison.")
+    text = text.format(arm=stm.name)
+    if _sign(plain.backward_transfer) is Finding.OPEN:
+        text += " Plain fine-tuning itself forgot nothing that can be measured."
+    elif _sign(plain.backward_transfer) is Finding.HIGHER:
+        text += " Plain fine-tuning itself forgot nothing: its other skills rose."
+    if _sign(stm.target_points) is Finding.LOWER:
+        text += f" On the target {stm.name} ends below the base model."
+    elif _sign(stm.target_points) is Finding.OPEN:
+        text += f" On the target {stm.name} shows no change against the base model."
+    return text
+
+
+def _judge_arm(arm: ArmReport) -> ArmVerdict:
+    if arm.not_trained:
+        return ArmVerdict(arm.name, f"was not trained: {arm.not_trained}", "")
+    gain = arm.target_improvement
+    told = (
+        f"target {figures.change(arm.target_points, 'points')} (the base solves none, so there is no TI)"
+        if gain.value is None
+        else f"target {figures.change(gain, '%')}"
+    )
+    target = {
+        Finding.HIGHER: "learns",
+        Finding.LOWER: "gets worse on its own target",
+        Finding.OPEN: "shows no change on the target",
+        Finding.UNKNOWN: "has no interval on the target",
+    }[_sign(arm.target_points)]
+    kept = {
+        Finding.HIGHER: "the other skills rise",
+        Finding.LOWER: "forgets",
+        Finding.OPEN: "shows no forgetting",
+        Finding.UNKNOWN: "has no interval on the other skills",
+    }[_sign(arm.backward_transfer)]
+    numbers = f"{told}; BWT {figures.change(arm.backward_transfer, '%')}"
+    return ArmVerdict(arm.name, f"{target}; {kept}", numbers)
+
+
+def _control_sentence(target: TargetReport, stm: ArmReport | None) -> str:
+    """Whether the choice of tokens matters, or only their number: STM against the random control."""
+    control = next((arm for arm in target.arms if arm.policy.startswith("random")), None)
+    if stm is None or control is None or control.not_trained or stm.not_trained:
+        return ""
+    gain, transfer = against(stm, control)
+    lead = f"Against the control that leaves out as many tokens at random ({control.name}), {stm.name}"
+    words = {
+        Finding.HIGHER: ("gains more on the target", "keeps more of the other skills"),
+        Finding.LOWER: ("gains less on the target", "keeps less of the other skills"),
+        Finding.OPEN: ("gains about as much on the target", "keeps about as much of the other skills"),
+        Finding.UNKNOWN: ("has nothing to compare on the target", "has nothing to compare on the other skills"),
+    }
+    told = f"{lead} {words[gain][0]} and {words[transfer][1]}"
+    if transfer is Finding.HIGHER:
+        return f"{told}: which tokens are left out matters, not only how many."
+    if transfer is Finding.OPEN:
+        return f"{told}, as far as the intervals tell: it is not shown that the choice of tokens matters."
+    return f"{told}."
+
+
+def _caveats(report: Report) -> list[str]:
+    found = []
+    if len(report.seeds) == 1:
+        found.append(
+            "One seed. The intervals cover the choice of test problems, not the chance in training; "
+            "a difference between two arms may change with the seed."
+        )
+    parts = [s for s in report.subsets if s.available is not None and s.evaluated < s.available]
+    if parts:
+        told = ", ".join(f"{s.task} {s.evaluated} of {s.available}" for s in parts)
+        found.append(f"Evaluated on a part of the {parts[0].split} problems: {told}.")
+    for target in report.targets:
+        name = target.title or target.task
+        if target.dropped_from_transfer:
+            found.append(
+                f"{name}: {', '.join(target.dropped_from_transfer)} is left out of BWT, "
+                "because the base model solves none of its problems."
+            )
+        if target.reference and not any(arm.against_reference for arm in target.arms):
+            found.append(
+                f"{name}: arms are told apart by whether their intervals are apart, "
+                "which misses differences that a paired comparison would find."
+            )
+        small = [arm for arm in target.arms if 0 < arm.rows_out < 0.5 * arm.rows_in]
+        found.extend(
+            f"{name}: {arm.name} was trained on {arm.rows_out} of {arm.rows_in} rows, so it also saw less data."
+            for arm in small
+        )
+    return found
+
+
+def _sign(estimate: Estimate) -> Finding:
+    """Whether a change is above or below 0 by its whole interval."""
+    if estimate.low is None or estimate.high is None:
+        return Finding.UNKNOWN
+    if estimate.low > 0:
+        return Finding.HIGHER
+    return Finding.LOWER if estimate.high < 0 else Finding.OPEN
+
+
+def _apart(one: Estimate, other: Estimate) -> Finding:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return Finding.UNKNOWN
+    if one.low > other.high:
+        return Finding.HIGHER
+    return Finding.LOWER if one.high < other.low else Finding.OPEN
+
+
+def _is_stm(arm: ArmReport) -> bool:
+    return arm.policy.startswith("stm")
