@@ -1,1 +1,41 @@
-"""Fine-tune a language model without making it forget: score, select, train, measure."""
+"""Fine-tune a language model without making it forget: score, select, train, measure.
+
+The verbs of the command line, as functions: ``load``, ``score``, ``select``, ``generate``, ``train``, ``evaluate``,
+``compare``, ``run``. They are imported on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokensieve.evaluation import compare, evaluate
+    from tokensieve.generation import generate
+    from tokensieve.scoring import score
+    from tokensieve.stages import load, select
+    from tokensieve.study import run
+    from tokensieve.training import train
+
+__version__ = metadata.version("tokensieve")
+
+__all__ = ["compare", "evaluate", "generate", "load", "run", "score", "select", "train"]
+
+_HOMES = {
+    "compare": "evaluation",
+    "evaluate": "evaluation",
+    "generate": "generation",
+    "load": "stages",
+    "run": "study",
+    "score": "scoring",
+    "select": "stages",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

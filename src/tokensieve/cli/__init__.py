@@ -1,0 +1,52 @@
+"""The command line: one command a stage, with the verbs of the modules.
+
+Exit codes: 0 done, 1 a check or gate failed, 2 the user's mistake, 3 the environment, 130 interrupted.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from tokensieve.errors import TokensieveError
+
+_USERS_MISTAKE = 2
+_ENVIRONMENT = 3
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; a console script passes it on to the shell.
+
+    Args:
+        arguments: words after the program's name; None takes them from the process.
+    """
+    from tokensieve.cli._app import app
+    from tokensieve.cli._console import err
+
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except cyclopts.CycloptsError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        err.print("tokensieve --help lists the commands, tokensieve COMMAND --help their options", style="dim")
+        return _USERS_MISTAKE
+    except TokensieveError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on where it stopped", style="yellow")
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        err.print(f"error: {error.filename or 'the disk'}: {error.strerror}", style="red", markup=False)
+        err.print("  fix: make room or choose another folder; the same command goes on where it stopped", markup=False)
+        return _ENVIRONMENT

@@ -1,0 +1,103 @@
+"""Tables in the terminal: accuracies, a comparison, a study."""
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from tokensieve.cli._console import out
+from tokensieve.data.manifest import Manifest
+from tokensieve.data.store import StoredModel
+from tokensieve.report import ArmReport, Estimate, Report, TargetReport, TaskResult
+
+_POINTS = " pts"
+
+
+def print_counts(manifest: Manifest, folder: object) -> None:
+    """Rows in, out, and dropped by reason, and where they went."""
+    counts = manifest.counts
+    dropped = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
+    out.print(f"rows: {counts.rows_in:,} in, {counts.rows_out:,} out" + (f", dropped {dropped}" if dropped else ""))
+    out.print(f"wrote {folder}")
+
+
+def print_accuracies(results: Iterable[TaskResult]) -> None:
+    """One line a task: accuracy with its interval, and how the other answers failed."""
+    table = _table("task", "problems", "correct", "95 % interval", "wrong", "no answer", "cut off")
+    for result in results:
+        o = result.outcomes
+        interval = _interval(result.accuracy, 100, "")
+        accuracy = _value(result.accuracy, 100, " %", sign=False)
+        table.add_row(result.task, f"{o.total:,}", accuracy, interval, str(o.wrong), str(o.no_answer), str(o.cut_off))
+    out.print(table)
+
+
+def print_study(report: Report) -> None:
+    """A table a target: every arm's rows, share left out, target accuracy, TI and BWT with intervals."""
+    for target in report.targets:
+        out.print()
+        out.print(f"[bold]{target.title or target.task}[/bold]")
+        base = target.base_result(target.task)
+        if base is not None:
+            others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
+            out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
+        out.print(_arms(target))
+        for task in target.dropped_from_transfer:
+            out.print(f"{task} is left out of BWT: the base solves none of its problems")
+
+
+def print_store(models: Iterable[StoredModel]) -> None:
+    """One line a model whose scores the store holds."""
+    table = _table("model", "rows", "MiB", "last used", "digest")
+    for model in models:
+        size = f"{model.size_bytes / 2**20:,.1f}"
+        table.add_row(model.name, f"{model.rows:,}", size, model.last_used, model.digest[:12])
+    out.print(table)
+
+
+def _arms(target: TargetReport) -> Table:
+    table = _table("arm", "rows", "left out", "target", "TI", "95 % interval", "BWT", "95 % interval")
+    for arm in target.arms:
+        if arm.not_trained:
+            table.add_row(arm.name, f"{arm.rows_out:,}", "", arm.not_trained)
+            continue
+        result = arm.result(target.task)
+        accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
+        gain, unit = _gain(arm)
+        bwt = arm.backward_transfer
+        table.add_row(
+            arm.name, f"{arm.rows_out:,}", _left_out(arm), accuracy,
+            _value(gain, 1, unit), _interval(gain, 1, unit), _value(bwt, 1, " %"), _interval(bwt, 1, " %"),
+        )  # fmt: skip
+    return table
+
+
+def _gain(arm: ArmReport) -> tuple[Estimate, str]:
+    """TI in percent, or points where the base is 0."""
+    if arm.target_improvement.value is None:
+        return arm.target_points, _POINTS
+    return arm.target_improvement, " %"
+
+
+def _left_out(arm: ArmReport) -> str:
+    if arm.profile is None or arm.profile.trained_pooled is None:
+        return ""
+    return f"{100 * (1 - arm.profile.trained_pooled):.1f} %"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def _value(estimate: Estimate, factor: float, unit: str, *, sign: bool = True) -> str:
+    if estimate.value is None:
+        return "undefined"
+    return f"{factor * estimate.value:{'+' if sign else ''}.1f}{unit}"
+
+
+def _interval(estimate: Estimate, factor: float, unit: str) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{factor * estimate.low:.1f} … {factor * estimate.high:.1f}{unit}"

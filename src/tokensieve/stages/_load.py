@@ -1,0 +1,149 @@
+"""Load: any data set becomes tokens, once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tokensieve.config import DataSettings, ModelSettings
+from tokensieve.data.columns import Row
+from tokensieve.data.folder import Rows, open_rows
+from tokensieve.data.manifest import Manifest, ModelIdentity, digest_of_file, package_versions
+from tokensieve.data.tally import Tally
+from tokensieve.errors import InputError
+from tokensieve.stages._rows import collect, first
+from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tokensieve.models import LoadedModel
+
+_TASK_PREFIX = "task:"
+
+
+def load(
+    source: str | Path | Rows[Example],
+    model: "LoadedModel | ModelSettings | str" = "pocket",
+    settings: DataSettings = DataSettings(),
+    out: Path | None = None,
+) -> Rows[Tokens]:
+    """Read a data set and make its tokens, once, with the model's tokenizer and chat template.
+
+    Args:
+        source: a file (JSONL, Parquet, CSV), a saved data set, a Hub name, ``task:NAME/SPLIT`` for a task's own
+            gold answers, the folder of an earlier stage, or examples.
+        model: whose tokenizer and template; its weights are not needed.
+        settings: form of the rows, length policy, and so on.
+        out: folder for the result; None keeps it in memory.
+
+    Returns:
+        The tokens; rows that were dropped are counted by reason in the manifest.
+
+    Raises:
+        InputError: what the source holds is not what was expected: file, row and remedy are named.
+    """
+    from tokensieve.data.chat import tokenise_all
+
+    tokenizer, identity = _tokenizer(model)
+    if not isinstance(source, Rows) and (Path(source) / "manifest.json").is_file():
+        earlier = open_rows(source)
+        if earlier.manifest.stage != "examples":
+            return _tokens_again(earlier, identity, settings)
+        source = cast("Rows[Example]", earlier)
+    tally = Tally()
+    tokens = tokenise_all(_examples(source, settings, tally), tokenizer, settings, tally)
+    manifest = Manifest(
+        stage="tokens",
+        settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
+        inputs={"data": _digest(source)},
+        model=identity,
+        versions=dict(package_versions()),
+    )
+    return collect(tokens, manifest, out, lambda: (tally.counts, {"format": tally.format, "noted": dict(tally.noted)}))
+
+
+def gold_examples(task: str, split: str, folder: Path | None = None, limit: int | None = None) -> Iterator[Example]:
+    """A task's problems with their gold answers as conversations.
+
+    Args:
+        task: the registered task's name.
+        split: the task's split.
+        folder: local copy of the benchmark; None is the task's default source.
+        limit: the first N problems only.
+
+    Raises:
+        InputError: unknown task or split.
+    """
+    from itertools import islice
+
+    from tokensieve.tasks.lookup import get_task
+
+    for problem in islice(get_task(task).load(split, folder), limit):
+        answer = Message(role="assistant", content=problem.gold)
+        yield Example(problem.id, (*problem.prompt, answer), problem.task)
+
+
+def _examples(source: "str | Path | Rows[Example]", settings: DataSettings, tally: Tally) -> Iterator[Example]:
+    from tokensieve.data.formats import read_examples
+
+    if isinstance(source, Rows):
+        for example in first(source, settings.limit):
+            tally.take()
+            yield example
+    elif str(source).startswith(_TASK_PREFIX):
+        task, _, split = str(source).removeprefix(_TASK_PREFIX).partition("/")
+        folder = settings.data / task if settings.data else None
+        for example in gold_examples(task, split or settings.split, folder, settings.limit):
+            tally.take()
+            yield example
+    else:
+        yield from read_examples(source, settings, tally)
+
+
+def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSettings) -> Rows[Tokens]:
+    """Tokens as an earlier stage stored them; never made again, and refused under another tokenizer."""
+    made_by = earlier.manifest.model
+    if made_by is None or earlier.manifest.stage not in ("tokens", "scored", "selected"):
+        raise InputError(
+            f"a folder of {earlier.manifest.stage} rows holds no training tokens", where=str(earlier.folder)
+        )
+    if made_by.tokenizer_digest != identity.tokenizer_digest:
+        raise InputError(
+            f"the tokens were made by the tokenizer of {made_by.name}, which is not that of {identity.name}",
+            where=str(earlier.folder),
+            fix="load the data set itself with this model",
+        )
+
+    def iterate() -> Iterator[Tokens]:
+        for row in first(earlier, settings.limit):
+            if isinstance(row, Tokens):
+                yield row
+            else:
+                yield cast("Scored | Selected", row).tokens
+
+    return Rows(first(earlier, settings.limit).manifest.model_copy(update={"stage": "tokens"}), iterate)
+
+
+def _digest(source: "str | Path | Rows[Example]") -> str:
+    """Identity of what is read: of a file its bytes, of rows their manifest, else the name."""
+    if isinstance(source, Rows):
+        return source.manifest.digest
+    path = Path(source)
+    return digest_of_file(path) if path.is_file() else str(source)
+
+
+def _tokenizer(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTrainedTokenizerBase, ModelIdentity]":
+    from tokensieve.data.digests import template_digest, tokenizer_digest
+    from tokensieve.models import LoadedModel, load_tokenizer, settings_of
+
+    if isinstance(model, LoadedModel):
+        return model.tokenizer, model.identity
+    settings = settings_of(model)
+    tokenizer = load_tokenizer(settings)
+    identity = ModelIdentity(
+        name=settings.model,
+        revision=settings.revision,
+        tokenizer_digest=tokenizer_digest(tokenizer),
+        template_digest=template_digest(tokenizer),
+    )
+    return tokenizer, identity

@@ -1,0 +1,148 @@
+"""Select: a policy's decision on every row, with the account of what it left out; and rows mixed in whole."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from tokensieve.config import SelectSettings
+from tokensieve.data.folder import Rows
+from tokensieve.data.manifest import Counts, Manifest, package_versions
+from tokensieve.errors import InputError
+from tokensieve.selection import Rule, fit, select_tokens
+from tokensieve.stages._rows import collect, first, open_scored
+from tokensieve.types import JSON, Scored, Selected
+
+
+def select(
+    scored: Rows[Scored],
+    settings: SelectSettings | str = SelectSettings(),
+    out: Path | None = None,
+    *,
+    mix: str | None = None,
+    limit: int | None = None,
+) -> Rows[Selected]:
+    """Decide which tokens teach.
+
+    Args:
+        scored: rows with the scores that decide.
+        settings: the policy, or just its text, e.g. ``"stm:2.5"``.
+        out: folder for the result; None keeps it in memory.
+        mix: ``FOLDER:SHARE``: scored rows that are mixed in with every response token trained, so many that they
+            make up that share of the result's rows; drawn by the seed.
+        limit: the first N rows only.
+
+    Returns:
+        The rows; those left without a trained token are dropped and counted. The manifest's facts tell the
+        threshold (nats), the response and trained tokens, and the shares left out.
+
+    Raises:
+        InputError: the policy or the mix cannot be read, or a response token has no score.
+    """
+    settings = SelectSettings(policy=settings) if isinstance(settings, str) else settings
+    rows = first(scored, limit)
+    rule = fit(settings, lambda: iter(rows))
+    sums = _Sums()
+    manifest = Manifest(
+        stage="selected",
+        settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
+        inputs={"scored": scored.manifest.digest, **_mix_digest(mix)},
+        model=scored.manifest.model,
+        versions=dict(package_versions()),
+        seed=settings.seed,
+        facts={"threshold_nats": rule.threshold_nats if math.isfinite(rule.threshold_nats) else None},
+    )
+    return collect(_selected(rows, rule, mix, sums), manifest, out, lambda: (sums.counts(), sums.facts()))
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What a selection left out, summed while its rows go by."""
+
+    rows_in: int = 0
+    response: int = 0
+    trained: int = 0
+    mixed_rows: int = 0
+    nll: float = 0.0
+    nll_left_out: float = 0.0
+    shares: float = 0.0
+    kept: int = 0
+    dropped_ids: list[str] = field(default_factory=list)
+
+    def add(self, row: Selected, scorer: str) -> None:
+        in_response_T = row.tokens.in_response_T
+        response, trained = int(in_response_T.sum()), int(row.train_T.sum())
+        self.response += response
+        self.trained += trained
+        self.shares += 1 - trained / response if response else 0.0
+        if scorer in row.scored.scores:
+            nll_T = row.scored.nll_T(scorer)
+            self.nll += float(nll_T[in_response_T].sum(dtype="float64"))
+            self.nll_left_out += float(nll_T[in_response_T & ~row.train_T].sum(dtype="float64"))
+
+    def counts(self) -> Counts:
+        none_left = {"no token left to train": len(self.dropped_ids)} if self.dropped_ids else {}
+        ids = {"no token left to train": self.dropped_ids[:1000]} if self.dropped_ids else {}
+        return Counts(rows_in=self.rows_in, dropped=none_left, dropped_ids=ids)
+
+    def facts(self) -> dict[str, JSON]:
+        return {
+            "response_tokens": self.response,
+            "trained_tokens": self.trained,
+            "mixed_rows": self.mixed_rows,
+            "left_out_pooled": 1 - self.trained / self.response if self.response else 0.0,
+            "left_out_mean_per_row": self.shares / self.rows_in if self.rows_in else 0.0,
+            "left_out_nll": self.nll_left_out / self.nll if self.nll else 0.0,
+        }
+
+
+def _selected(rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums) -> Iterator[Selected]:
+    for row in rows:
+        chosen = select_tokens(row, rule)
+        sums.rows_in += 1
+        sums.add(chosen, rule.settings.scorer)
+        if chosen.train_T.any():
+            sums.kept += 1
+            yield chosen
+        else:
+            sums.dropped_ids.append(row.tokens.id)
+    if mix is not None:
+        for extra in _mixed_in(*_parse_mix(mix), sums.kept, rule.settings.seed):
+            sums.rows_in += 1
+            sums.mixed_rows += 1
+            sums.add(extra, rule.settings.scorer)
+            yield extra
+
+
+def _parse_mix(mix: str) -> tuple[Path, float]:
+    folder, _, share = mix.rpartition(":")
+    try:
+        value = float(share)
+    except ValueError:
+        value = math.nan
+    if not folder or not 0 < value < 1:
+        raise InputError(f"expected FOLDER:SHARE with a share between 0 and 1, got {mix!r}", fix="--mix dialogues:0.3")
+    return Path(folder), value
+
+
+def _mix_digest(mix: str | None) -> dict[str, str]:
+    return {} if mix is None else {"mix": open_scored(_parse_mix(mix)[0]).manifest.digest}
+
+
+def _mixed_in(folder: Path, share: float, rows: int, seed: int) -> Iterator[Selected]:
+    """Whole rows from a folder, as many as make up ``share`` of the result; the draw depends on seed and ids only."""
+    rehearsal = open_scored(folder)
+    wanted = round(rows * share / (1 - share))
+    if wanted > len(rehearsal):
+        raise InputError(
+            f"a share of {share} beside {rows} rows takes {wanted} rows, the folder has {len(rehearsal)}",
+            where=str(folder),
+            fix="make more of them, or lower the share",
+        )
+    order = sorted(hashlib.sha256(f"{seed}/{row.tokens.id}".encode()).digest() for row in rehearsal)
+    last = order[wanted - 1] if wanted else b""
+    for row in rehearsal:
+        if wanted and hashlib.sha256(f"{seed}/{row.tokens.id}".encode()).digest() <= last:
+            yield Selected(row, row.tokens.in_response_T.copy())

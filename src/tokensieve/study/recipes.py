@@ -1,0 +1,111 @@
+"""Recipes: a study's settings as YAML, shipped in the package and run by name, or a file of the user's own."""
+
+import difflib
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tokensieve.config import StudySettings
+from tokensieve.errors import InputError
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, as ``tokensieve run`` takes them; those in a folder as ``folder/name``."""
+    root = _shipped()
+    files = [path for path in root.iterdir() if path.name.endswith(".yaml")]
+    nested = [
+        (d.name, path) for d in root.iterdir() if d.is_dir() for path in d.iterdir() if path.name.endswith(".yaml")
+    ]
+    names = [path.name.removesuffix(".yaml") for path in files]
+    return sorted(names + [f"{folder}/{path.name.removesuffix('.yaml')}" for folder, path in nested])
+
+
+def read_recipe(name: str | Path) -> StudySettings:
+    """A study's settings from a shipped recipe's name or a YAML file.
+
+    Raises:
+        InputError: no such recipe or file, YAML that does not parse (with its line), an unknown key (the nearest
+            valid one is named), or a value of the wrong form.
+    """
+    path = Path(name)
+    shipped = _shipped() / f"{name}.yaml"
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError("no such recipe file", where=str(path))
+        text = path.read_text(encoding="utf-8")
+    elif shipped.is_file():
+        text = shipped.read_text(encoding="utf-8")
+    else:
+        known = recipe_names()
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"no recipe {str(name)!r}", fix=f"{hint}shipped: {', '.join(known)}; or give a .yaml file")
+    return _validated(text, str(name))
+
+
+def _shipped() -> "resources.abc.Traversable":
+    return resources.files("tokensieve") / "recipes"
+
+
+def _validated(text: str, where: str) -> StudySettings:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"not valid YAML: {error}", where=where) from None
+    if not isinstance(raw, dict):
+        raise InputError("expected a mapping of settings", where=where, fix="start from a shipped recipe")
+    try:
+        return StudySettings.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_explain(error), where=where) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint in words, with the nearest valid key for one that is unknown."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{place}: {first['msg'].lower()}, got {first.get('input')!r}"
+    known = sorted(_keys_at(StudySettings, first["loc"][:-1]))
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key {place!r}; {hint}"
+
+
+def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> set[str]:
+    """The valid keys of the settings class that a path leads to."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        nested = [a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type)]
+        model = next(a for a in nested if issubclass(a, BaseModel))
+    return set(model.model_fields)
+
+
+def with_overrides(settings: StudySettings, changes: dict[str, object]) -> StudySettings:
+    """Settings with some of them replaced.
+
+    Args:
+        settings: a recipe's.
+        changes: dotted key, e.g. ``train.learning_rate``, to the new value.
+
+    Raises:
+        InputError: an unknown key (the nearest valid one is named), or a value of the wrong form.
+    """
+    raw = settings.model_dump()
+    for key, value in changes.items():
+        place = raw
+        *path, last = key.split(".")
+        for part in path:
+            nested = place.setdefault(part, {})
+            if not isinstance(nested, dict):
+                raise InputError(f"{part!r} in {key!r} holds no settings of its own", where="--set")
+            place = nested
+        place[last] = value
+    try:
+        return StudySettings.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_explain(error), where="--set") from None

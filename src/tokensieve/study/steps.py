@@ -1,0 +1,105 @@
+"""Steps of a study: what each makes, the key it is kept under, and the runner that makes each once."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.types import JSON
+
+_KEY_VERSION = 1
+"""Part of every key; raised when a stage's result changes with the same settings and inputs."""
+
+
+class StepRecord(BaseModel):
+    """The file beside a step's folder that says it is finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verb: str
+    label: str
+    key: str
+    wall_s: float
+
+
+class Watcher(Protocol):
+    """Whoever is told what a study does; the command line prints it."""
+
+    def started(self, step: "Step", number: int, total: int) -> None:
+        """A step begins."""
+
+    def advanced(self, done: int, total: int) -> None:
+        """Work inside the step, in whatever unit the step counts."""
+
+    def finished(self, step: "Step", wall_s: float, *, cached: bool) -> None:
+        """A step's result is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage on one input.
+
+    Attributes:
+        verb: the stage, as on the command line.
+        label: which one of its kind, for people.
+        key: digest of the verb, its settings and the keys of its inputs: equal keys mean equal results, so a
+            result is found again before anything has run.
+        build: makes the result in the folder given; may be called again on a folder that a kill left half done.
+    """
+
+    verb: str
+    label: str
+    key: str
+    build: Callable[[Path, Callable[[int, int], None]], None]
+
+    @property
+    def folder_name(self) -> str:
+        """Name of its folder inside the run's folder."""
+        return f"{self.verb}-{self.key[:12]}"
+
+
+def step_key(verb: str, settings: Mapping[str, JSON], inputs: Iterable[str]) -> str:
+    """The key of a step: 64 hex digits."""
+    return digest_of({"version": _KEY_VERSION, "verb": verb, "settings": dict(settings), "inputs": list(inputs)})
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Makes each step once, in a folder of its own under ``root``."""
+
+    root: Path
+    watcher: Watcher
+
+    def folder(self, step: Step) -> Path:
+        """Where the step's result is or will be."""
+        return self.root / step.folder_name
+
+    def record(self, step: Step) -> StepRecord | None:
+        """What is known of the finished step; None where it is not finished."""
+        path = self._marker(step)
+        if not path.is_file() or not self.folder(step).is_dir():
+            return None
+        record = StepRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        return record if record.key == step.key else None
+
+    def run(self, steps: Iterable[Step]) -> None:
+        """Make every step that is not there yet, in the order given; a step listed twice is made once."""
+        unique = list({step.key: step for step in steps}.values())
+        for number, step in enumerate(unique, start=1):
+            if (record := self.record(step)) is not None:
+                self.watcher.finished(step, record.wall_s, cached=True)
+                continue
+            self.watcher.started(step, number, len(unique))
+            began = time.monotonic()
+            step.build(self.folder(step), self.watcher.advanced)
+            wall_s = time.monotonic() - began
+            done = StepRecord(verb=step.verb, label=step.label, key=step.key, wall_s=wall_s)
+            write_atomically(self._marker(step), done.model_dump_json(indent=2).encode())
+            self.watcher.finished(step, wall_s, cached=False)
+
+    def _marker(self, step: Step) -> Path:
+        return self.root / f"{step.folder_name}.json"
