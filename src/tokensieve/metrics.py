@@ -128,6 +128,64 @@ def forgetting(
     Raises:
         InputError: problems or tasks that do not pair up.
     """
+    replicates = _replicates(before, after, target, seed, draws)
+    base, tuned = _means(before), _mean_over_runs(before, after)
+    return Forgetting(
+        ti=_estimate(target_improvement(base, tuned, target), replicates.ti, level),
+        ti_points=_estimate(100 * (tuned[target] - base[target]), replicates.points, level),
+        bwt=_estimate(backward_transfer(base, tuned, target), replicates.bwt, level),
+        dropped_tasks=undefined_tasks(base, target),
+    )
+
+
+def difference(
+    before: Mapping[str, BoolArray],
+    arm: Sequence[Mapping[str, BoolArray]],
+    reference: Sequence[Mapping[str, BoolArray]],
+    target: str,
+    *,
+    seed: int = 0,
+    draws: int = BOOTSTRAP_DRAWS,
+    level: float = 0.95,
+) -> tuple[Estimate, Estimate]:
+    """An arm minus a reference arm on the same resampled problems: the target in points, and BWT in percent.
+
+    The same draw of problems, and of the seed where both arms have as many, serves both arms, so that what they
+    share cancels.
+
+    Args:
+        before: as in ``forgetting``.
+        arm: the arm's runs.
+        reference: the reference's runs.
+        target: the task that was trained.
+        seed: of the bootstrap.
+        draws: bootstrap replicates.
+        level: coverage of the intervals.
+
+    Raises:
+        InputError: problems or tasks that do not pair up.
+    """
+    ours, theirs = (_replicates(before, runs, target, seed, draws) for runs in (arm, reference))
+    base, tuned, other = _means(before), _mean_over_runs(before, arm), _mean_over_runs(before, reference)
+    bwt = backward_transfer(base, tuned, target) - backward_transfer(base, other, target)
+    return (
+        _estimate(100 * (tuned[target] - other[target]), ours.points - theirs.points, level),
+        _estimate(bwt, ours.bwt - theirs.bwt, level),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Replicates:
+    """One value a bootstrap replicate; NaN or infinite where a ratio is undefined."""
+
+    ti: NDArray[np.float64]
+    points: NDArray[np.float64]
+    bwt: NDArray[np.float64]
+
+
+def _replicates(
+    before: Mapping[str, BoolArray], after: Sequence[Mapping[str, BoolArray]], target: str, seed: int, draws: int
+) -> _Replicates:
     if not after:
         raise InputError("no run to compare with the base")
     for run in after:
@@ -137,21 +195,21 @@ def forgetting(
     rng = np.random.default_rng(seed)
     runs = rng.integers(len(after), size=draws)
     means = {task: _bootstrap_means(flags, [run[task] for run in after], runs, rng) for task, flags in before.items()}
-    base = {task: float(flags.mean()) for task, flags in before.items()}
-    tuned = {task: float(np.mean([run[task].mean() for run in after])) for task in before}
-    dropped = undefined_tasks(base, target)
+    dropped = undefined_tasks(_means(before), target)
     others = [task for task in before if task != target and task not in dropped]
     with np.errstate(divide="ignore", invalid="ignore"):
         ti = 100 * (means[target][1] / means[target][0] - 1)
         changes = [means[task][1] / means[task][0] - 1 for task in others]
         bwt = 100 * np.mean(changes, axis=0) if changes else np.full(draws, math.nan)
-    points = 100 * (means[target][1] - means[target][0])
-    return Forgetting(
-        ti=_estimate(target_improvement(base, tuned, target), ti, level),
-        ti_points=_estimate(100 * (tuned[target] - base[target]), points, level),
-        bwt=_estimate(backward_transfer(base, tuned, target), bwt, level),
-        dropped_tasks=dropped,
-    )
+    return _Replicates(ti, 100 * (means[target][1] - means[target][0]), bwt)
+
+
+def _means(flags: Mapping[str, BoolArray]) -> dict[str, float]:
+    return {task: float(values.mean()) for task, values in flags.items()}
+
+
+def _mean_over_runs(before: Mapping[str, BoolArray], runs: Sequence[Mapping[str, BoolArray]]) -> dict[str, float]:
+    return {task: float(np.mean([run[task].mean() for run in runs])) for task in before}
 
 
 def _of(accuracies: float | Mapping[str, float], task: str | None) -> float:

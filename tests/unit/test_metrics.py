@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tokensieve.errors import InputError
-from tokensieve.metrics import accuracy, backward_transfer, forgetting, target_improvement, undefined_tasks
+from tokensieve.metrics import accuracy, backward_transfer, difference, forgetting, target_improvement, undefined_tasks
 from tokensieve.types import BoolArray
 
 # Gemma-2-2B with MBPP as target, accuracies as printed in the paper.
@@ -89,3 +89,16 @@ def test_a_new_task_is_counted_in_points() -> None:
     assert not found.ti.defined
     assert found.ti_points.value == pytest.approx(89.0)
     assert found.bwt.value == pytest.approx(-50.0)
+
+
+def test_the_difference_of_two_arms_cancels_what_they_share() -> None:
+    rng = np.random.default_rng(2)
+    before = {"t": rng.random(200) < 0.5, "o": rng.random(200) < 0.8}
+    shared = {"t": rng.random(200) < 0.6, "o": before["o"] & (rng.random(200) < 0.6)}
+    points, bwt = difference(before, [shared], [shared], "t")
+    assert (points.low, points.high, bwt.low, bwt.high) == (0.0, 0.0, 0.0, 0.0)
+    better = {**shared, "o": before["o"]}
+    _, gain = difference(before, [better], [shared], "t")
+    lost = forgetting(before, [shared], "t").bwt
+    assert gain.value == pytest.approx(-lost.value)
+    assert gain.low > 0
