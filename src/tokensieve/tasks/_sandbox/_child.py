@@ -26,6 +26,7 @@ MODULE = "program"
 
 _THREADS = 8
 _REFUSED_EVENTS = frozenset({"sys.settrace", "sys.setprofile", "gc.get_objects", "gc.get_referrers"})
+_ABSENT_MODULES = frozenset({"ctypes", "_ctypes", "_cffi_backend"})
 
 
 def limit_resources(limits: Limits, *, base_bytes: int, base_processes: int | None) -> None:
@@ -69,9 +70,13 @@ def guard_checker() -> None:
     An audit hook cannot be taken off. It is no wall (code that runs in the checker's process can in the end do
     what that process can): it makes forging a verdict much harder than solving the problem.
     """
-    refused, foreign = _REFUSED_EVENTS, "ctypes."
+    refused, foreign, absent = _REFUSED_EVENTS, "ctypes.", _ABSENT_MODULES
+    for name in [name for name in sys.modules if name.partition(".")[0] in absent]:
+        del sys.modules[name]
 
-    def hook(event: str, _args: tuple[object, ...]) -> None:
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "import" and str(arguments[0]).rpartition(".")[2] in absent:
+            raise ImportError(f"the sandbox has no {arguments[0]}")
         if event in refused or event.startswith(foreign):
             raise PermissionError(f"the sandbox refuses {event}")
 
@@ -115,8 +120,17 @@ def _flush() -> None:
             stream.flush()
 
 
-def _report(place: int, file_name: str, error: BaseException) -> None:
-    """Send what was raised and where; hostile exceptions may refuse to be described."""
+def _report(
+    place: int,
+    file_name: str,
+    error: BaseException,
+    write: Callable[[int, bytes], int] = os.write,
+    encode: Callable[[dict[str, object]], str] = json.dumps,
+) -> None:
+    """Send what was raised and where; hostile exceptions may refuse to be described.
+
+    What it calls is bound beforehand, so that a program that patches modules still gets a readable reason.
+    """
     kind = type(error).__name__
     try:
         text = str(error)[:500]
@@ -133,5 +147,12 @@ def _report(place: int, file_name: str, error: BaseException) -> None:
     with contextlib.suppress(BaseException):
         source = linecache.getline(file_name, line).strip()[:300]
     leaving = isinstance(error, SystemExit)
-    message = {"reached": place, "kind": kind, "text": text, "line": line, "source": source, "leaving": leaving}
-    os.write(RESULT_FD, b"E" + json.dumps(message).encode("utf-8", "backslashreplace"))
+    message: dict[str, object] = {
+        "reached": place,
+        "kind": kind,
+        "text": text,
+        "line": line,
+        "source": source,
+        "leaving": leaving,
+    }
+    write(RESULT_FD, b"E" + encode(message).encode("utf-8", "backslashreplace"))

@@ -180,6 +180,12 @@ def drop_capabilities() -> None:
     call("prctl", _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
+def forget_c_library() -> None:
+    """Leave no way to call C functions for the program that runs next in this process."""
+    global _libc
+    del _libc
+
+
 def die_with_parent() -> None:
     """Be killed when the process that forked this one ends, however it ends."""
     call("prctl", _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokensieve.errors import EnvironmentProblem
+from tokensieve.tasks._sandbox import _scratch
 from tokensieve.tasks._sandbox._messages import Answer, Config, Request
 
 ISOLATIONS = ("namespaces", "landlock", "none")
@@ -62,11 +62,11 @@ class _Parent:
         folder = tempfile.mkdtemp(prefix="tokensieve-")
         requests_r, requests_w = os.pipe()
         answers_r, answers_w = os.pipe()
-        visible = _visible(readable)
+        paths = visible(readable)
         site = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
         config: Config = {
             "isolation": isolation,
-            "visible": visible,
+            "visible": paths,
             "folder": folder,
             "requests": requests_r,
             "answers": answers_w,
@@ -130,7 +130,9 @@ class _Parent:
         if self.process.returncode is None:
             self.process.kill()
             self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _scratch.empty(self.folder)
+            Path(self.folder).rmdir()
 
     def _receive(self, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s
@@ -151,7 +153,7 @@ class _Parent:
 
 
 @dataclass(slots=True)
-class _Pool:
+class Pool:
     """Confined parents by what they can see; at most one a core and kind is at work, idle ones are kept."""
 
     isolation: str | None = None
@@ -223,18 +225,24 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_pool = _Pool()
+_pool = Pool()
 
 
-def pool() -> _Pool:
+def pool() -> Pool:
     """This process's pool."""
     return _pool
+
+
+def use(pool: Pool) -> None:
+    """Take another pool from now on, as tests do that ask for certain walls."""
+    global _pool
+    _pool = pool
 
 
 def _forget_parents() -> None:
     """After a fork of the host the child must not talk over its parent's pipes; it gets a pool of its own."""
     global _pool
-    _pool = _Pool(isolation=_pool.isolation, weak_allowed=_pool.weak_allowed)
+    _pool = Pool(isolation=_pool.isolation, weak_allowed=_pool.weak_allowed)
 
 
 if hasattr(os, "register_at_fork"):
@@ -247,7 +255,7 @@ def close() -> None:
     _pool.close()
 
 
-def _visible(readable: Sequence[str]) -> list[str]:
+def visible(readable: Sequence[str]) -> list[str]:
     """Existing paths that the interpreter needs, and the caller's, none inside another."""
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += [f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo"]

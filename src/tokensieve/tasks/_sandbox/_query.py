@@ -32,11 +32,25 @@ _ACTIONS = {
 _STEPS_BETWEEN_LOOKS = 10_000
 
 
-def run_query(query: str, database: str | None, script: str | None, limits: Limits) -> NoReturn:
-    """Run the query, report the result or what went wrong, and end the process."""
+def open_database(path: str) -> sqlite3.Connection | None:
+    """Open a database file read-only and immutable; no byte of it is read yet. None where it cannot be opened."""
+    try:
+        return sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    except sqlite3.Error:
+        return None
+
+
+def run_query(query: str, source: sqlite3.Connection | str | None, limits: Limits) -> NoReturn:
+    """Run the query, report the result or what went wrong, and end the process.
+
+    Args:
+        query: one statement.
+        source: an open database, or a script that builds one, or None where the file could not be opened.
+        limits: time, rows and size of the result.
+    """
     nonce = os.read(NONCE_FD, NONCE_BYTES)
     try:
-        message = _result(query, database, script, limits)
+        message = _result(query, source, limits)
     except sqlite3.Error as error:
         message = {"kind": "sql", "text": str(error)}
     except MemoryError:
@@ -47,15 +61,19 @@ def run_query(query: str, database: str | None, script: str | None, limits: Limi
     os._exit(0)
 
 
-def _result(query: str, database: str | None, script: str | None, limits: Limits) -> dict[str, object]:
+def _result(query: str, source: sqlite3.Connection | str | None, limits: Limits) -> dict[str, object]:
     deadline = time.monotonic() + limits.wall_s
     stopped: list[str] = []
-    connection = _open(database, script)
+    if source is None:
+        return {"kind": "sql", "text": "the database file cannot be opened"}
+    connection = _build(source) if isinstance(source, str) else source
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
 
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
         refused_function = action == sqlite3.SQLITE_FUNCTION and (second or first or "").lower() in _REFUSED_FUNCTIONS
-        if action in _ALLOWED and not refused_function:
+        # SQLite asks for this where a table-valued function is named; a real update of that table it refuses itself.
+        naming = action == sqlite3.SQLITE_UPDATE and first == "sqlite_master"
+        if (action in _ALLOWED and not refused_function) or naming:
             return sqlite3.SQLITE_OK
         stopped.append(f"{_ACTIONS.get(action, f'action {action}')} is refused: a query may only read")
         return sqlite3.SQLITE_DENY
@@ -87,11 +105,9 @@ def _result(query: str, database: str | None, script: str | None, limits: Limits
     return {"kind": "rows_follow", "columns": columns, "rows": [[_json_value(value) for value in row] for row in rows]}
 
 
-def _open(database: str | None, script: str | None) -> sqlite3.Connection:
-    if database is not None:
-        return sqlite3.connect(f"file:{quote(database)}?mode=ro&immutable=1", uri=True, isolation_level=None)
+def _build(script: str) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(script or "")
+    connection.executescript(script)
     connection.execute("PRAGMA query_only = 1")
     return connection
 

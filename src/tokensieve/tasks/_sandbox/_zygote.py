@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tokensieve.tasks._sandbox import _child, _confine, _query, _seccomp
+from tokensieve.tasks._sandbox import _child, _confine, _query, _scratch, _seccomp
 from tokensieve.tasks._sandbox._limits import Ending, Limits
 from tokensieve.tasks._sandbox._messages import Answer, Config, Request
 
@@ -91,10 +91,14 @@ def main(arguments: str) -> None:
 
 def _warm_up(config: Config) -> None:
     sys.path += config["site"]
+    # Packages that would keep a way to call C functions do without it, as they do where it is not built.
+    hidden = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == "ctypes"}
+    sys.modules["ctypes"] = None  # type: ignore[assignment] # how Python marks a module as not to be had
     for name in (*_WARM, *config["preload"]):
         # What is not installed is simply not there for programs either.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    sys.modules.update(hidden)
 
 
 def _confine_self(config: Config) -> _Walls:
@@ -183,6 +187,9 @@ def _become_program(
     os.setsid()
     (_, out), (_, err), (_, result), (nonce, _) = pipes
     _child.arrange_descriptors(out, err, result, nonce)
+    # As whoever we still are: the file may be readable to its owner alone.
+    path = request.get("database")
+    source = _query.open_database(path) if path else request.get("script") or ""
     own_namespaces = walls.pid_namespace is not None
     if own_namespaces:
         _confine.become_nobody()
@@ -193,9 +200,10 @@ def _become_program(
         may_fork = limits.processes > 1 and own_namespaces
         rules = _seccomp.program(own_pid=os.getpid(), may_fork=may_fork, own_namespaces=own_namespaces)
         _seccomp.install(rules)
+    _confine.forget_c_library()
     random.seed(0)
     if "query" in request:
-        _query.run_query(request["query"], request.get("database"), request.get("script"), limits)
+        _query.run_query(request["query"], source, limits)
     _child.guard_checker()
     _child.run_python(request.get("parts", []))
 
@@ -206,19 +214,7 @@ def _prepare_scratch(walls: _Walls, limits: Limits) -> None:
         walls.scratch_mounted = True
         return
     os.chdir(walls.scratch)
-    for entry in os.scandir(walls.scratch):
-        _remove(entry)
-
-
-def _remove(entry: "os.DirEntry[str]") -> None:
-    """Remove what a program left, links as links; a tree too deep to walk stays, and goes with the sandbox."""
-    with contextlib.suppress(OSError, RecursionError):
-        if entry.is_dir(follow_symlinks=False):
-            for inner in os.scandir(entry.path):
-                _remove(inner)
-            Path(entry.path).rmdir()
-        else:
-            Path(entry.path).unlink()
+    _scratch.empty(walls.scratch)
 
 
 def _send(answers: BinaryIO, message: Mapping[str, object]) -> None:
