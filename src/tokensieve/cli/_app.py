@@ -8,7 +8,6 @@ from cyclopts import Parameter
 
 from tokensieve import __version__
 from tokensieve.cli._console import Work, out
-from tokensieve.cli._tables import print_counts
 from tokensieve.config import (
     DataSettings,
     EvaluateSettings,
@@ -73,6 +72,7 @@ def score(
         data: A file (JSONL, Parquet, CSV), a saved data set, a Hub name, task:NAME/SPLIT, or a folder of a stage.
         out_: Folder of the result; the same command goes on in it where it stopped.
     """
+    from tokensieve.cli._tables import print_counts
     from tokensieve.models import load_model
     from tokensieve.scoring import score as score_rows
     from tokensieve.stages import load
@@ -103,6 +103,7 @@ def select(
         mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
         limit: The first N rows only.
     """
+    from tokensieve.cli._tables import print_counts
     from tokensieve.stages import open_scored
     from tokensieve.stages import select as select_rows
 
@@ -135,6 +136,7 @@ def generate(
         limit: The first N problems only.
         data: Local copy of the benchmark, in its published format.
     """
+    from tokensieve.cli._tables import print_counts
     from tokensieve.generation import generate as generate_rows
 
     with Work("generate", "answers") as work:

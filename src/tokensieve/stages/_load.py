@@ -51,7 +51,8 @@ def load(
             return _tokens_again(earlier, identity, settings)
         source = cast("Rows[Example]", earlier)
     tally = Tally()
-    tokens = tokenise_all(_examples(source, settings, tally), tokenizer, settings, tally)
+    examples = _examples(source, settings, tally)
+    tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=_longest_row(model))
     manifest = Manifest(
         stage="tokens",
         settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
@@ -130,6 +131,13 @@ def _digest(source: "str | Path | Rows[Example]") -> str:
         return source.manifest.digest
     path = Path(source)
     return digest_of_file(path) if path.is_file() else str(source)
+
+
+def _longest_row(model: "LoadedModel | ModelSettings | str") -> int | None:
+    """Tokens that the model takes; None where its configuration is not at hand."""
+    from tokensieve.models import LoadedModel
+
+    return getattr(model.model.config, "max_position_embeddings", None) if isinstance(model, LoadedModel) else None
 
 
 def _tokenizer(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTrainedTokenizerBase, ModelIdentity]":

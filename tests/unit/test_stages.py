@@ -1,0 +1,99 @@
+"""Load, select, mix: rows are counted, tokens are made once, and a mix is as large as asked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokensieve.config import DataSettings, ScoreSettings, SelectSettings
+from tokensieve.data.folder import Rows
+from tokensieve.errors import InputError
+from tokensieve.models import LoadedModel
+from tokensieve.scoring import score
+from tokensieve.stages import first, load, open_scored, open_selected, select
+from tokensieve.types import Scored
+
+NO_STORE = ScoreSettings(use_store=False)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Callable[..., LoadedModel]) -> LoadedModel:
+    return tiny_model()
+
+
+def write_rows(path: Path, count: int, word: str = "yes") -> Path:
+    rows = [{"prompt": f"Is it {i}?", "completion": f"{word} {i}"} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scored(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Rows[Scored]:
+    return score(load(write_rows(tmp_path_factory.mktemp("data") / "a.jsonl", 30), model), model, NO_STORE)
+
+
+def test_tokens_of_an_earlier_stage_are_taken_as_they_are(model: LoadedModel, tmp_path: Path) -> None:
+    rows = load(write_rows(tmp_path / "a.jsonl", 5), model, out=tmp_path / "tokens")
+    again = list(load(tmp_path / "tokens", model))
+    assert [t.ids_T.tolist() for t in again] == [t.ids_T.tolist() for t in rows]
+    assert len(load(tmp_path / "tokens", model, DataSettings(limit=2))) == 2
+    assert len(list(load(tmp_path / "tokens", model, DataSettings(limit=2)))) == 2
+
+
+def test_a_limit_is_kept_and_an_unknown_task_is_refused(model: LoadedModel, tmp_path: Path) -> None:
+    rows = load(write_rows(tmp_path / "a.jsonl", 5), model, DataSettings(limit=3))
+    assert (rows.manifest.counts.rows_in, len(rows)) == (3, 3)
+    with pytest.raises(InputError, match="did you mean 'gsm8k'"):
+        load("task:gms8k/train", model)
+
+
+def test_select_counts_what_it_leaves_out(scored: Rows[Scored], tmp_path: Path) -> None:
+    chosen = select(scored, "stm:2.5", tmp_path / "chosen")
+    facts = chosen.manifest.facts
+    rows = list(open_selected(tmp_path / "chosen"))
+    trained = sum(int(row.train_T.sum()) for row in rows)
+    response = sum(int(row.tokens.in_response_T.sum()) for row in rows)
+    assert (facts["trained_tokens"], facts["response_tokens"]) == (trained, response)
+    assert facts["left_out_pooled"] == pytest.approx(1 - trained / response)
+    assert facts["threshold_nats"] == pytest.approx(np.log(2.5))
+    assert 0 < trained < response
+
+
+def test_a_row_without_a_trained_token_is_dropped_by_name(scored: Rows[Scored]) -> None:
+    chosen = select(scored, SelectSettings(policy="stm:1", paper_exact=True))
+    counts = chosen.manifest.counts
+    assert counts.rows_in == 30
+    assert counts.rows_out == len(list(chosen)) < 30
+    assert counts.dropped == {"no token left to train": 30 - counts.rows_out}
+    assert len(counts.dropped_ids["no token left to train"]) == 30 - counts.rows_out
+
+
+def test_a_mix_makes_up_its_share_and_is_trained_whole(
+    scored: Rows[Scored], model: LoadedModel, tmp_path: Path
+) -> None:
+    score(load(write_rows(tmp_path / "b.jsonl", 40, "no"), model), model, NO_STORE, out=tmp_path / "more")
+    chosen = list(select(scored, "stm:2.5", mix=f"{tmp_path / 'more'}:0.25"))
+    assert len(chosen) == 40
+    for row in chosen[30:]:
+        assert (row.train_T == row.tokens.in_response_T).all()
+    with pytest.raises(InputError, match="takes 70 rows, the folder has 40"):
+        select(scored, "plain", mix=f"{tmp_path / 'more'}:0.7")
+    with pytest.raises(InputError, match="FOLDER:SHARE"):
+        select(scored, "plain", mix="more")
+
+
+def test_the_first_rows_have_an_identity_of_their_own(scored: Rows[Scored]) -> None:
+    few = first(scored, 4)
+    assert (len(few), len(list(few)), len(list(few))) == (4, 4, 4)
+    assert few.manifest.digest != scored.manifest.digest
+    assert first(scored, None) is scored
+
+
+def test_another_stages_folder_is_refused_with_the_command_that_makes_the_right_one(
+    scored: Rows[Scored], tmp_path: Path
+) -> None:
+    select(scored, "plain", tmp_path / "chosen")
+    with pytest.raises(InputError, match=r"got one of selected rows\n.*tokensieve score"):
+        open_scored(tmp_path / "chosen")
