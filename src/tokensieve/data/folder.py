@@ -29,6 +29,7 @@ from tokensieve.data.manifest import (
     write_atomically,
 )
 from tokensieve.errors import InputError
+from tokensieve.types import Selected
 
 R = TypeVar("R", bound=Row)
 
@@ -75,7 +76,7 @@ class Rows(Generic[R]):
         """
         from tokensieve.data.export import export
 
-        return export(cast("Rows[object]", self), Path(folder), to=to)
+        return export(cast("Rows[Selected]", self), Path(folder), to=to)
 
 
 def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:

@@ -17,7 +17,7 @@ from tokensieve.types import JSON
 SCHEMA_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
 
-Stage: TypeAlias = Literal["examples", "samples", "tokens", "scored", "selected", "evaluated", "trained"]
+Stage: TypeAlias = Literal["examples", "samples", "tokens", "scored", "selected", "evaluated", "trained", "exported"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 

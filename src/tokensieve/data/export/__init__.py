@@ -1,0 +1,222 @@
+"""Selected rows as a training set in a trainer's own convention."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import numpy as np
+
+from tokensieve.data.export._convention import Convention, Facts, Format
+from tokensieve.data.export._files import DATA, write_rows
+from tokensieve.data.export._readme import readme
+from tokensieve.data.export._row import IGNORED, refuse_soft, rounded, trainer_row
+from tokensieve.data.export.automodel import AUTOMODEL
+from tokensieve.data.export.axolotl import AXOLOTL
+from tokensieve.data.export.litgpt import LITGPT
+from tokensieve.data.export.llamafactory import LLAMAFACTORY
+from tokensieve.data.export.ms_swift import MS_SWIFT
+from tokensieve.data.export.trl import TRL
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, package_versions
+from tokensieve.data.tally import Tally
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.types import JSON, Selected
+
+if TYPE_CHECKING:
+    from tokensieve.data.folder import Rows
+
+__all__ = ["IGNORED", "TRAINERS", "TrainedTokens", "Weights", "export", "exported", "trainer_row"]
+
+Weights: TypeAlias = Literal["refuse", "round"]
+
+NOTHING_TRAINED: Final = "no trained token"
+
+TRAINERS: Final[Mapping[str, Convention]] = {
+    "trl": TRL,
+    "axolotl": AXOLOTL,
+    "llamafactory": LLAMAFACTORY,
+    "ms-swift": MS_SWIFT,
+    "litgpt": LITGPT,
+    "automodel": AUTOMODEL,
+}
+"""The trainers that a training set can be written for, by name."""
+
+
+class TrainedTokens:
+    """Digest and counts of the tokens a training set trains, one row after the other.
+
+    A token is trained where it has a label and a token before it to be predicted from; a row's first token never is.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.tokens = 0
+        self.response_tokens = 0
+        self.trained_tokens = 0
+        self.longest = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, selected: Selected) -> None:
+        """Count one row."""
+        tokens = selected.tokens
+        places = np.flatnonzero(selected.train_T[1:]).astype(np.int32) + 1
+        self.rows += 1
+        self.tokens += len(tokens)
+        self.response_tokens += int(tokens.in_response_T.sum())
+        self.trained_tokens += len(places)
+        self.longest = max(self.longest, len(tokens))
+        self._hash.update(np.int32(len(places)).tobytes() + places.tobytes() + tokens.ids_T[places].tobytes())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all (row, position, token), 64 hex digits."""
+        return self._hash.hexdigest()
+
+
+def export(
+    rows: "Rows[Selected]",
+    folder: Path,
+    *,
+    to: str = "trl",
+    format: Format = "parquet",  # noqa: A002 - the option's name
+    weights: Weights = "refuse",
+) -> Path:
+    """Write a training set for a trainer, with its configuration, a README and the manifest beside it.
+
+    Rows without one trained token are left out, counted and listed by id: some trainers divide by zero on them.
+
+    Args:
+        rows: selected rows.
+        folder: where to; must not hold anything yet, or an earlier export, which is replaced.
+        to: one of ``TRAINERS``.
+        format: files of the training set; where the trainer does not load Parquet its own format is taken.
+        weights: what happens to token weights between 0 and 1 where the trainer takes none: refused, or rounded at
+            one half.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the rows are not selected, the trainer or format is unknown, weights are refused, no row is left,
+            or the folder holds something else.
+        EnvironmentProblem: the disk is full or refuses.
+    """
+    convention, chosen = _resolve(to, format)
+    if rows.manifest.stage != "selected":
+        raise InputError(f"expected selected rows, got {rows.manifest.stage}", fix="tokensieve select, then export")
+    _check_place(folder)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        tally, trained = Tally(), TrainedTokens()
+        write_rows(
+            (convention.row(row) for row in exported(rows, to, weights, tally, trained)),
+            part,
+            chosen,
+            convention.schema,
+        )
+        if not trained.rows:
+            raise InputError(
+                f"not one row is left; {tally.describe() or 'there was none'}", where=str(rows.folder or "")
+            )
+        manifest = _manifest(rows, to, chosen, weights, tally, trained)
+        facts = Facts(_model_name(manifest), DATA[chosen], chosen, trained.longest, trained.rows)
+        for name, text in convention.files(facts).items():
+            (part / name).write_text(text, encoding="utf-8")
+        (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
+        manifest.write(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    except OSError as error:
+        raise EnvironmentProblem(f"could not be written: {error.strerror or error}", where=str(folder)) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def exported(
+    rows: "Rows[Selected]", to: str, weights: Weights, tally: Tally, trained: TrainedTokens
+) -> Iterator[Selected]:
+    """The selected rows that an export holds, in its order; the others are counted.
+
+    Raises:
+        InputError: a row has token weights that the trainer does not take.
+    """
+    takes_weights = TRAINERS[to].weights
+    for selected in rows:
+        tally.take()
+        row = selected
+        if not takes_weights:
+            if weights == "round":
+                row = rounded(selected)
+            else:
+                refuse_soft(selected, TRAINERS[to].title)
+        if not row.train_T[1:].any():
+            tally.drop(NOTHING_TRAINED, row.tokens.id)
+            continue
+        trained.add(row)
+        yield row
+
+
+def _resolve(to: str, format: Format) -> tuple[Convention, Format]:  # noqa: A002
+    if to not in TRAINERS:
+        raise InputError(f"unknown trainer {to!r}; there are: {', '.join(TRAINERS)}", fix="--to NAME")
+    convention = TRAINERS[to]
+    if format in convention.formats:
+        return convention, format
+    if format == "parquet":  # the default gives way to the trainer's own
+        return convention, convention.formats[0]
+    raise InputError(
+        f"{convention.title} does not load {format}; it loads {', '.join(convention.formats)}", fix="leave --format out"
+    )
+
+
+def _check_place(folder: Path) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if folder.is_dir() and (folder / MANIFEST_NAME).is_file() and (folder / "README.md").is_file():
+        return
+    raise InputError("expected an empty folder or an earlier export", where=str(folder), fix="choose another --out")
+
+
+def _manifest(
+    rows: "Rows[Selected]",
+    to: str,
+    chosen: Format,
+    weights: Weights,
+    tally: Tally,
+    trained: TrainedTokens,
+) -> Manifest:
+    source = rows.manifest
+    counts = tally.counts
+    facts: dict[str, JSON] = {
+        **source.facts,
+        "trainer": to,
+        "format": chosen,
+        "policy": source.settings.get("policy", "unknown"),
+        "scorer": source.settings.get("scorer", "unknown"),
+        "tokens": trained.tokens,
+        "response_tokens": trained.response_tokens,
+        "trained_tokens": trained.trained_tokens,
+        "share_left_out": 1 - trained.trained_tokens / trained.response_tokens,
+        "longest": trained.longest,
+        "trained_digest": trained.digest,
+        "selected_folder": str(rows.folder.resolve()) if rows.folder else None,
+    }
+    return Manifest(
+        stage="exported",
+        settings={"to": to, "format": chosen, "weights": weights, "selected": dict(source.settings)},
+        inputs={"selected": source.digest},
+        model=source.model,
+        versions=dict(package_versions()),
+        seed=source.seed,
+        facts=facts,
+        counts=counts.model_copy(update={"rows_out": trained.rows}),
+    )
+
+
+def _model_name(manifest: Manifest) -> str:
+    return manifest.model.name if manifest.model else "NAME-OF-THE-MODEL"
