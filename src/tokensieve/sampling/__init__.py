@@ -1,0 +1,7 @@
+"""Draw answers from a model: here through transformers or vLLM, from a server, or from a script in tests."""
+
+from tokensieve.sampling.local import LocalSampler
+from tokensieve.sampling.request import Request, Sampler
+from tokensieve.sampling.scripted import ScriptedSampler
+
+__all__ = ["LocalSampler", "Request", "Sampler", "ScriptedSampler"]

@@ -1,0 +1,233 @@
+"""A decoding loop that keeps its batch full: rows leave when they are finished and waiting ones take their place.
+
+``transformers``' ``generate`` draws a batch until its longest row is finished, copies the whole cache every step, and
+its random numbers depend on the batch. Here the cache is written in place, a prompt is run once for all of its samples,
+and every row has its own random numbers. Greedy answers are those of ``generate``; a contract test holds us to that.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from tokensieve.config import SampleSettings
+from tokensieve.sampling.cache import ColumnCache
+from tokensieve.sampling.pick import pick
+from tokensieve.sampling.request import uniforms
+from tokensieve.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_REFILL_SHARE: Final = 0.125
+"""Share of the slots that must be free before waiting rows are put in; a pass over prompts costs as much as a step."""
+
+_SHRINK_SHARE: Final = 0.7
+"""With nothing waiting, the batch shrinks once fewer of its rows than this are still being drawn."""
+
+_SPARE_COLUMNS: Final = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One answer to draw.
+
+    Attributes:
+        key: the request's id.
+        index: the answer's number.
+        prompt_T: token ids of the prompt.
+        limit: longest answer in tokens.
+    """
+
+    key: str
+    index: int
+    prompt_T: IntArray
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One answer as it was drawn: its job, ids with the stop token, whether it stopped by itself, mean nll in nats."""
+
+    job: Job
+    ids: tuple[int, ...]
+    finished: bool
+    nll: float
+
+
+@dataclass(slots=True)
+class _Row:
+    """A slot's occupant; ``start`` is the column of its prompt's first token."""
+
+    job: Job
+    uniform_T: FloatArray | None
+    start: int = 0
+    ids: list[int] = field(default_factory=list)
+    nll: float = 0.0
+
+    def drawn(self, stops: frozenset[int]) -> Drawn:
+        return Drawn(self.job, tuple(self.ids), self.ids[-1] in stops, self.nll / len(self.ids))
+
+
+class Decoder:
+    """Draws jobs with a model whose layers all attend (no recurrent state).
+
+    Args:
+        model: a causal language model.
+        stops: ids that end an answer.
+        settings: temperature, top_p and seed.
+        pad_id: any valid id, put where there is no token.
+    """
+
+    def __init__(self, model: "PreTrainedModel", stops: frozenset[int], settings: SampleSettings, pad_id: int) -> None:
+        self._model = model
+        self._stops = stops
+        self._settings = settings
+        self._pad_id = pad_id
+        self._config = model.config.get_text_config()
+        self._plain_mask = takes_plain_mask(model)
+        self._rows: list[_Row | None] = []
+        self._cache: ColumnCache | None = None
+
+    @torch.inference_mode()
+    def draw(self, jobs: Sequence[Job], slots: int) -> Iterator[Drawn]:
+        """Draw all jobs, ``slots`` at a time; answers come as they are finished.
+
+        Jobs of one prompt should be neighbours and share its array, so that the prompt is run once.
+        """
+        # Long prompts first: a later one then always fits before the current column.
+        waiting = sorted(jobs, key=lambda job: len(job.prompt_T))
+        self._rows, self._cache = [], None
+        while waiting or self._active():
+            free = slots - self._active()
+            if waiting and free >= max(1, int(slots * _REFILL_SHARE)):
+                taken = [waiting.pop() for _ in range(min(free, len(waiting)))]
+                yield from self._admit(taken, slots if waiting else len(taken))
+            else:
+                if not waiting and self._active() < _SHRINK_SHARE * len(self._rows):
+                    self._compact(shrink=True)
+                yield from self._step()
+
+    def _active(self) -> int:
+        return sum(row is not None for row in self._rows)
+
+    def _admit(self, jobs: list[Job], slots: int) -> Iterator[Drawn]:
+        """Run the jobs' prompts, draw their first tokens, and put those that go on into slots."""
+        prompts = list({id(job.prompt_T): job.prompt_T for job in jobs}.values())
+        place = {id(prompt): number for number, prompt in enumerate(prompts)}
+        fresh, logits_PV = self._run_prompts(prompts)
+        source_B = self._tensor([place[id(job.prompt_T)] for job in jobs])
+        rows = [_Row(job, self._uniforms(job)) for job in jobs]
+        finished = self._append(rows, logits_PV[source_B])
+        yield from (row.drawn(self._stops) for row, done in zip(rows, finished, strict=True) if done)
+        going = [number for number, done in enumerate(finished) if not done]
+        if going:
+            self._seat([rows[number] for number in going], source_B[going], fresh, slots)
+
+    def _run_prompts(self, prompts: list[IntArray]) -> tuple[ColumnCache, torch.Tensor]:
+        """Keys and values of the prompts, padded on the left, and the logits after each."""
+        longest = max(len(prompt) for prompt in prompts)
+        ids = np.full((len(prompts), longest), self._pad_id, dtype=np.int64)
+        present = np.zeros((len(prompts), longest), dtype=np.int64)
+        for number, prompt in enumerate(prompts):
+            ids[number, longest - len(prompt) :] = prompt
+            present[number, longest - len(prompt) :] = 1
+        cache = ColumnCache(self._config, longest)
+        output = self._model(
+            input_ids=self._tensor(ids),
+            attention_mask=self._tensor(present),
+            position_ids=self._tensor(np.maximum(present.cumsum(1) - 1, 0)),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return cache, output.logits[:, -1]
+
+    def _seat(self, rows: list[_Row], source_B: torch.Tensor, fresh: ColumnCache, slots: int) -> None:
+        """Put rows whose prompts were run into free slots, their prompts ending at the current column."""
+        if self._cache is None or not self._active():
+            room = fresh.end + max(row.job.limit for row in rows) + _SPARE_COLUMNS
+            self._cache = ColumnCache(self._config, room)
+            self._cache.open_at(slots, fresh.end, fresh)
+            self._rows = [None] * slots
+        free = [slot for slot, row in enumerate(self._rows) if row is None][: len(rows)]
+        self._cache.put(self._tensor(free), fresh, source_B)
+        for slot, row in zip(free, rows, strict=True):
+            row.start = self._cache.end - len(row.job.prompt_T)
+            self._rows[slot] = row
+
+    def _step(self) -> Iterator[Drawn]:
+        """One token for every slot; free ones compute along, which costs less than leaving them out each time."""
+        cache = self._require_cache()
+        if cache.end == cache.capacity:
+            self._compact(shrink=False)
+        begin = min(row.start for row in self._rows if row is not None)
+        cache.begin_at(begin)
+        starts_B = self._tensor([begin if row is None else row.start for row in self._rows])
+        mask_BK = torch.arange(begin, cache.end + 1, device=self._model.device) >= starts_B[:, None]
+        output = self._model(
+            input_ids=self._tensor([[self._pad_id if row is None else row.ids[-1]] for row in self._rows]),
+            attention_mask=mask_BK[:, None, None] if self._plain_mask else mask_BK.long(),
+            position_ids=cache.end - starts_B[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        seats = [slot for slot, row in enumerate(self._rows) if row is not None]
+        rows = [row for row in self._rows if row is not None]
+        logits_BV = output.logits[:, -1]
+        finished = self._append(rows, logits_BV if len(seats) == len(self._rows) else logits_BV[seats])
+        for slot, row, done in zip(seats, rows, finished, strict=True):
+            if done:
+                self._rows[slot] = None
+                yield row.drawn(self._stops)
+
+    def _append(self, rows: list[_Row], logits_BV: torch.Tensor) -> list[bool]:
+        """Draw each row's next token; True where the row is finished with it."""
+        uniform_B = None
+        if self._settings.temperature > 0:
+            drawn = [row.uniform_T[len(row.ids)] for row in rows if row.uniform_T is not None]
+            uniform_B = torch.tensor(np.array(drawn), device=self._model.device)
+        token_B, nll_B = pick(logits_BV, uniform_B, self._settings.temperature, self._settings.top_p)
+        for row, token, nll in zip(rows, token_B.tolist(), nll_B.tolist(), strict=True):
+            row.ids.append(token)
+            row.nll += nll
+        return [row.ids[-1] in self._stops or len(row.ids) >= row.job.limit for row in rows]
+
+    def _compact(self, *, shrink: bool) -> None:
+        """Give up the columns before the oldest row's start, and the free slots where no more rows will come."""
+        cache = self._require_cache()
+        rows = [row for row in self._rows if row is not None]
+        begin = min(row.start for row in rows)
+        left = max(row.job.limit - len(row.ids) for row in rows)
+        seats = [slot for slot, row in enumerate(self._rows) if row is not None] if shrink else None
+        cache.keep(None if seats is None else self._tensor(seats), begin, cache.end - begin + left + _SPARE_COLUMNS)
+        for row in rows:
+            row.start -= begin
+        if shrink:
+            self._rows = list(rows)
+
+    def _require_cache(self) -> ColumnCache:
+        if self._cache is None:  # unreachable: a step follows a row's admission
+            raise RuntimeError("a step without rows")
+        return self._cache
+
+    def _uniforms(self, job: Job) -> FloatArray | None:
+        if self._settings.temperature == 0:
+            return None
+        return uniforms(self._settings.seed, job.key, job.index, job.limit)
+
+    def _tensor(self, values: object) -> torch.Tensor:
+        return torch.as_tensor(values, device=self._model.device)
+
+
+def takes_plain_mask(model: "PreTrainedModel") -> bool:
+    """Whether one boolean mask serves all layers; building it here saves the model's own, slower way every step."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+    return model.config._attn_implementation == "sdpa" and kinds == {"full_attention"} and not has_window(model)
+
+
+def has_window(model: "PreTrainedModel") -> bool:
+    """Whether a layer attends to a window only, by an older configuration without ``layer_types``."""
+    return getattr(model.config.get_text_config(), "sliding_window", None) is not None
