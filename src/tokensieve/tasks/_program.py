@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from tokensieve.tasks import _answers
-from tokensieve.tasks._sandbox import DEFAULT_LIMITS, Limits, run_parts
+from tokensieve.tasks._sandbox import Limits, run_parts
 from tokensieve.types import Outcome, Verdict
+
+PROGRAM_LIMITS = Limits(wall_s=30.0, cpu_s=8.0)
+"""For the published benchmarks: one reference (mbpp/123) takes two seconds, and four on a busy machine."""
 
 
 def judge_program(
@@ -14,7 +17,7 @@ def judge_program(
     before: Sequence[str] = (),
     before_tests: Sequence[str] = (),
     tests: Sequence[str],
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits = PROGRAM_LIMITS,
 ) -> Verdict:
     """Run an answer's code with its tests.
 

@@ -77,16 +77,22 @@ def require_split(task: str, split: str, splits: Sequence[str]) -> None:
         raise InputError(f"{task} has no split {split!r}; it has: {', '.join(splits)}", where="split")
 
 
-def find_file(folder: Path, *names: str) -> Path:
+def find_file(folder: Path, benchmark: str, *names: str) -> Path:
     """The first of these files that is there, also packed as ``.gz``.
+
+    Args:
+        folder: the benchmark's folder, or one that holds it beside others.
+        benchmark: the name of the benchmark's folder there.
+        names: file names, the preferred one first.
 
     Raises:
         InputError: none is.
     """
     for name in names:
-        for candidate in (folder / name, folder / f"{name}.gz"):
-            if candidate.is_file():
-                return candidate
+        for place in (folder / name, folder / benchmark / name):
+            for candidate in (place, place.with_name(f"{place.name}.gz")):
+                if candidate.is_file():
+                    return candidate
     wanted = " or ".join(names)
     raise InputError(
         f"expected {wanted} in this folder", where=str(folder), fix="--data FOLDER with the published files"

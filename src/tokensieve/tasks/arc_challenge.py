@@ -55,7 +55,7 @@ def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("allenai/ai2_arc", split, name="ARC-Challenge")
     else:
-        rows = read_lines(find_file(folder, f"{split}.jsonl"))
+        rows = read_lines(find_file(folder, "arc_challenge", f"{split}.jsonl"))
     for row in rows:
         yield _problem(task, row)
 

@@ -35,7 +35,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
             "BIRD comes as an archive of databases", where=task, fix="unpack it and give it with --data FOLDER"
         )
     name = _FILES[split]
-    path = find_file(folder, f"{name}.json", f"{name}/{name}.json")
+    path = find_file(folder, "bird", f"{name}.json", f"{name}/{name}.json")
     for number, row in enumerate(read_array(path)):
         yield _problem(task, split, number, row, _databases(path.parent, name))
 

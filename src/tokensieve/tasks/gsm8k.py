@@ -57,7 +57,7 @@ def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("openai/gsm8k", split, name="main")
     else:
-        rows = read_lines(find_file(folder, f"{split}.jsonl"))
+        rows = read_lines(find_file(folder, "gsm8k", f"{split}.jsonl"))
     for number, row in enumerate(rows):
         yield _problem(task, f"gsm8k/{split}/{number}", row)
 

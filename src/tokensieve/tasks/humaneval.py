@@ -18,7 +18,7 @@ def load(split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("openai/openai_humaneval", "test")
     else:
-        rows = read_lines(find_file(folder, "HumanEval.jsonl"))
+        rows = read_lines(find_file(folder, "humaneval", "HumanEval.jsonl"))
     for row in rows:
         yield _problem(row)
 

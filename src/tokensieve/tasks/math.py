@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokensieve.errors import InputError
 from tokensieve.tasks import _answers
-from tokensieve.tasks._math_judge import equivalent
+from tokensieve.tasks._checkers import check_math
 from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split
 from tokensieve.tasks._task import Task
 from tokensieve.types import Outcome, Problem, Verdict
@@ -35,7 +35,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
     """
     require_split(task, split, _SPLITS)
     if folder is not None:
-        rows = read_lines(find_file(folder, f"{split}.jsonl"))
+        rows = read_lines(find_file(folder, "math", f"{split}.jsonl"))
     elif split == "validation":
         raise InputError(
             "MATH has no validation split on the Hub", where=task, fix="--data FOLDER, or use train or test"
@@ -49,7 +49,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
 def load_500(split: str, folder: Path | None) -> Iterator[Problem]:
     """The 500 problems of MATH-500; there is one split."""
     require_split("math_500", split, ("test",))
-    local = None if folder is None else find_file(folder, "test.jsonl")
+    local = None if folder is None else find_file(folder, "math_500", "test.jsonl")
     rows = from_hub("HuggingFaceH4/MATH-500", "test") if local is None else read_lines(local)
     for number, row in enumerate(rows):
         own = row.fields.get("unique_id")
@@ -58,21 +58,7 @@ def load_500(split: str, folder: Path | None) -> Iterator[Problem]:
 
 def check(problem: Problem, answer: str) -> Verdict:
     """Compare the last boxed formula, or where there is none whatever math-verify takes for the answer."""
-    gold = str(problem.facts["answer"])
-    found = _answers.boxed(answer)
-    if found is None and "\\boxed{" in answer:
-        return Verdict(Outcome.CUT_OFF, reason="the last \\boxed{ is never closed")
-    if found is not None and _answers.plain_math(found) == _answers.plain_math(gold):
-        return Verdict(Outcome.CORRECT, found, "the same text")
-    judged = equivalent(gold, answer if found is None else f"\\boxed{{{found}}}")
-    extracted = found if found is not None else judged.extracted
-    if judged.problem:
-        return Verdict(Outcome.NOT_JUDGED, extracted, judged.problem)
-    if extracted is None:
-        return Verdict(Outcome.NO_ANSWER, reason="no formula or number in the answer")
-    if judged.equal:
-        return Verdict(Outcome.CORRECT, extracted, "the same value by math-verify")
-    return Verdict(Outcome.WRONG, extracted, f"expected {gold}")
+    return check_math(answer, str(problem.facts["answer"]))
 
 
 def check_boxed(problem: Problem, answer: str) -> Verdict:

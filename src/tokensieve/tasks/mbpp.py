@@ -21,7 +21,7 @@ def load(split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("google-research-datasets/mbpp", split, name="full")
     else:
-        rows = read_lines(find_file(folder, "mbpp.jsonl"))
+        rows = read_lines(find_file(folder, "mbpp", "mbpp.jsonl"))
     for row in rows:
         if row.number("task_id") in _IDS[split]:
             yield _problem(row)
@@ -33,7 +33,7 @@ def load_plus(split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("evalplus/mbppplus", "test")
     else:
-        rows = read_lines(find_file(folder, "mbppplus.jsonl", "mbpp_plus.jsonl", "test.jsonl"))
+        rows = read_lines(find_file(folder, "mbpp_plus", "mbppplus.jsonl", "mbpp_plus.jsonl", "test.jsonl"))
     for row in rows:
         yield _plus_problem(row)
 

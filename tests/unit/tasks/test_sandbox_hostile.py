@@ -17,8 +17,8 @@ import pytest
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.tasks._sandbox import Ending, Limits, _pool, run_parts, run_python, run_sql
 
-LIMITS = Limits(wall_s=2, cpu_s=1, memory_mb=128, output_kb=64, file_mb=2)
-FORKING = Limits(wall_s=3, cpu_s=1, memory_mb=128, output_kb=64, file_mb=2, processes=6)
+LIMITS = Limits(wall_s=20, cpu_s=1, memory_mb=128, output_kb=64, file_mb=2)
+FORKING = Limits(wall_s=2, cpu_s=1, memory_mb=128, output_kb=64, file_mb=2, processes=6)
 RAISED, LEFT, FINISHED = Ending.RAISED, Ending.LEFT_EARLY, Ending.FINISHED
 Program = tuple[str, str, Ending | tuple[Ending, ...], str]
 
@@ -31,7 +31,6 @@ BOMBS: list[Program] = [
     ("memory bomb, doubling text", "s = 'x'\nwhile True: s += s", Ending.MEMORY, "MemoryError"),
     ("huge integer", "x = 9 ** 9 ** 9", (Ending.CPU_TIME, Ending.MEMORY), ""),
     ("endless loop", "while True: pass", Ending.CPU_TIME, "processor time"),
-    ("endless sleep", "import time\ntime.sleep(1000)", Ending.WALL_TIME, "stopped after 2 s"),
     ("endless output", "while True: print('x' * 1000)", Ending.OUTPUT, "wrote more"),
     ("endless error output", "import os\nwhile True: os.write(2, b'x' * 1000)", Ending.OUTPUT, "wrote more"),
     ("endless report", "import os\nwhile True: os.write(3, b'x' * 1000)", Ending.OUTPUT, "wrote more"),
@@ -147,12 +146,19 @@ def honest_program_runs() -> bool:
 
 @pytest.mark.parametrize(("program", "ending", "words"), [row[1:] for row in BOMBS], ids=[row[0] for row in BOMBS])
 def test_bombs_are_stopped(isolation: str, program: str, ending: Ending, words: str) -> None:
-    started = time.monotonic()
     run = run_python(program, LIMITS)
     assert not run.ok
     assert run.ending in endings(ending), run.reason
     assert words in run.reason
-    assert time.monotonic() - started < LIMITS.wall_s + 5
+    assert honest_program_runs()
+
+
+def test_sleep_is_stopped_by_the_clock(isolation: str) -> None:
+    program = "import signal, time\nfor n in (2, 14, 15): signal.signal(n, lambda *a: None)\ntime.sleep(1000)"
+    run = run_python(program, Limits(wall_s=1))
+    assert run.ending is Ending.WALL_TIME
+    assert run.reason == "stopped after 1 s"
+    assert 1 <= run.wall_s < 5
     assert honest_program_runs()
 
 
@@ -338,7 +344,7 @@ QUERIES: list[tuple[str, str, tuple[Ending, ...], str]] = [
 def test_hostile_queries(
     isolation: str, query: str, expected: tuple[Ending, ...], words: str, where: str, database: Path
 ) -> None:
-    limits = Limits(wall_s=3, cpu_s=0.3, memory_mb=128, output_kb=64, rows=1000)
+    limits = Limits(wall_s=20, cpu_s=0.3, memory_mb=128, output_kb=64, rows=1000)
     before = database.read_bytes()
     run = (
         run_sql(query, script=SCRIPT, limits=limits)

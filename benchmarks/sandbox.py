@@ -1,0 +1,62 @@
+"""MBPP checks a second: the sandbox against a fresh interpreter for each program, side by side.
+
+python benchmarks/sandbox.py [--data FOLDER] [--programs N] [--workers N]
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from tokensieve.tasks import TASKS
+from tokensieve.tasks._sandbox import describe
+from tokensieve.tasks.judging import judge
+from tokensieve.types import Problem
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "mbpp"
+
+
+def in_sandbox(problems: list[Problem], workers: int) -> int:
+    pairs = ((problem, problem.gold) for problem in problems)
+    return sum(verdict.correct for verdict in judge(TASKS["mbpp"], pairs, workers=workers))
+
+
+def in_fresh_interpreters(problems: list[Problem], workers: int) -> int:
+    """No wall at all: what the checks cost where each starts an interpreter."""
+
+    def passes(problem: Problem) -> bool:
+        tests = problem.facts["tests"]
+        parts = [problem.gold, str(problem.facts["setup"]), *(tests if isinstance(tests, list) else [])]
+        program = "\n".join(str(part) for part in parts)
+        return subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=False).returncode == 0
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(passes, problems))
+
+
+def timed(way: Callable[[list[Problem], int], int], problems: list[Problem], workers: int) -> tuple[float, int]:
+    started = time.perf_counter()
+    passed = way(problems, workers)
+    return len(problems) / (time.perf_counter() - started), passed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=_SHARED)
+    parser.add_argument("--programs", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    problems = list(islice(TASKS["mbpp"].load("test", arguments.data), arguments.programs))
+    print(f"{len(problems)} gold programs of MBPP with their tests, {arguments.workers} workers; {describe()}")
+    in_sandbox(problems[:4], arguments.workers)
+    for name, way in (("sandbox", in_sandbox), ("fresh interpreter, no walls", in_fresh_interpreters)):
+        rate, passed = timed(way, problems, arguments.workers)
+        print(f"{name:30} {rate:7.1f} checks/s   {passed} passed")
+
+
+if __name__ == "__main__":
+    main()
