@@ -30,6 +30,12 @@ def signed(value: float | None, digits: int = 1) -> str:
     return f"+{text}" if round(value, digits) > 0 else text
 
 
+def digits_for(estimate: Estimate) -> int:
+    """Decimals of a change and its interval: one, or none where a thousand percent make them noise."""
+    ends = (estimate.value, estimate.low, estimate.high)
+    return 0 if any(value is not None and abs(value) >= 1000 for value in ends) else 1
+
+
 def interval(estimate: Estimate, digits: int = 1, scale: float = 1.0, *, signs: bool = True) -> str:
     """The interval alone, as "low to high"; empty where there is none."""
     if estimate.low is None or estimate.high is None:
@@ -42,8 +48,9 @@ def change(estimate: Estimate, unit: str) -> str:
     """A change with its unit and interval, for running text: "+12.3 % (+4.0 to +20.1)"."""
     if estimate.value is None:
         return "undefined"
-    ends = interval(estimate)
-    return f"{signed(estimate.value)}{_NARROW_SPACE}{unit}" + (f" ({ends})" if ends else "")
+    digits = digits_for(estimate)
+    ends = interval(estimate, digits)
+    return f"{signed(estimate.value, digits)}{_NARROW_SPACE}{unit}" + (f" ({ends})" if ends else "")
 
 
 def perplexity(value: float | None) -> str:

@@ -12,7 +12,7 @@
   const three = (value) =>
     value >= 1e6 ? value.toExponential(1).replace("e+", "e") : value >= 100 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(3)).toString();
   const percent = (p) => (p >= 0.9995 ? "over 99.9" : p < 0.0001 ? "under 0.01" : p < 0.01 ? (100 * p).toFixed(2) : (100 * p).toFixed(1)) + " %";
-  const visible = (piece) => piece.replaceAll("\r", "␍").replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "(empty)";
+  const visible = (piece) => piece.replaceAll("\r", "\\r").replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "(empty)";
 
   function segments(id, names, chosen, choose) {
     const box = document.getElementById(id);

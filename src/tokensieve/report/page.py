@@ -15,7 +15,7 @@ from tokensieve.report.contents import ArmReport, Report, TargetReport
 from tokensieve.report.verdict import TargetVerdict, judge
 from tokensieve.types import JSON
 
-_WIDE, _NARROW = 620.0, 344.0
+_WIDE, _NARROW = 592.0, 350.0
 _FULL = 1080.0
 
 
@@ -61,6 +61,7 @@ def render(report: Report) -> str:
         views=[_view(f"target-{index}", target, told, names) for index, (target, told) in enumerate(pairs, 1)],
         settings=list(flatten(report.settings)),
         tokens=_as_script_data(token_data(report)),
+        has_unjudged=has_unjudged,
         has_tokens=any(arm.samples for target in report.targets for arm in target.arms),
         style=_trusted(style),
         script=_trusted(script),
@@ -74,6 +75,12 @@ def short_task_names(report: Report) -> dict[str, str]:
     first = {task.partition("_")[0] for task in tasks}
     cut = len(first) == 1 and len(tasks) > 1 and all("_" in task for task in tasks)
     return {task: (task.partition("_")[2] if cut else task).replace("_", " ") for task in tasks}
+
+
+def has_unjudged(target: TargetReport, task: str) -> bool:
+    """Whether any answer on a task was not judged, by the base model's or an arm's."""
+    results = [target.base_result(task), *(arm.result(task) for arm in target.arms)]
+    return any(result is not None and result.outcomes.not_judged for result in results)
 
 
 def flatten(settings: dict[str, JSON], prefix: str = "") -> Sequence[tuple[str, str]]:
@@ -129,9 +136,16 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
         accuracy=_Pair(
             plots.accuracy_grid(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)
         ),
-        histograms=tuple((arm, plots.histogram(arm.name, p, decades, top)) for arm, p in profiled),
+        histograms=tuple(
+            (arm, plots.histogram(arm.name, p, decades, top, show_threshold=_by_threshold(arm))) for arm, p in profiled
+        ),
         curves=_Pair(wide_curves, narrow_curves) if wide_curves and narrow_curves else None,
     )
+
+
+def _by_threshold(arm: ArmReport) -> bool:
+    """Whether it is the threshold itself that decides; controls only match its number of tokens."""
+    return not arm.policy.startswith(plots.CONTROLS)
 
 
 def _bits(flags: Sequence[bool]) -> str:

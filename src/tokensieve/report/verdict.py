@@ -4,11 +4,12 @@ What an interval does not settle is called open. The headline speaks of the firs
 of the one that came out best.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tokensieve.report import figures
-from tokensieve.report.contents import REFERENCE_ARM, ArmReport, Estimate, Report, TargetReport
+from tokensieve.report.contents import REFERENCE_ARM, ArmReport, Estimate, EvaluatedSubset, Report, TargetReport
 
 
 class Finding(StrEnum):
@@ -92,7 +93,7 @@ def _judge_target(target: TargetReport) -> TargetVerdict:
     title = target.title or target.task
     plain = target.reference
     first = next((arm for arm in target.arms if _is_stm(arm)), None)
-    arms = tuple(_judge_arm(arm) for arm in target.arms)
+    arms = tuple(_judge_arm(target, arm) for arm in target.arms)
     return TargetVerdict(title, _headline(first, plain), arms, _control_sentence(target, first))
 
 
@@ -112,33 +113,44 @@ def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
     if _sign(stm.target_points) is Finding.LOWER:
         text += f" On the target {stm.name} ends below the base model."
     elif _sign(stm.target_points) is Finding.OPEN:
-        text += f" On the target {stm.name} shows no change against the base model."
+        text += f" On the target {stm.name} shows no clear change against the base model."
     return text
 
 
-def _judge_arm(arm: ArmReport) -> ArmVerdict:
+def _judge_arm(target: TargetReport, arm: ArmReport) -> ArmVerdict:
     if arm.not_trained:
         return ArmVerdict(arm.name, f"was not trained: {arm.not_trained}", "")
-    gain = arm.target_improvement
-    told = (
-        f"target {figures.change(arm.target_points, 'points')} (the base solves none, so there is no TI)"
-        if gain.value is None
-        else f"target {figures.change(gain, '%')}"
-    )
-    target = {
+    gain, transfer = _sign(arm.target_points), _sign(arm.backward_transfer)
+    learns = {
         Finding.HIGHER: "learns",
-        Finding.LOWER: "gets worse on its own target",
-        Finding.OPEN: "shows no change on the target",
+        Finding.LOWER: "gets worse at its own target",
+        Finding.OPEN: "learns nothing measurable",
         Finding.UNKNOWN: "has no interval on the target",
-    }[_sign(arm.target_points)]
-    kept = {
-        Finding.HIGHER: "the other skills rise",
+    }[gain]
+    forgets = {
+        Finding.HIGHER: "gets better at the other skills",
         Finding.LOWER: "forgets",
-        Finding.OPEN: "shows no forgetting",
+        Finding.OPEN: "forgets nothing measurable",
         Finding.UNKNOWN: "has no interval on the other skills",
-    }[_sign(arm.backward_transfer)]
-    numbers = f"{told}; BWT {figures.change(arm.backward_transfer, '%')}"
-    return ArmVerdict(arm.name, f"{target}; {kept}", numbers)
+    }[transfer]
+    words = f"{learns} and {forgets}"
+    if gain is transfer is Finding.OPEN:
+        words = "neither learns nor forgets measurably"
+    return ArmVerdict(arm.name, words, _numbers(target, arm))
+
+
+def _numbers(target: TargetReport, arm: ArmReport) -> str:
+    base, after = target.base_result(target.task), arm.result(target.task)
+    parts = []
+    if base and after:
+        before = figures.number(None if base.accuracy.value is None else 100 * base.accuracy.value)
+        parts.append(f"accuracy {before} → {figures.percent(after.accuracy.value)}")
+    if arm.target_improvement.value is None:
+        parts.append(f"gain {figures.change(arm.target_points, 'points')}, no TI over a base of 0")
+    else:
+        parts.append(f"TI {figures.change(arm.target_improvement, '%')}")
+    parts.append(f"BWT {figures.change(arm.backward_transfer, '%')}")
+    return " · ".join(parts)
 
 
 def _control_sentence(target: TargetReport, stm: ArmReport | None) -> str:
@@ -151,14 +163,16 @@ def _control_sentence(target: TargetReport, stm: ArmReport | None) -> str:
     words = {
         Finding.HIGHER: ("gains more on the target", "keeps more of the other skills"),
         Finding.LOWER: ("gains less on the target", "keeps less of the other skills"),
-        Finding.OPEN: ("gains about as much on the target", "keeps about as much of the other skills"),
+        Finding.OPEN: ("shows no clear difference on the target", "none in what it keeps of the other skills"),
         Finding.UNKNOWN: ("has nothing to compare on the target", "has nothing to compare on the other skills"),
     }
     told = f"{lead} {words[gain][0]} and {words[transfer][1]}"
+    if transfer is Finding.OPEN and gain is not Finding.OPEN:
+        told = f"{lead} {words[gain][0]} and shows no clear difference in what it keeps of the other skills"
     if transfer is Finding.HIGHER:
         return f"{told}: which tokens are left out matters, not only how many."
     if transfer is Finding.OPEN:
-        return f"{told}, as far as the intervals tell: it is not shown that the choice of tokens matters."
+        return f"{told}: that the choice of tokens matters for forgetting, and not only their number, is not shown."
     return f"{told}."
 
 
@@ -171,8 +185,7 @@ def _caveats(report: Report) -> list[str]:
         )
     parts = [s for s in report.subsets if s.available is not None and s.evaluated < s.available]
     if parts:
-        told = ", ".join(f"{s.task} {s.evaluated} of {s.available}" for s in parts)
-        found.append(f"Evaluated on a part of the {parts[0].split} problems: {told}.")
+        found.append(f"Evaluated on a part of the problems: {_told_subsets(parts)}.")
     for target in report.targets:
         name = target.title or target.task
         if target.dropped_from_transfer:
@@ -191,6 +204,17 @@ def _caveats(report: Report) -> list[str]:
             for arm in small
         )
     return found
+
+
+def _told_subsets(parts: Sequence[EvaluatedSubset]) -> str:
+    """The same numbers said once: "100 of 200 each of arithmetic and words"."""
+    tasks: dict[tuple[int, int | None, str], list[str]] = {}
+    for part in parts:
+        tasks.setdefault((part.evaluated, part.available, part.split), []).append(part.task)
+    return "; ".join(
+        f"{evaluated} of {available} ({split}) {'each ' if len(names) > 1 else ''}of {', '.join(names)}"
+        for (evaluated, available, split), names in tasks.items()
+    )
 
 
 def _sign(estimate: Estimate) -> Finding:

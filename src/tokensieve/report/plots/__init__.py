@@ -2,10 +2,11 @@
 
 from tokensieve.report.plots.accuracy import accuracy_grid, accuracy_lanes
 from tokensieve.report.plots.scatter import scatter, uses_points
-from tokensieve.report.plots.style import ArmStyle, arm_styles
+from tokensieve.report.plots.style import CONTROLS, ArmStyle, arm_styles
 from tokensieve.report.plots.training import curves, histogram, histogram_scale, left_out_bar
 
 __all__ = [
+    "CONTROLS",
     "ArmStyle",
     "accuracy_grid",
     "accuracy_lanes",

@@ -12,6 +12,8 @@ from tokensieve.report.plots.labels import Box, place
 from tokensieve.report.plots.style import ArmStyle
 
 _FONT = 12.5
+_REACH = 0.4
+"""How much of the values' own span intervals may add to an axis; what goes further is cut."""
 _TOP, _RIGHT, _BOTTOM, _LEFT = 26, 16, 46, 46
 
 
@@ -85,8 +87,9 @@ def _axis(estimates: Sequence[Estimate], start: float, end: float) -> _Axis:
     values = [estimate.value or 0.0 for estimate in estimates]
     low, high = min(0.0, *values), max(0.0, *values)
     reach = max(high - low, 5.0)
-    low = min(low, *(max(e.low, low - reach) for e in estimates if e.low is not None), low)
-    high = max(high, *(min(e.high, high + reach) for e in estimates if e.high is not None), high)
+    furthest = _REACH * reach
+    low = min([low, *(max(e.low, low - furthest) for e in estimates if e.low is not None)])
+    high = max([high, *(min(e.high, high + furthest) for e in estimates if e.high is not None)])
     room = 0.07 * max(high - low, 5.0)
     return _Axis(low - room, high + room, start, end)
 

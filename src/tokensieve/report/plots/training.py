@@ -13,11 +13,15 @@ from tokensieve.report.plots.canvas import Anchor, Canvas
 from tokensieve.report.plots.style import ArmStyle
 
 _DECADES: Final = {1: "1", 10: "10", 100: "100", 1000: "1k", 10_000: "10k", 100_000: "100k", 1_000_000: "1M"}
-_SMOOTHED_OVER: Final = 30
-"""A curve is drawn through at most twice as many means as this."""
+_CURVE_POINTS: Final = 60
+"""A curve is drawn through at most as many means as this."""
+_TAIL: Final = 0.002
+"""Share of the tokens that the last bar may gather from beyond a histogram's axis."""
 
 
-def histogram(name: str, profile: Profile, decades: int, top: float, width: float = 320.0) -> Markup:
+def histogram(
+    name: str, profile: Profile, decades: int, top: float, *, show_threshold: bool = True, width: float = 320.0
+) -> Markup:
     """Response tokens by perplexity on a logarithmic axis; full bars are trained, hatched ones are left out.
 
     The first bar holds most tokens of any data set and would flatten the others, so it is cut and says its height.
@@ -27,6 +31,7 @@ def histogram(name: str, profile: Profile, decades: int, top: float, width: floa
         profile: its training set.
         decades: powers of ten that the axis spans, so that pictures beside each other share it.
         top: share of the tokens at the upper end, shared likewise.
+        show_threshold: draw the line above which tokens are left out.
         width: in pixels.
     """
     height, base, left, right = 190.0, 162.0, 8.0, width - 8.0
@@ -36,7 +41,8 @@ def histogram(name: str, profile: Profile, decades: int, top: float, width: floa
         x = left + exponent / decades * (right - left)
         canvas.line(x, 14, x, base, "grid")
         anchor: Anchor = "start" if exponent == 0 else "end" if exponent == decades else "middle"
-        canvas.text(x, base + 17, _DECADES[10**exponent], "tick", anchor)
+        more = "+" if exponent == decades and any(profile.histogram.counts[10 * decades :]) else ""
+        canvas.text(x, base + 17, _DECADES[10**exponent] + more, "tick", anchor)
     edges, bins = profile.histogram.edges, _within(profile, decades)
     for low, count, trained in bins:
         x1, x2 = (left + math.log10(e) / decades * (right - left) for e in (low, low * edges[1] / edges[0]))
@@ -51,7 +57,7 @@ def histogram(name: str, profile: Profile, decades: int, top: float, width: floa
             canvas.polyline([(x1 - 2, 41), (x2 + 2, 35)], "break")
             canvas.text(x2 + 6, 36, f"{figures.percent(count / total)} nearly certain", "note")
     canvas.line(left, base, right, base, "ground")
-    if profile.threshold is not None and 1 <= profile.threshold <= 10**decades:
+    if show_threshold and profile.threshold is not None and 1 <= profile.threshold <= 10**decades:
         x = left + math.log10(profile.threshold) / decades * (right - left)
         canvas.line(x, 50, x, base, "threshold")
         canvas.text(x + 5, 60, f"threshold {figures.perplexity(profile.threshold)}", "note")
@@ -59,8 +65,8 @@ def histogram(name: str, profile: Profile, decades: int, top: float, width: floa
 
 
 def histogram_scale(profiles: Sequence[Profile]) -> tuple[int, float]:
-    """Decades and upper end for histograms beside each other: all but the first bar in full."""
-    last = max((len(p.histogram.counts) - _trailing_zeros(p.histogram.counts) for p in profiles), default=1)
+    """Decades and upper end for histograms beside each other: the first bar cut, nearly all tokens within."""
+    last = max((_bins_of_all_but(_TAIL, p.histogram.counts) for p in profiles), default=1)
     decades = min(6, max(2, math.ceil(last / 10)))
     shares = [count / max(1, p.scored_tokens) for p in profiles for count in p.histogram.counts[1:]]
     return decades, max(0.02, 1.25 * max(shares, default=0.1))
@@ -134,7 +140,7 @@ def _smooth(runs: Sequence[SeedRun]) -> list[tuple[float, float]]:
         for point in run.curve:
             by_step.setdefault(point.step, []).append(point.loss)
     steps = sorted(by_step)
-    size = max(1, math.ceil(len(steps) / (2 * _SMOOTHED_OVER)))
+    size = max(1, math.ceil(len(steps) / _CURVE_POINTS))
     groups = [steps[start : start + size] for start in range(0, len(steps), size)]
     return [
         (sum(group) / len(group), sum(sum(by_step[s]) / len(by_step[s]) for s in group) / len(group))
@@ -154,5 +160,12 @@ def _within(profile: Profile, decades: int) -> list[tuple[float, int, int]]:
     return inside
 
 
-def _trailing_zeros(counts: Sequence[int]) -> int:
-    return next((index for index, count in enumerate(reversed(counts)) if count), len(counts))
+def _bins_of_all_but(tail: float, counts: Sequence[int]) -> int:
+    """How many of the first bins hold all tokens but a share of ``tail``."""
+    allowed = tail * sum(counts)
+    beyond = 0
+    for index in range(len(counts) - 1, -1, -1):
+        beyond += counts[index]
+        if beyond > allowed:
+            return index + 1
+    return 0
