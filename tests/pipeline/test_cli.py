@@ -1,0 +1,142 @@
+"""The command line as a person meets it: exit codes, and errors in words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokensieve.cli import main
+
+GOOD = {"prompt": "Sort from Z to A:\nfig pear sun", "completion": "sun pear fig"}
+
+
+def cli(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out, captured.err
+
+
+def jsonl(path: Path, *rows: object) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_help_answers_without_loading_torch() -> None:
+    code = (
+        "import sys; from tokensieve.cli import main; main(['--help']); main(['score', '--help']);"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'pyarrow'} & set(sys.modules);"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "under the model that is about to be" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scroe"], 'Did you mean "score"'),
+        (["score", "x.jsonl", "--out", "y", "--modle", "pocket"], "Did you mean --model"),
+        (["score", "x.jsonl"], "--out"),
+        (["run", "poket"], "did you mean 'pocket'"),
+        (["run", "pocket", "--set", "train.lerning_rate=1"], "did you mean 'learning_rate'"),
+        (["check", "gms8k"], "did you mean 'gsm8k'"),
+        (["score", "nowhere.jsonl", "--out", "y"], "nowhere.jsonl"),
+        (["select", "nowhere", "--out", "y"], "not the finished folder of a stage"),
+        (["report", "nowhere"], "not the folder of a run"),
+        (["store", "prune"], "--everything"),
+    ],
+)
+def test_a_users_mistake_is_exit_code_2_and_says_what_would_be_right(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli(capsys, *words)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([GOOD, '{"prompt": "a", '], "my.jsonl:2"),
+        ([{"question": "a", "reply": "b"}], "my.jsonl:1"),
+        ([GOOD, {"prompt": "a"}], "my.jsonl:2"),
+        ([], "my.jsonl"),
+        ([{"prompt": "a", "completion": 3}], "my.jsonl:1"),
+    ],
+)
+def test_bad_rows_are_named_by_file_and_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: list[object], message: str
+) -> None:
+    code, _, err = cli(capsys, "score", jsonl(tmp_path / "my.jsonl", *rows), "--out", tmp_path / "scored")
+    assert code == 2
+    assert message in err
+
+
+def test_dropped_rows_are_counted_by_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    long = {"prompt": "a", "completion": "word " * 900}
+    data = jsonl(tmp_path / "my.jsonl", GOOD, {"prompt": "a", "completion": ""}, long)
+    code, out, _ = cli(capsys, "score", data, "--max-length", 200, "--out", tmp_path / "scored")
+    assert code == 0
+    assert "rows: 3 in, 1 out" in out
+    assert "empty response: 1" in out
+    assert "over-long: 1" in out
+    code, _, err = cli(capsys, "score", data, "--max-length", 200, "--over-long", "error", "--out", tmp_path / "other")
+    assert code == 2
+    assert "--over-long drop or cut" in err
+
+
+def test_a_model_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = jsonl(tmp_path / "my.jsonl", GOOD)
+    code, _, err = cli(capsys, "score", data, "--model", tmp_path / "no-model", "--out", tmp_path / "scored")
+    assert code in (2, 3)
+    assert "no-model" in err
+
+
+def test_the_stages_follow_each_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = jsonl(tmp_path / "my.jsonl", *[{**GOOD, "completion": f"sun pear fig {n}"} for n in range(8)])
+    steps: list[list[object]] = [
+        ["score", data, "--out", tmp_path / "scored"],
+        ["select", tmp_path / "scored", "--policy", "stm:2.5", "--out", tmp_path / "chosen"],
+        ["show", tmp_path / "chosen", "--limit", 1],
+        ["export", tmp_path / "chosen", "--out", tmp_path / "set"],
+        ["train", tmp_path / "chosen", "--epochs", 1, "--out", tmp_path / "adapter"],
+        ["evaluate", "pocket_choice", "--limit", 4, "--out", tmp_path / "before"],
+        ["evaluate", "pocket_choice", "--limit", 4, "--adapter", tmp_path / "adapter", "--out", tmp_path / "after"],
+        ["compare", tmp_path / "before", tmp_path / "after", "--target", "pocket_choice"],
+        ["store", "list"],
+        ["store", "size"],
+        ["doctor"],
+    ]
+    printed = []
+    for words in steps:
+        code, out, err = cli(capsys, *words)
+        assert code == 0, (words, err)
+        printed.append(out)
+    assert "trained: " in printed[1]
+    assert "sun" in printed[2]
+    assert "pocket_choice" in printed[7]
+    assert "pocket" in printed[8]
+
+
+def test_check_judges_gold_and_given_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = cli(capsys, "check", "pocket_choice", "--limit", 20)
+    assert code == 0
+    assert "20 of 20 gold answers" in out
+    from tokensieve.tasks import TASKS
+
+    problem = next(TASKS["pocket_choice"].load("test", None))
+    answers = jsonl(
+        tmp_path / "answers.jsonl",
+        {"id": problem.id, "answer": "no idea"},
+        {"id": problem.id, "answer": problem.gold},
+    )
+    code, out, _ = cli(capsys, "check", "pocket_choice", "--answers", answers, "--out", tmp_path / "verdicts.jsonl")
+    assert code == 0
+    verdicts = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
+    assert [sorted(v) for v in verdicts] == [["extracted", "id", "index", "reason", "verdict"]] * 2
+    assert [(v["index"], v["verdict"]) for v in verdicts] == [(0, "no_answer"), (1, "correct")]

@@ -1,0 +1,145 @@
+"""The whole way on the embedded model: a study runs, goes on after SIGKILL, and does nothing twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tokensieve.report import Report, read_report
+
+ROWS = 6
+RECIPE = {
+    "name": "small",
+    "title": "a small study",
+    "targets": [{"task": "pocket_python_foreign", "others": ["pocket_choice"], "title": "foreign hand"}],
+    "arms": [
+        {"name": "plain", "policy": "plain"},
+        {"name": "STM 2.5", "policy": "stm:2.5"},
+        {"name": "Self-Output", "data": "self_output", "policy": "plain"},
+    ],
+    "train_limit": ROWS,
+    "train": {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch_size": 4, "warmup_steps": 1},
+    "generate": {"sampling": {"n": 2, "temperature": 0.7, "top_p": 0.95}, "none_correct": "ground-truth"},
+    "evaluate": {"limit": ROWS},
+}
+
+
+def command(recipe: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "tokensieve.cli", "run", str(recipe), "--out", str(out)]
+
+
+def run(recipe: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(recipe, out), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def write(path: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump({**RECIPE, **changes}))
+    return path
+
+
+def steps(out: Path) -> dict[str, float]:
+    """Every finished step of a run and when it was finished."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("*-????????????.json")}
+
+
+def numbers(report: Report) -> object:
+    """A report without what differs between equal runs: times."""
+    content = report.model_dump(mode="json", exclude={"created_at", "timing"})
+    for target in content["targets"]:
+        for arm in target["arms"]:
+            arm["wall_s"] = None
+            for seed_run in arm["runs"]:
+                seed_run["wall_s"] = None
+    return content
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A finished run: its recipe, its folder, and what it printed."""
+    root = tmp_path_factory.mktemp("study")
+    os.environ.setdefault("TOKENSIEVE_CACHE", str(root / "cache"))
+    recipe = write(root / "small.yaml")
+    return recipe, root / "run", run(recipe, root / "run").stdout
+
+
+def test_the_run_ends_with_the_reports_path(finished: tuple[Path, Path, str]) -> None:
+    _, out, printed = finished
+    assert printed.strip().splitlines()[-1] == f"report: {out / 'report.html'}"
+    assert (out / "report.html").stat().st_size > 10_000
+    for arm in ("plain", "STM 2.5", "Self-Output"):
+        assert arm in printed
+
+
+def test_the_report_holds_what_the_steps_found(finished: tuple[Path, Path, str]) -> None:
+    report = read_report(finished[1])
+    (target,) = report.targets
+    plain, stm, own = target.arms
+    assert [arm.rows_in for arm in (plain, stm)] == [ROWS, ROWS]
+    assert plain.profile is not None
+    assert stm.profile is not None
+    assert plain.profile.trained_pooled == 1.0
+    assert stm.profile.trained_pooled is not None
+    assert 0 < stm.profile.trained_pooled < 1
+    assert own.origin == "self_output"
+    assert all(result.outcomes.total == ROWS for result in (*target.base, *plain.results))
+    assert all(arm.runs[0].curve for arm in target.arms)
+    assert plain.samples
+    assert any(
+        not train for row in stm.samples for train, inside in zip(row.train, row.in_response, strict=True) if inside
+    )
+
+
+def test_the_first_loss_is_the_mean_nll_of_what_is_trained(finished: tuple[Path, Path, str]) -> None:
+    out = finished[1]
+    for folder in out.glob("train-*/"):
+        first = json.loads((folder / "log.jsonl").read_text().splitlines()[0])
+        assert first["loss"] > 0
+        assert first["trained_tokens"] > 0
+
+
+def test_a_second_run_does_nothing(finished: tuple[Path, Path, str]) -> None:
+    recipe, out, _ = finished
+    before = steps(out)
+    done = run(recipe, out)
+    assert steps(out) == before
+    assert f"{len(before)} steps, {len(before)} of them done already" in done.stderr
+
+
+def test_a_changed_threshold_redoes_selection_and_what_follows_only(finished: tuple[Path, Path, str]) -> None:
+    recipe, out, _ = finished
+    before = steps(out)
+    arms = [dict(arm) for arm in RECIPE["arms"]]  # type: ignore[attr-defined]
+    arms[1]["policy"] = "stm:5"
+    run(write(recipe.with_name("changed.yaml"), arms=arms), out)
+    after = steps(out)
+    assert {name: after[name] for name in before} == before
+    new = sorted(name.split("-")[0] for name in set(after) - set(before))
+    assert new == ["evaluate", "evaluate", "select", "train"]
+
+
+def test_killed_at_any_moment_the_same_command_goes_on(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    recipe, undisturbed, _ = finished
+    kills = 0
+    for pause in (6.0, 9.0, 12.0):
+        process = subprocess.Popen(
+            command(recipe, tmp_path / "run"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(pause)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    run(recipe, tmp_path / "run")
+    assert kills >= 1
+    assert numbers(read_report(tmp_path / "run")) == numbers(read_report(undisturbed))
