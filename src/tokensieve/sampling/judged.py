@@ -1,0 +1,85 @@
+"""Answers to the problems of a task, each with its verdict: what evaluation counts and generation chooses from."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from tokensieve.config import ModelSettings, SampleSettings
+from tokensieve.data.manifest import digest_of
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.sampling.local import LocalSampler
+from tokensieve.sampling.request import Request, Sampler
+from tokensieve.tasks import Task
+from tokensieve.tasks.judging import judge
+from tokensieve.types import Outcome, Problem, Sample, Verdict
+
+CUT_OFF: Final = Verdict(Outcome.CUT_OFF, reason="the length limit cut the answer off")
+
+_JUDGES: Final = 2
+
+
+def sampler_of(model: ModelSettings | LoadedModel | Sampler | str) -> Sampler:
+    """A sampler as it is, or one of this process for a model.
+
+    Raises:
+        InputError: as in ``load_model``.
+        EnvironmentProblem: as in ``load_model``.
+    """
+    if isinstance(model, ModelSettings | str):
+        model = load_model(model)
+    return LocalSampler(model) if isinstance(model, LoadedModel) else model
+
+
+def load_problems(task: Task, split: str, data: Path | None, limit: int | None) -> list[Problem]:
+    """The problems of a task's split, up to the limit; ``data`` holds local copies, one folder a task.
+
+    Raises:
+        InputError: an unknown split, or data that is missing or malformed.
+    """
+    return list(islice(task.load(split, data / task.name if data is not None else None), limit))
+
+
+def problems_digest(problems: Iterable[Problem]) -> str:
+    """SHA-256 of problems as they are: prompt, gold answer and facts, 64 hex digits."""
+    return digest_of([[p.id, list(p.prompt), p.gold, dict(p.facts)] for p in problems])
+
+
+def requests_of(task: Task, problems: Iterable[Problem], sampling: SampleSettings) -> list[Request]:
+    """One request a problem, under the settings' length limit or else the task's."""
+    limit = sampling.max_new_tokens or task.max_new_tokens
+    return [Request(p.id, p.prompt, limit, n=sampling.n, task=task.name) for p in problems]
+
+
+def judge_samples(task: Task, problems: Sequence[Problem], samples: Iterable[Sample]) -> list[Sample]:
+    """The samples with their verdicts, ordered by problem and number.
+
+    The samples are read as they come, so that answers are judged while others are still being drawn. One that was cut
+    off is not given to the checker; one that has a verdict keeps it.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    waiting: list[Sample] = []
+    judged: list[Sample] = []
+
+    def pairs() -> Iterator[tuple[Problem, str]]:
+        for sample in samples:
+            if sample.verdict is not None:
+                judged.append(sample)
+            elif not sample.finished:
+                judged.append(replace(sample, verdict=CUT_OFF))
+            else:
+                waiting.append(sample)
+                yield by_id[sample.problem_id], sample.text
+
+    verdicts = list(judge(task, pairs(), workers=_JUDGES))
+    judged += [replace(sample, verdict=verdict) for sample, verdict in zip(waiting, verdicts, strict=True)]
+    order = {problem.id: place for place, problem in enumerate(problems)}
+    return sorted(judged, key=lambda sample: (order[sample.problem_id], sample.index))
+
+
+def told(samples: Iterable[Sample], answered: Callable[[], None]) -> Iterator[Sample]:
+    """The samples, each announced as it comes."""
+    for sample in samples:
+        answered()
+        yield sample
