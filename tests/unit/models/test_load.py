@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokensieve.config import ModelSettings
 from tokensieve.data.digests import template_digest, tokenizer_digest
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.models import LoadedModel, from_memory, load_model, load_tokenizer
+from tokensieve.models import LoadedModel, fingerprint, from_memory, load_model, load_tokenizer
 
 
 def _copy(folder: Path, to: Path) -> Path:
@@ -202,3 +202,13 @@ def test_bfloat16_on_request(tiny_folder: Path) -> None:
     loaded = load_model(ModelSettings(model=str(tiny_folder), dtype="bfloat16"))
     assert loaded.model.dtype == torch.bfloat16
     assert loaded.identity.dtype == "bfloat16"
+
+
+def test_the_fingerprint_follows_content_and_numbers_and_not_the_place(tiny_folder: Path, tmp_path: Path) -> None:
+    copy = _copy(tiny_folder, tmp_path / "copy")
+    first = fingerprint(str(tiny_folder))
+    assert fingerprint(str(copy)) == first
+    assert fingerprint(ModelSettings(model=str(copy), dtype="bfloat16")) != first
+    _edit(copy / "tokenizer_config.json", chat_template="{{ messages[0].content }}")
+    (copy / "chat_template.jinja").unlink(missing_ok=True)
+    assert fingerprint(str(copy)) != first
