@@ -80,7 +80,7 @@ def report(folder: Path) -> int:
             where=str(folder),
             fix=f"tokensieve run {study.plan.settings.name} --out {folder}",
         )
-    page, report_ = study.make()
+    page, report_ = study.make(report_again=True)
     print_study(report_)
     out.print(f"\nreport: {page}", markup=False)
     return 0

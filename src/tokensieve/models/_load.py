@@ -107,6 +107,28 @@ def load_model(settings: ModelSettings | str) -> LoadedModel:
     return LoadedModel(model, tokenizer, identity, settings)
 
 
+def fingerprint(settings: ModelSettings | str) -> str:
+    """What decides a model's results, found without loading its weights: 64 hex digits.
+
+    Covers the files of weights, adapter, tokenizer and template, and the settings that choose numbers, attention and
+    quantisation. Names and places do not count.
+
+    Args:
+        settings: the model's settings, or just its name, folder or ``pocket``.
+
+    Raises:
+        InputError: as in ``load_model``.
+        EnvironmentProblem: as in ``load_model``.
+    """
+    settings = settings_of(settings)
+    tokenizer = load_tokenizer(settings)
+    adapter = None if settings.adapter is None else fetch(settings.adapter, code=False).folder
+    weights = _digest_of_files(_fetch_model(settings, weights=True).folder, "config.json", _NO_PART_OF_THE_MODEL)
+    tuned = adapter and _digest_of_files(adapter, "adapter_config.json", _NO_PART_OF_THE_ADAPTER)
+    chosen = settings.model_dump(mode="json", include={"dtype", "attention", "device", "quantisation"})
+    return digest_of([weights, tuned, tokenizer_digest(tokenizer), template_digest(tokenizer), chosen])
+
+
 def dtype_name(model: "PreTrainedModel") -> str:
     """The numbers a model computes in: float32, bfloat16 or float16."""
     return str(model.dtype).removeprefix("torch.")

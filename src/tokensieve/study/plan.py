@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -221,9 +222,11 @@ class Planner:
     def _data(self) -> Path | None:
         return self.settings.evaluate.data
 
-    @property
+    @cached_property
     def _model_key(self) -> str:
-        return digest_of(self.base().identity.model_dump(mode="json"))
+        from tokensieve.models import fingerprint
+
+        return fingerprint(self.settings.model)
 
     def _task_key(self, task: str, split: str, limit: int | None) -> str:
         """Digest of the problems themselves, so that a changed benchmark is noticed."""

@@ -7,7 +7,7 @@ from typing import Final
 from tokensieve.config import StudySettings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
-from tokensieve.report import Report, write_report
+from tokensieve.report import HTML_NAME, Report, read_report, write_report
 from tokensieve.study.assemble import assemble
 from tokensieve.study.plan import Plan, Planner
 from tokensieve.study.recipes import read_recipe
@@ -48,14 +48,29 @@ class StudyRun:
         """The steps that are not finished, in the order in which they will be made."""
         return tuple(step for step in self.plan.steps() if self.runner.record(step) is None)
 
-    def make(self) -> tuple[Path, Report]:
-        """Make every missing step, then the report; returns the page's path and what is on it."""
+    def make(self, *, report_again: bool = False) -> tuple[Path, Report]:
+        """Make every missing step, then the report; returns the page's path and what is on it.
+
+        Args:
+            report_again: write the report anew where nothing is missing and it is there already.
+        """
         root = self.runner.root
+        if not self.missing and not report_again and (finished := self._finished_report()) is not None:
+            return root / HTML_NAME, finished
         write_atomically(root / SETTINGS_NAME, self.plan.settings.model_dump_json(indent=2).encode() + b"\n")
         cached = frozenset(step.key for step in self.plan.steps()) - {step.key for step in self.missing}
         self.runner.run(self.plan.steps())
         report = assemble(self.plan, self.runner, self.planner.base(), cached)
         return write_report(report, root), report
+
+    def _finished_report(self) -> Report | None:
+        """The report of an earlier start with these very settings; None where there is none that can be read."""
+        try:
+            report = read_report(self.runner.root)
+        except InputError:
+            return None
+        same = report.settings == self.plan.settings.model_dump(mode="json")
+        return report if same and (self.runner.root / HTML_NAME).is_file() else None
 
 
 def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None) -> StudyRun:
