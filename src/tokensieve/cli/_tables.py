@@ -7,7 +7,10 @@ from rich.table import Table
 from tokensieve.cli._console import out
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.store import StoredModel
-from tokensieve.report import ArmReport, Estimate, Report, TargetReport, TaskResult
+from tokensieve.evaluation import EvalComparison, TaskScore
+from tokensieve.metrics import Estimate as Measured
+from tokensieve.report import ArmReport, Estimate, Report, TargetReport
+from tokensieve.types import Outcome
 
 _POINTS = " pts"
 
@@ -20,15 +23,34 @@ def print_counts(manifest: Manifest, folder: object) -> None:
     out.print(f"wrote {folder}")
 
 
-def print_accuracies(results: Iterable[TaskResult]) -> None:
+def print_accuracies(scores: Iterable[TaskScore]) -> None:
     """One line a task: accuracy with its interval, and how the other answers failed."""
-    table = _table("task", "problems", "correct", "95 % interval", "wrong", "no answer", "cut off")
-    for result in results:
-        o = result.outcomes
-        interval = _interval(result.accuracy, 100, "")
-        accuracy = _value(result.accuracy, 100, " %", sign=False)
-        table.add_row(result.task, f"{o.total:,}", accuracy, interval, str(o.wrong), str(o.no_answer), str(o.cut_off))
+    table = _table("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off")
+    for score in scores:
+        failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER, Outcome.CUT_OFF))
+        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in failed))
     out.print(table)
+
+
+def print_comparison(comparison: EvalComparison) -> None:
+    """One line a task, before and after; then TI and BWT with their intervals."""
+    table = _table("task", "before", "95 % interval", "after", "95 % interval", "gained", "lost")
+    for change in comparison.changes:
+        before, after = _percent(change.before.accuracy), _percent(change.after.accuracy)
+        table.add_row(change.before.task, *before, *after, f"{change.gained:,}", f"{change.lost:,}")
+    out.print(table)
+    found = comparison.forgetting
+    if found.ti.defined:
+        out.print(f"target improvement {found.ti.value:+.1f} % ({found.ti.low:.1f} … {found.ti.high:.1f})")
+    else:
+        points = found.ti_points
+        out.print(
+            f"target improvement {points.value:+.1f} points ({points.low:.1f} … {points.high:.1f}); the base is 0"
+        )
+    if found.bwt.defined:
+        out.print(f"backward transfer  {found.bwt.value:+.1f} % ({found.bwt.low:.1f} … {found.bwt.high:.1f})")
+    for task in found.dropped_tasks:
+        out.print(f"{task} is left out of backward transfer: the base solves none of its problems")
 
 
 def print_study(report: Report) -> None:
@@ -82,6 +104,13 @@ def _left_out(arm: ArmReport) -> str:
     if arm.profile is None or arm.profile.trained_pooled is None:
         return ""
     return f"{100 * (1 - arm.profile.trained_pooled):.1f} %"
+
+
+def _percent(measured: Measured) -> tuple[str, str]:
+    """A fraction and its interval, in percent."""
+    if not measured.defined:
+        return "undefined", ""
+    return f"{100 * measured.value:.1f} %", f"{100 * measured.low:.1f} … {100 * measured.high:.1f}"
 
 
 def _table(*columns: str) -> Table:
