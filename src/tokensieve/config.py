@@ -182,6 +182,48 @@ class SampleSettings(BaseModel):
     """Seed; a prompt's draws depend on it and on the prompt's id, never on the batch."""
 
 
+class AnswererSettings(BaseModel):
+    """Who answers, where it is not the model under study in this process."""
+
+    model_config = STRICT
+
+    backend: Literal["transformers", "vllm", "server"] = "transformers"
+    """In this process by transformers or vLLM, or any server that speaks OpenAI's chat completions."""
+    model: str | None = None
+    """Another model than the one under study: a Hub name or a folder; with a server, the name it has there."""
+    url: str | None = None
+    """Base address of the server, e.g. http://localhost:8000/v1."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable with the server's key; where it is not set, none is sent."""
+    concurrency: int = 16
+    """Requests under way at the same time."""
+    retries: int = 6
+    """Further tries of a request that a server refused for the moment, with growing pauses."""
+    timeout_s: float = 300.0
+    """Longest wait for one answer."""
+    requests_per_minute: int | None = None
+    """Not more than these; None leaves it to the server's refusals."""
+
+
+class DialogueSettings(BaseModel):
+    """Self-dialogue: prompts and answers are both drawn from the model itself."""
+
+    model_config = STRICT
+
+    count: int = 400
+    """Dialogues to draw; repeated, degenerate and cut-off ones among them are counted out."""
+    turns: int = 1
+    """Exchanges of a dialogue."""
+    prompt_temperature: float = 1.0
+    """Temperature of the user's turns; the answers' is sampling.temperature."""
+    prompt_tokens: int = 256
+    """Longest user's turn."""
+    answer_tokens: int = 512
+    """Longest answer, unless sampling.max_new_tokens says."""
+    max_perplexity: float | None = None
+    """Dialogues whose last answer has a higher sentence perplexity are counted out."""
+
+
 class GenerateSettings(BaseModel):
     """Training data made by a model."""
 
@@ -193,10 +235,18 @@ class GenerateSettings(BaseModel):
     """How it is drawn."""
     choose: Literal["lowest-perplexity", "random", "shortest", "first"] = "lowest-perplexity"
     """Which of the correct answers is kept."""
+    perplexity: Literal["conditional", "unconditional"] = "conditional"
+    """Of the answer given the prompt, or of its text alone (as the paper's authors' code chooses)."""
     none_correct: Literal["drop", "ground-truth"] = "drop"
     """What happens to a prompt without a correct answer."""
     stop_at: int | None = None
     """Stop drawing for a prompt once it has this many correct answers."""
+    correct_share: float = Field(1.0, ge=0, le=1)
+    """Share of prompts whose kept answer is a correct one, the others' is a wrong one: for ablations."""
+    answerer: AnswererSettings = AnswererSettings()
+    """Who answers, where it is not the model under study in this process."""
+    dialogue: DialogueSettings = DialogueSettings()
+    """The arm self-dialogue only."""
 
 
 class EvaluateSettings(BaseModel):
