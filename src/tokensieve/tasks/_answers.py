@@ -12,10 +12,15 @@ from fractions import Fraction
 _DIGITS = 1000
 """Longer runs of digits are no answer, and slow to compare."""
 
+_PROSE_LINES = 100
+"""Lines behind unfenced code that are tried as prose; each try parses all that stands before."""
+
 _NUMBER = r"[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3}(?!\w))?"
-_FRACTION = rf"(?P<whole>{_NUMBER})(?:\s*(?P<slash>/)\s*(?P<below>\d[\d,]*(?:\.\d+)?))?"
-_QUANTITY = re.compile(rf"(?<![\w.])(?:(?P<mixed>[-\u2212]?\d+)\s+(?=\d+\s*/\s*\d))?{_FRACTION}(?P<percent>\s*\\?%)?")
-_LATEX_FRACTION = re.compile(r"([-\u2212]?\d*)\s*\\[dt]?frac\s*\{?(-?\d+)\}?\s*\{?(\d+)\}?")
+_FRACTION = rf"(?P<whole>{_NUMBER})(?:\s{{0,3}}(?P<slash>/)\s{{0,3}}(?P<below>\d[\d,]*(?:\.\d+)?))?"
+_QUANTITY = re.compile(
+    rf"(?<![\w.])(?:(?P<mixed>[-\u2212]?\d++)\s{{1,3}}(?=\d++\s{{0,3}}/\s{{0,3}}\d))?{_FRACTION}(?P<percent>\s{{0,3}}\\?%)?"
+)
+_LATEX_FRACTION = re.compile(r"(?<!\d)([-\u2212]?\d*+)\s{0,3}\\[dt]?frac\s*\{?(-?\d+)\}?\s*\{?(\d+)\}?")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _PAPER_HASHES = re.compile(r"#### (\-?[0-9\.\,]+)")
@@ -136,6 +141,8 @@ def choice(text: str, labels: Sequence[str], choices: Mapping[str, str] | None =
     In this order: the label alone, boxed, after the last "answer is", at the start, a choice's own words, the one
     label in brackets, the one label that stands alone.
     """
+    # Long runs of white space say nothing, and several patterns in a row would try them in every way.
+    text = re.sub(r"\s{2,}", lambda run: "\n" if "\n" in run[0] else " ", text)
     one = "|".join(re.escape(label) for label in labels)
     stripped = text.strip().strip("*_`()[].: \n")
     if stripped in labels:
@@ -182,7 +189,7 @@ def code(text: str, names: Sequence[str] = ()) -> str | None:
     if start is None:
         return None
     lines = text[start.start() :].splitlines(keepends=True)
-    for end in range(len(lines), 0, -1):
+    for end in range(len(lines), max(0, len(lines) - _PROSE_LINES), -1):
         part = "".join(lines[:end])
         if parses(part):
             return part

@@ -11,7 +11,8 @@ class Limits:
     """What one program may use before it is stopped.
 
     Attributes:
-        wall_s: seconds from start to end; generous, since other programs share the machine.
+        wall_s: seconds from start to end. A program that is still computing then, on a machine too busy to let it,
+            gets up to ``PATIENCE`` times as long: its processor time decides, not the machine's other work.
         cpu_s: seconds of processor time, rounded up to whole ones; the limit that stops an endless loop.
         memory_mb: address space in MiB beyond what the bare interpreter takes; each process for itself.
         output_kb: KiB on standard output and error together; for a query, of its result.
@@ -29,6 +30,9 @@ class Limits:
     processes: int = 1
     rows: int = 100_000
 
+
+PATIENCE = 10
+"""How many times ``wall_s`` a program may take that has not idled."""
 
 DEFAULT_LIMITS = Limits()
 """For programs: three seconds, as HumanEval's published evaluation has it."""

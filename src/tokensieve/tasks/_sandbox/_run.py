@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokensieve.errors import EnvironmentProblem
-from tokensieve.tasks._sandbox._limits import DEFAULT_LIMITS, SQL_LIMITS, Ending, Limits, Run, SqlRun, SqlValue
+from tokensieve.tasks._sandbox._limits import (
+    DEFAULT_LIMITS,
+    PATIENCE,
+    SQL_LIMITS,
+    Ending,
+    Limits,
+    Run,
+    SqlRun,
+    SqlValue,
+)
 from tokensieve.tasks._sandbox._messages import Answer, Request, limit_fields
 from tokensieve.tasks._sandbox._pool import Broken, pool
 
@@ -111,7 +120,7 @@ def _ask(readable: tuple[str, ...], preload: tuple[str, ...], request: Request, 
     for _ in range(2):
         try:
             with pool().parent(readable, preload) as parent:
-                return parent.ask(request, limits.wall_s + _GRACE_S)
+                return parent.ask(request, PATIENCE * limits.wall_s + _GRACE_S)
         except Broken as error:
             problem = str(error)
     raise EnvironmentProblem(f"the sandbox broke twice on one program: {problem}")
@@ -128,7 +137,7 @@ def _require_linux() -> None:
 def _stopped(answer: Answer, limits: Limits) -> tuple[Ending, str] | None:
     """The limit that ended a program from outside, if one did."""
     if answer["stopped"] == Ending.WALL_TIME:
-        return Ending.WALL_TIME, f"stopped after {limits.wall_s:g} s"
+        return Ending.WALL_TIME, f"stopped after {answer['wall_s']:.0f} s"
     if answer["stopped"] == Ending.OUTPUT:
         return Ending.OUTPUT, f"stopped: wrote more than {limits.output_kb} KiB"
     status = answer["status"]

@@ -1,0 +1,154 @@
+"""Judging in parallel, in order, and from files."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tokensieve.errors import InputError
+from tokensieve.tasks import Task
+from tokensieve.tasks.judging import check_gold, judge, judge_file
+from tokensieve.types import Outcome, Problem, Verdict
+
+
+def problems(split: str, folder: Path | None) -> Iterator[Problem]:
+    if folder is not None and not (folder / split).exists():
+        raise InputError("expected the split's file", where=str(folder))
+    for number in range(10):
+        yield Problem(f"count/{split}/{number}", "count", ({"role": "user", "content": "?"},), str(number))
+
+
+def check(problem: Problem, answer: str) -> Verdict:
+    time.sleep(0.002 * (10 - int(problem.gold)))
+    right = answer == problem.gold
+    return Verdict(Outcome.CORRECT if right else Outcome.WRONG, answer, "" if right else f"expected {problem.gold}")
+
+
+TASK = Task("count", "counting", ("train", "test"), problems, check)
+
+
+def test_verdicts_come_in_input_order() -> None:
+    pairs = [
+        (problem, problem.gold if number % 3 else "no") for number, problem in enumerate(problems("test", None))
+    ] * 9
+    verdicts = list(judge(TASK, pairs, workers=4))
+    assert [verdict.correct for verdict in verdicts] == [bool(n % 10 % 3) for n in range(90)]
+
+
+def test_checks_run_at_the_same_time() -> None:
+    meeting = threading.Barrier(3, timeout=20)
+
+    def meet(problem: Problem, answer: str) -> Verdict:
+        meeting.wait()
+        return Verdict(Outcome.CORRECT)
+
+    task = Task("meet", "", ("test",), problems, meet)
+    assert sum(
+        verdict.correct for verdict in judge(task, ((p, "") for p in list(problems("test", None))[:3]), workers=3)
+    )
+
+
+def test_input_is_read_only_as_far_as_needed() -> None:
+    taken = []
+
+    def endless() -> Iterator[tuple[Problem, str]]:
+        problem = next(problems("test", None))
+        while True:
+            taken.append(1)
+            yield problem, "0"
+
+    stream = judge(TASK, endless(), workers=2)
+    assert next(stream).correct
+    assert len(taken) < 100
+
+
+def test_no_worker_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 1 worker"):
+        list(judge(TASK, [], workers=0))
+
+
+def test_gold_report_counts_and_lists() -> None:
+    def strict(problem: Problem, answer: str) -> Verdict:
+        return Verdict(Outcome.WRONG, answer, "odd") if int(answer) % 2 else Verdict(Outcome.CORRECT, answer)
+
+    seen: list[int] = []
+    report = check_gold(Task("count", "", ("train", "test"), problems, strict), None, limit=5, progress=seen.append)
+    assert report.rows == {"train": 5, "test": 5}
+    assert report.correct == {"train": 3, "test": 3}
+    assert [failure.id for failure in report.failures] == [
+        "count/train/1", "count/train/3", "count/test/1", "count/test/3"
+    ]  # fmt: skip
+    assert not report.ok
+    assert seen == list(range(1, 11))
+
+
+def test_a_folder_may_hold_some_of_the_splits(tmp_path: Path) -> None:
+    (tmp_path / "test").touch()
+    assert check_gold(TASK, tmp_path).rows == {"test": 10}
+    with pytest.raises(InputError, match="expected the split's file"):
+        check_gold(TASK, tmp_path, splits=["train"])
+    (tmp_path / "test").unlink()
+    with pytest.raises(InputError, match="expected the split's file"):
+        check_gold(TASK, tmp_path)
+
+
+def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_answers_file(tmp_path: Path) -> None:
+    answers = write_lines(
+        tmp_path / "answers.jsonl",
+        [
+            {"id": "count/test/3", "answer": "3"},
+            {"id": "count/train/1", "answer": "1", "finished": True},
+            {"id": "count/test/3", "answer": "4"},
+            {"id": "count/test/3", "answer": "3", "finished": False},
+        ],
+    )
+    out = tmp_path / "deep" / "verdicts.jsonl"
+    report = judge_file(TASK, None, answers, out)
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {"id": "count/test/3", "index": 0, "verdict": "correct", "extracted": "3", "reason": ""},
+        {"id": "count/train/1", "index": 0, "verdict": "correct", "extracted": "1", "reason": ""},
+        {"id": "count/test/3", "index": 1, "verdict": "wrong", "extracted": "4", "reason": "expected 3"},
+        {
+            "id": "count/test/3",
+            "index": 2,
+            "verdict": "cut_off",
+            "extracted": None,
+            "reason": "the answer was not finished",
+        },
+    ]
+    assert (report.answers, report.problems) == (4, 2)
+    assert report.outcomes[Outcome.CORRECT] == 2
+    assert report.accuracy == 0.5
+
+
+def test_an_empty_answers_file(tmp_path: Path) -> None:
+    report = judge_file(TASK, None, write_lines(tmp_path / "a.jsonl", []), tmp_path / "v.jsonl")
+    assert report.answers == 0
+    assert report.accuracy != report.accuracy
+    assert (tmp_path / "v.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"id": "count/test/99", "answer": "1"}, "no problem 'count/test/99'"),
+        ({"id": "count/test/1"}, "expected text in 'answer', got nothing"),
+        ({"answer": "1"}, "expected text in 'id'"),
+        ({"id": "count/test/1", "answer": 1}, "got a number"),
+        ({"id": "count/test/1", "answer": "1", "finished": "yes"}, "expected true or false"),
+    ],
+)
+def test_bad_answer_rows_are_named(tmp_path: Path, row: dict[str, object], words: str) -> None:
+    answers = write_lines(tmp_path / "answers.jsonl", [{"id": "count/test/0", "answer": "0"}, row])
+    with pytest.raises(InputError) as raised:
+        judge_file(TASK, None, answers, tmp_path / "verdicts.jsonl")
+    assert words in str(raised.value)
+    assert f"{answers}:2" in str(raised.value)

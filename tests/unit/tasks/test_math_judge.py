@@ -1,0 +1,56 @@
+"""math-verify behind its hard limits."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tokensieve.tasks import _math_judge
+from tokensieve.tasks._checkers import check_math
+from tokensieve.types import Outcome
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("\\frac{1}{2}", "The answer is \\boxed{0.5}"),
+        ("\\frac{\\sqrt{3}}{3}", "\\boxed{\\frac{1}{\\sqrt{3}}}"),
+        ("2\\pi", "so we get \\boxed{ 2 \\pi }."),
+        ("10", "the final answer is $10$"),
+        ("x^2+2x+1", "\\boxed{(x+1)^2}"),
+        ("50\\%", "\\boxed{50}"),
+        ("(1,2)", "\\boxed{\\left(1, 2\\right)}"),
+        ("\\text{Evelyn}", "\\boxed{Evelyn}"),
+        ("1,000", "\\boxed{1000}"),
+        ("\\{1,2\\}", "\\boxed{\\{2,1\\}}"),
+    ],
+)
+def test_equal_values_in_other_words(gold: str, answer: str) -> None:
+    verdict = check_math(answer, gold)
+    assert verdict.correct, verdict
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "outcome"),
+    [
+        ("\\frac{1}{2}", "\\boxed{\\frac{1}{3}}", Outcome.WRONG),
+        ("5", "First \\boxed{5}, no: \\boxed{6}", Outcome.WRONG),
+        ("5", "I am not sure about this.", Outcome.NO_ANSWER),
+        ("5", "So it is \\boxed{\\frac{1", Outcome.CUT_OFF),
+        ("(1,2)", "\\boxed{(2,1)}", Outcome.WRONG),
+    ],
+)
+def test_other_findings(gold: str, answer: str, outcome: Outcome) -> None:
+    assert check_math(answer, gold).outcome is outcome
+
+
+def test_a_formula_without_end_is_given_up_and_the_next_is_judged() -> None:
+    _math_judge.equivalent("1", "\\boxed{1}")
+    judged = _math_judge.equivalent("1", "\\boxed{9^{9^{9^{9}}}-1}", limit_s=1)
+    assert not judged.equal
+    assert _math_judge.equivalent("1", "\\boxed{1}").equal
+
+
+def test_workers_answer_their_own_questions() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda n: _math_judge.equivalent(str(n), f"\\boxed{{{n % 7}}}").equal, range(60)))
+    assert found == [n == n % 7 for n in range(60)]
