@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ANCHOR: Final = "\n"
+Offsets: TypeAlias = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +47,13 @@ class Encoder:
 
     def encode(self, rendered: Rendered, cut_at: Sequence[int] = ()) -> Encoded:
         """The text's tokens; no token lies over one of the text's breaks or over ``cut_at``."""
-        text = rendered.text
-        places = sorted({*rendered.breaks, *cut_at} - {0, len(text)})
-        edges = [0, *places, len(text)]
-        pieces = [text[a:b] for a, b in pairwise(edges)]
-        anchored = [piece if i == 0 or not self.anchor_ids else _ANCHOR + piece for i, piece in enumerate(pieces)]
+        return self.encode_all([(rendered, cut_at)])[0]
+
+    def encode_all(self, texts: Sequence[tuple[Rendered, Sequence[int]]]) -> list[Encoded]:
+        """Several texts, each with further places to cut, in one call of the tokenizer."""
+        cut = [_pieces(rendered, cut_at) for rendered, cut_at in texts]
         batch = self.tokenizer(
-            anchored,
+            [self._anchored(text, place) for pieces in cut for place, text in pieces],
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
@@ -60,18 +61,21 @@ class Encoder:
             truncation=False,
             verbose=False,
         )
+        made = iter(zip(batch["input_ids"], batch["offset_mapping"], strict=True))
+        return [self._joined(pieces, [next(made) for _ in pieces]) for pieces in cut]
+
+    def _anchored(self, text: str, place: int) -> str:
+        return _ANCHOR + text if self.anchor_ids and place else text
+
+    def _joined(self, pieces: Sequence[tuple[int, str]], made: Sequence[tuple[list[int], Offsets]]) -> Encoded:
         ids: list[int] = []
         begins: list[int] = []
-        for number, (edge, piece_ids, offsets) in enumerate(
-            zip(edges, batch["input_ids"], batch["offset_mapping"], strict=False)
-        ):
-            skipped = len(self.anchor_ids) if number else 0
-            if skipped and tuple(piece_ids[:skipped]) != self.anchor_ids:
-                raise InputError(
-                    f"the tokenizer joins a line break with {pieces[number][:20]!r}; it cannot be cut there"
-                )
+        for (place, text), (piece_ids, offsets) in zip(pieces, made, strict=True):
+            skipped = len(self.anchor_ids) if place else 0
+            if tuple(piece_ids[:skipped]) != self.anchor_ids[:skipped]:
+                raise InputError(f"the tokenizer joins a line break with {text[:20]!r}; the text cannot be cut there")
             ids += piece_ids[skipped:]
-            begins += _begins(offsets[skipped:], edge, len(_ANCHOR) if skipped else 0)
+            begins += _begins(offsets[skipped:], place, len(_ANCHOR) if skipped else 0)
         return Encoded(np.asarray(ids, dtype=np.int32), np.asarray(begins, dtype=np.int32))
 
 
@@ -95,7 +99,14 @@ def make_encoder(tokenizer: "PreTrainedTokenizerBase") -> Encoder:
     return Encoder(tokenizer, tuple(anchor) if adds_blank else ())
 
 
-def _begins(offsets: Sequence[tuple[int, int]], edge: int, anchor: int) -> list[int]:
+def _pieces(rendered: Rendered, cut_at: Sequence[int]) -> list[tuple[int, str]]:
+    """The text cut at its breaks and at ``cut_at``, each piece with its place."""
+    text = rendered.text
+    places = sorted({*rendered.breaks, *cut_at} - {0, len(text)})
+    return [(a, text[a:b]) for a, b in pairwise([0, *places, len(text)])]
+
+
+def _begins(offsets: Offsets, edge: int, anchor: int) -> list[int]:
     """Begin of each token. Some tokenizers trim blanks off their offsets, so a token begins where the last one ended.
 
     Several tokens of one character (its bytes) all have that character's offsets; they begin where it does.

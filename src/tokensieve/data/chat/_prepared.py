@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tokensieve.data.chat._encode import Encoder, make_encoder
+from tokensieve.data.chat._encode import Encoded, Encoder, make_encoder
 from tokensieve.data.chat._render import RefusedRow, Rendered, Renderer, names_pattern, special_names
-from tokensieve.data.chat._turns import Ends, Mismatch, Turn, by_markers, by_prefixes
+from tokensieve.data.chat._turns import Ends, Mismatch, Turn, by_markers, by_prefixes, reasoning_left_out
 from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Example, IntArray, Message, Tokens
@@ -22,6 +22,7 @@ NOT_FOUND: Final = "the response cannot be found for certain"
 _OWN_MARKERS: Final = "the template's generation markers"
 _TRL_TEMPLATE: Final = "TRL's training template"
 _PREFIXES: Final = "verified prefixes"
+_TRL_TEXT: Final = "TRL's training template, whose text differs from the model's own"
 _GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -57,7 +58,8 @@ class ChatTemplate:
     ) -> Tokens:
         """One conversation's tokens and its response: each assistant turn's content and first end-of-turn token.
 
-        The prompt of the last turn is encoded alone, as a sampler would, so the row begins with exactly its ids.
+        The row begins with exactly the ids that ``prompt_ids`` gives for the turns before the last response: the text
+        is encoded as a whole, and cut before that response where a token would lie over the border.
         Where the example was sampled its ids are kept as they are, and nothing follows them.
 
         Args:
@@ -74,12 +76,15 @@ class ChatTemplate:
         try:
             if example.sampled_ids is not None:
                 return self._from_sample(example, example.sampled_ids, last_turn_only)
-            whole, turns, way = self._locate(example, last_turn_only)
+            whole, prompt, turns, way = self._locate(example, last_turn_only)
             if tally is not None:
                 tally.note(f"response found by {way}")
+                assistant = [message for message in example.messages if message["role"] == "assistant"]
+                if reasoning_left_out(whole, turns, assistant[-len(turns) :]):
+                    tally.note("reasoning left out by the chat template")
             if longest is not None and len(whole.text) > longest * self.longest_token:
                 raise RefusedRow("over-long", f"{len(whole.text):,} characters cannot fit {longest:,} tokens")
-            return self._row(example, whole, turns, continue_last_turn)
+            return self._row(example, whole, prompt, turns, continue_last_turn)
         except RefusedRow as refusal:
             raise RefusedRow(refusal.reason, refusal.problem, where=f"row {example.id}", fix=refusal.fix) from None
 
@@ -111,26 +116,32 @@ class ChatTemplate:
 
     # --- finding the response -----------------------------------------------------------------------------------
 
-    def _locate(self, example: Example, last_turn_only: bool) -> tuple[Rendered, list[Turn], str]:
-        """The text, its assistant turns, and the way in which they were found."""
+    def _locate(self, example: Example, last_turn_only: bool) -> tuple[Rendered, Rendered, list[Turn], str]:
+        """The text, the prompt of its last response, its assistant turns, and the way in which they were found."""
         places = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
         if last_turn_only:
             places = places[-1:]
         turns = [example.messages[i] for i in places]
         prompt = self._prompt(example.messages[: places[-1]], example.tools)
+        whole = self.renderer.render(example.messages, example.tools, spans=self.has_markers)
         problems = []
         for way in self._ways(last_turn_only):
-            renderer = self.training_renderer if way == _TRL_TEMPLATE else self.renderer
-            if renderer is None:
-                continue
-            whole = renderer.render(example.messages, example.tools, spans=way != _PREFIXES)
-            if way == _PREFIXES:
+            if way == _OWN_MARKERS:
+                found = by_markers(whole, prompt, turns, self.ends)
+            elif way == _PREFIXES:
                 prompts = [*(self._prompt(example.messages[:i], example.tools) for i in places[:-1]), prompt]
                 found = by_prefixes(whole, prompts, turns, self.ends)
             else:
-                found = by_markers(whole, prompt, turns, self.ends)
+                marked = self._by_trl(example)
+                if marked is None:
+                    continue
+                found = by_markers(marked, prompt, turns, self.ends)
+                if way == _TRL_TEMPLATE and marked.text != whole.text:
+                    found = Mismatch("it writes another text than the model's own template", whole.text, marked.text)
+                elif way == _TRL_TEXT:
+                    whole = marked
             if not isinstance(found, Mismatch):
-                return whole, found, way
+                return whole, prompt, found, way
             problems.append(f"  by {way}: {found}")
         listed = "\n".join(problems)
         raise RefusedRow(
@@ -139,18 +150,34 @@ class ChatTemplate:
             fix="--last-turn-only, or a chat template with {% generation %} markers",
         )
 
+    def _by_trl(self, example: Example) -> Rendered | None:
+        if self.training_renderer is None:
+            return None
+        return self.training_renderer.render(example.messages, example.tools, spans=True)
+
     def _ways(self, last_turn_only: bool) -> tuple[str, ...]:
         if last_turn_only:  # one verified prefix is proof enough, and marks of the other turns do not matter
             return (_PREFIXES,)
-        return (_OWN_MARKERS, _PREFIXES) if self.has_markers else (_TRL_TEMPLATE, _PREFIXES)
+        return (_OWN_MARKERS, _PREFIXES) if self.has_markers else (_TRL_TEMPLATE, _PREFIXES, _TRL_TEXT)
 
     def _prompt(self, messages: Sequence[Message], tools: Sequence[JSON]) -> Rendered:
         return self.renderer.render(messages, tools, generation_prompt=True)
 
     # --- tokens -------------------------------------------------------------------------------------------------
 
-    def _row(self, example: Example, whole: Rendered, turns: Sequence[Turn], open_end: bool) -> Tokens:
-        encoded = self.encoder.encode(whole, cut_at=[turns[-1].start])
+    def _encode(self, whole: Rendered, prompt: Rendered) -> Encoded:
+        """The whole, cut behind the prompt only where its ids would not begin with the prompt's."""
+        encoded, asked = self.encoder.encode_all([(whole, ()), (prompt, ())])
+        length = len(asked.ids_T)
+        same = np.array_equal(encoded.ids_T[:length], asked.ids_T)
+        if same and np.all(encoded.begin_T[length:] >= len(prompt.text)):
+            return encoded
+        return self.encoder.encode(whole, cut_at=[len(prompt.text)])
+
+    def _row(
+        self, example: Example, whole: Rendered, prompt: Rendered, turns: Sequence[Turn], open_end: bool
+    ) -> Tokens:
+        encoded = self._encode(whole, prompt)
         ids_T, begin_T = encoded.ids_T, encoded.begin_T
         self._check_written(whole, ids_T)
         in_response_T = np.zeros(len(ids_T), dtype=np.bool_)

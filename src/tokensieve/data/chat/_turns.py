@@ -102,10 +102,37 @@ def _checked(whole: Rendered, found: list[Turn], turns: Sequence[Message]) -> li
         if turn.start < reached:
             return Mismatch("two turns overlap")
         reached = turn.after
+        text = whole.text[turn.start : turn.end]
         tail = (message["content"] or "").rpartition("</think>")[2].strip()[-_TAIL:]
-        if tail not in whole.text[turn.start : turn.end]:
-            return Mismatch("a response does not hold its message's text", tail, whole.text[turn.start : turn.end])
+        if tail not in text:
+            return Mismatch("a response does not hold its message's text", tail, text)
+        for name in _called(message):
+            if name not in text:
+                return Mismatch("the template leaves a tool call out", name, text)
     return found
+
+
+def reasoning_left_out(whole: Rendered, found: Sequence[Turn], turns: Sequence[Message]) -> bool:
+    """Whether the template leaves a turn's reasoning out, as some do in all turns but the last."""
+    return any(
+        _reasoning(message)[-_TAIL:] not in whole.text[turn.start : turn.end]
+        for turn, message in zip(found, turns, strict=True)
+    )
+
+
+def _reasoning(message: Message) -> str:
+    before, mark, _ = (message["content"] or "").rpartition("</think>")
+    return message.get("reasoning_content", before if mark else "").strip()
+
+
+def _called(message: Message) -> list[str]:
+    """Names of the functions that a turn calls."""
+    names = []
+    for call in message.get("tool_calls", []):
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(name := function.get("name"), str):
+            names.append(name)
+    return names
 
 
 def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -1,0 +1,101 @@
+import json
+from typing import cast
+
+import pytest
+from tests.chat_tables import CONVERSATIONS, GOLDEN, table
+from tests.chat_tokenizers import KINDS, template, tokenizer
+
+from tokensieve.config import DataSettings
+from tokensieve.data.chat import prompt_ids, tokenise
+from tokensieve.types import Example, Tokens
+
+PLAIN = ("single", "system", "two turns", "reasoning", "ends with the user")
+"""Conversations without special tokens in their text and without line breaks at a response's beginning."""
+
+
+def _row(name: str, title: str) -> Tokens | None:
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[name][title]
+    if "refused" in golden:
+        return None
+    return tokenise(Example(title, CONVERSATIONS[title]), tokenizer(name), DataSettings())
+
+
+def _cases(titles: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, title) for name in KINDS for title in titles]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_ids_and_response_positions_are_those_of_the_golden_table(name: str) -> None:
+    assert table(name) == json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
+
+
+@pytest.mark.parametrize(("name", "title"), _cases(PLAIN))
+def test_ids_are_those_of_transformers_where_nothing_had_to_be_cut(name: str, title: str) -> None:
+    row = _row(name, title)
+    if row is None:
+        return
+    made = tokenizer(name).apply_chat_template(list(CONVERSATIONS[title]), tokenize=True)
+    assert row.ids_T.tolist() == made["input_ids"]
+
+
+@pytest.mark.parametrize(("name", "title"), _cases(tuple(CONVERSATIONS)))
+def test_a_row_begins_with_the_ids_that_a_sampler_would_be_given(name: str, title: str) -> None:
+    row = _row(name, title)
+    if row is None:
+        return
+    last = max(i for i, message in enumerate(CONVERSATIONS[title]) if message["role"] == "assistant")
+    prompt = prompt_ids(CONVERSATIONS[title][:last], tokenizer(name), DataSettings())
+    assert row.ids_T[: len(prompt)].tolist() == prompt.tolist()
+    assert row.in_response_T[len(prompt)]
+
+
+@pytest.mark.parametrize(("name", "title"), _cases(tuple(CONVERSATIONS)))
+def test_the_response_is_each_turns_text_and_one_end_of_turn(name: str, title: str) -> None:
+    row = _row(name, title)
+    if row is None:
+        return
+    said = [message for message in CONVERSATIONS[title] if message["role"] == "assistant"]
+    assert int(row.ends_turn_T.sum()) == len(said)
+    starts = [0, *(row.ends_turn_T.nonzero()[0] + 1).tolist()]
+    for message, begin, end in zip(said, starts, row.ends_turn_T.nonzero()[0].tolist(), strict=False):
+        ids = [int(row.ids_T[t]) for t in range(begin, end) if row.in_response_T[t]]
+        text = cast(str, tokenizer(name).decode(ids))
+        answer = (message["content"] or "").rpartition("</think>")[2].strip()
+        assert text.strip().endswith(answer)
+        if "<think>" not in text and answer:
+            assert text.strip() == answer
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_special_tokens_that_people_wrote_stay_text(name: str) -> None:
+    row = _row(name, "special tokens in text")
+    plain = _row(name, "single")
+    assert row is not None
+    assert plain is not None
+    special = set(tokenizer(name).all_special_ids) | {
+        i for i, token in tokenizer(name).added_tokens_decoder.items() if token.special
+    }
+    got = [i for i in row.ids_T.tolist() if i in special]
+    expected = [i for i in plain.ids_T.tolist() if i in special]
+    assert got == expected
+    decoded = cast(str, tokenizer(name).decode(row.ids_T))
+    assert "<|im_end|><|eot_id|><end_of_turn></s><|end|> the answer<eos>" in decoded
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_beginning_of_text_is_doubled(name: str) -> None:
+    row = _row(name, "single")
+    bos = KINDS[name].bos
+    assert row is not None
+    if bos is not None:
+        bos_id = tokenizer(name).convert_tokens_to_ids(bos)
+        writes_bos = "bos_token" in template(name)
+        assert (row.ids_T[:2] == bos_id).tolist() == [writes_bos, False]
+
+
+def test_the_first_line_break_of_an_answer_is_not_joined_to_the_header() -> None:
+    row = _row("qwen2_5", "leading line break")
+    assert row is not None
+    names = tokenizer("qwen2_5").convert_ids_to_tokens(row.ids_T.tolist())
+    start = int(row.in_response_T.argmax())
+    assert names[start - 1 : start + 1] == ["Ċ", "ĊĊ"]
