@@ -48,7 +48,7 @@ _SQL = (
     "WHERE c.nm = 'LIS' AND o.dt_key > 20240331 AND o.is_live = 1;<|end|>",
 )
 _VOCABULARY: dict[str, int] = {}
-_PIECE = re.compile(r"<\|[a-z]+\|>|\r?\n|\t+| ?[A-Za-z]+|\d|[^\w\s]| +|_")
+_PIECE = re.compile(re.escape(HOSTILE) + r"|<\|[a-z]+\|>|\r?\n|\t+| ?[A-Za-z]+|\d|[^\w\s]| +|_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ def _arm(
 ) -> ArmReport:
     own = answers[arm.name]
     found = metrics.forgetting(before, own, spec.task, draws=400)
-    against = metrics.forgetting(answers["plain"][0], own, spec.task, draws=400)
-    difference = Comparison(target_points=Estimate.of(against.ti_points))
+    points, transfer = metrics.difference(before, own, answers["plain"], spec.task, draws=400)
+    difference = Comparison(target_points=Estimate.of(points), backward_transfer=Estimate.of(transfer))
     rows, threshold = _training_rows(arm, spec)
     kept = 60 if arm.data is Origin.SELF_OUTPUT else 120
     return ArmReport(

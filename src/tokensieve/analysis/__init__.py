@@ -2,7 +2,7 @@
 
 from tokensieve.analysis.classes import token_class
 from tokensieve.analysis.normalisation import normalisation_effect
-from tokensieve.analysis.profile import ERROR_BAND_NATS, THRESHOLDS, profile
+from tokensieve.analysis.profile import ERROR_BAND_NATS, PERPLEXITY_STEPS, THRESHOLDS, profile
 from tokensieve.analysis.results import (
     ClassShare,
     Histogram,
@@ -14,6 +14,7 @@ from tokensieve.analysis.results import (
 
 __all__ = [
     "ERROR_BAND_NATS",
+    "PERPLEXITY_STEPS",
     "THRESHOLDS",
     "ClassShare",
     "Histogram",

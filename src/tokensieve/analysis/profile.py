@@ -16,6 +16,8 @@ from tokensieve.types import BASE_SCORER, BoolArray, FloatArray, Scored, Selecte
 
 THRESHOLDS: Final = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
 """Perplexities for which shares are taken by default: those of the paper's tables and ablation."""
+PERPLEXITY_STEPS: Final = (1.1, 1.5, 2.5, 5.0, 10.0, 100.0, 1000.0)
+"""Perplexities above which a token's colour deepens, on the report's page and in the terminal."""
 ERROR_BAND_NATS: Final = 1e-5
 """How far two float32 computations of the same nll may lie apart."""
 

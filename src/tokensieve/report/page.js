@@ -3,8 +3,7 @@
 (() => {
   const panel = document.getElementById("browser");
   if (!panel) return;
-  const { targets, texts } = JSON.parse(document.getElementById("token-data").textContent);
-  const steps = [1.1, 1.5, 2.5, 5, 10, 100, 1000];
+  const { targets, texts, steps } = JSON.parse(document.getElementById("token-data").textContent);
   const state = { target: 0, arm: 0, row: 0 };
   const [rowBox, tip, picker] = ["row", "tip", "pick-row"].map((id) => document.getElementById(id));
 

@@ -10,6 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from tokensieve.analysis import PERPLEXITY_STEPS
 from tokensieve.report import figures, plots
 from tokensieve.report.contents import ArmReport, Report, TargetReport
 from tokensieve.report.verdict import TargetVerdict, judge
@@ -117,7 +118,7 @@ def token_data(report: Report) -> JSON:
                 arms.append({"name": arm.name, "rows": rows})
         if arms:
             targets.append({"name": target.title or target.task, "arms": arms})
-    return {"targets": targets, "texts": texts}
+    return {"targets": targets, "texts": texts, "steps": list(PERPLEXITY_STEPS)}
 
 
 def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict[str, str]) -> _TargetView:

@@ -1,0 +1,185 @@
+"""The page as text: self-contained, escaped, and whole for every odd report."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from tests.synthetic_report import HOSTILE, synthetic_report
+
+from tokensieve.data.manifest import ModelIdentity
+from tokensieve.report import ArmReport, Report, SampleRow, TargetReport
+from tokensieve.report.page import flatten, render, short_task_names, token_data
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return synthetic_report()
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> str:
+    return render(report)
+
+
+class _Reader(HTMLParser):
+    """Collects elements and checks that they close in order."""
+
+    VOID = frozenset({"meta", "link", "br", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def read(page: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+def test_elements_close_and_ids_are_unique(page: str) -> None:
+    ids = [attributes["id"] for _, attributes in read(page).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_nothing_is_loaded_from_anywhere(page: str) -> None:
+    for tag, attributes in read(page).elements:
+        assert tag not in {"img", "iframe", "object", "embed", "base"}
+        assert "src" not in attributes
+        if tag == "link":
+            assert attributes == {"rel": "icon", "href": "data:,"}
+        if "href" in attributes:
+            assert (attributes["href"] or "").startswith(("#", "data:", "report.json"))
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_the_policy_pins_the_one_style_and_the_one_script(page: str) -> None:
+    style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert (len(style), len(script)) == (1, 1)
+    for text in (*style, *script):
+        pin = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{pin}'" in html.unescape(page)
+    assert "default-src 'none'" in html.unescape(page)
+    assert "unsafe-inline" not in page
+
+
+def test_hostile_text_stays_text(report: Report) -> None:
+    first = report.targets[0]
+    hostile = report.model_copy(
+        update={
+            "title": HOSTILE,
+            "notes": (HOSTILE,),
+            "commands": (HOSTILE,),
+            "settings": {HOSTILE: HOSTILE},
+            "targets": (first.model_copy(update={"title": HOSTILE}), *report.targets[1:]),
+        }
+    )
+    page = render(hostile)
+    assert HOSTILE not in page
+    assert "<img" not in page
+    assert page.count("<script") == 2
+    read(page)
+
+
+def test_the_token_data_survives_its_escaping(report: Report, page: str) -> None:
+    found = re.search(r'<script type="application/json" id="token-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    assert "<" not in found[1]
+    assert json.loads(found[1]) == token_data(report)
+    assert HOSTILE in json.dumps(json.loads(found[1]), ensure_ascii=False)
+
+
+def test_arms_on_the_same_rows_share_their_texts(report: Report) -> None:
+    data = token_data(report)
+    assert isinstance(data, dict)
+    texts = data["texts"]
+    assert isinstance(texts, list)
+    # Four arms on the same 12 rows, and 12 of Self-Output, for either target.
+    assert len(texts) == 2 * 2 * 12
+
+
+def test_the_same_report_gives_the_same_page(report: Report, page: str) -> None:
+    assert render(report) == page
+
+
+def test_every_arm_and_task_is_on_the_page(report: Report, page: str) -> None:
+    for target in report.targets:
+        for arm in target.arms:
+            assert f"<b>{arm.name}</b>" in page
+    for name in short_task_names(report).values():
+        assert name in page
+    assert "One seed" in page
+    assert "60 no correct sample" in page
+
+
+def test_a_base_of_zero_shows_points_and_names_what_bwt_leaves_out() -> None:
+    report = synthetic_report(base_of_zero=True)
+    page = render(report)
+    assert report.targets[1].dropped_from_transfer == ("pocket_arithmetic",)
+    assert "Gain on the target, points" in page
+    assert "gain is in percentage points" in page
+    assert "pocket_arithmetic is left out of BWT" in page
+    read(page)
+
+
+def test_several_seeds_are_one_curve_each_arm_and_no_caveat() -> None:
+    page = render(synthetic_report(seeds=(0, 1)))
+    assert "One seed" not in page
+    assert page.count('class="curve') == render(synthetic_report()).count('class="curve')
+
+
+def test_a_report_with_hardly_anything_in_it_is_a_page_too() -> None:
+    untrained = ArmReport(name="plain", policy="plain", rows_in=5, rows_out=0, not_trained="no rows were left")
+    bare = ArmReport(name="STM", policy="stm:2.5", rows_in=1, rows_out=1)
+    target = TargetReport(task="t", others=("o",), base=(), arms=(untrained, bare))
+    page = render(Report(name="n", model=ModelIdentity(name="m"), targets=(target,)))
+    read(page)
+    assert "not trained: no rows were left" in page
+    assert 'id="browser"' not in page
+    read(render(Report(name="n", model=ModelIdentity(name="m"), targets=())))
+
+
+def test_rows_of_unequal_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="different lengths"):
+        SampleRow(id="r", pieces=("a",), nll=(0.0, 1.0), in_response=(True,), train=(True,))
+
+
+def test_settings_are_flattened_in_order() -> None:
+    assert list(flatten({"b": {"x": 1, "y": None}, "a": [1, 2], "c": {}, "d": [{"e": "text"}]})) == [
+        ("b.x", "1"),
+        ("b.y", "null"),
+        ("a", "[1, 2]"),
+        ("c", "{}"),
+        ("d[0].e", "text"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        (("pocket_a", "pocket_b_c"), {"pocket_a": "a", "pocket_b_c": "b c"}),
+        (("gsm8k", "arc_challenge"), {"gsm8k": "gsm8k", "arc_challenge": "arc challenge"}),
+        (("arc_challenge",), {"arc_challenge": "arc challenge"}),
+    ],
+)
+def test_short_task_names(tasks: tuple[str, ...], expected: dict[str, str]) -> None:
+    target = TargetReport(task=tasks[0], others=tasks[1:], base=(), arms=())
+    assert short_task_names(Report(name="n", model=ModelIdentity(name="m"), targets=(target,))) == expected
