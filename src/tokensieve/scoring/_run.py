@@ -9,8 +9,10 @@ from typing import TypeAlias, cast
 from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.data.folder import FolderWriter, Rows, in_memory, in_shards
 from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, Shard, package_versions
+from tokensieve.engine import Portion
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
+from tokensieve.scoring._portions import score_portion
 from tokensieve.scoring._scorer import Backend, Scorer, open_store
 from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
 
@@ -29,6 +31,7 @@ def score(
     settings: ScoreSettings | None = None,
     *,
     out: Path | None = None,
+    portion: Portion | None = None,
     progress: Progress | None = None,
 ) -> Rows[Scored]:
     """Score the response tokens of a data set: nll in nats, entropy in nats, rank, each given all tokens before it.
@@ -41,11 +44,13 @@ def score(
         model: a loaded model, its settings, or its name.
         settings: what is measured, and in what portions.
         out: folder of the result; the same call goes on where a killed one stopped. None keeps all in memory.
+        portion: the shards that this process does, where several work on one ``out``; None is all of them.
         progress: called after every shard.
 
     Returns:
         The rows with scores under ``settings.scorer``. Prompt tokens, and the first token of a row, are NaN; so is
-        every token of a row without a response.
+        every token of a row without a response. With a ``portion``: those of this portion, or all rows where it was
+        the last one to finish.
 
     Raises:
         InputError: tokens of another tokenizer, over-long rows, scores of that name that are there already, a
@@ -57,7 +62,7 @@ def score(
     settings = settings or ScoreSettings()
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     check_same_tokenizer(rows.manifest.model, loaded.identity, settings.scorer)
-    return score_with(rows, open_backend(loaded, settings), settings, out=out, progress=progress)
+    return score_with(rows, open_backend(loaded, settings), settings, out=out, portion=portion, progress=progress)
 
 
 def score_with(
@@ -66,12 +71,21 @@ def score_with(
     settings: ScoreSettings,
     *,
     out: Path | None = None,
+    portion: Portion | None = None,
     progress: Progress | None = None,
 ) -> Rows[Scored]:
-    """As ``score``, by any backend."""
+    """As ``score``, by any backend.
+
+    Raises:
+        InputError: a portion without a folder to put it into; or as in ``score``.
+    """
+    if portion is not None and not portion.whole and out is None:
+        raise InputError("several processes need a folder to put their shards together in", fix="give --out")
     draft = draft_manifest(rows, backend, settings)
     with open_store(settings, backend.identity) as store:
         scorer = Scorer(backend, settings, store)
+        if out is not None and portion is not None and not portion.whole:
+            return score_portion(cast(Iterable[Tokens | Scored], rows), scorer, draft, out, portion)
         if out is not None:
             return _into_folder(rows, scorer, draft, out, progress)
         scored: list[Scored] = []

@@ -11,6 +11,7 @@ from tokensieve.config import ScoreSettings
 from tokensieve.data.folder import Rows, in_memory, open_rows
 from tokensieve.data.manifest import Manifest, ModelIdentity
 from tokensieve.data.store import Record
+from tokensieve.engine import Portion
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
@@ -266,3 +267,67 @@ def test_scored_rows_keep_their_tokens(tiny_model: ModelFactory) -> None:
     for before, after in zip(rows, score(rows, tiny_model()), strict=True):
         assert isinstance(after, Scored)
         assert after.tokens is before
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_several_processes_write_what_one_writes(tmp_path: Path, count: int) -> None:
+    settings = PLAIN.model_copy(update={"use_store": False})
+    score_with(_rows(30), _Counting(), settings, out=tmp_path / "one")
+    for index in reversed(range(count)):
+        done = score_with(_rows(30), _Counting(), settings, out=tmp_path / "several", portion=Portion(index, count))
+        assert (len(done) == 30) == (index == 0)
+    assert _files(tmp_path / "several") == _files(tmp_path / "one")
+    again = _Counting()
+    assert len(score_with(_rows(30), again, settings, out=tmp_path / "several", portion=Portion(0, count))) == 30
+    assert again.asked == []
+
+
+def _files(folder: Path) -> dict[str, object]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["timing"]
+    return {"manifest": manifest, **{p.name: p.read_bytes() for p in folder.iterdir() if p.suffix == ".parquet"}}
+
+
+def test_a_portion_that_was_killed_goes_on_alone(tmp_path: Path) -> None:
+    settings = PLAIN.model_copy(update={"use_store": False})
+    out = tmp_path / "out"
+    score_with(_rows(30), _Counting(), settings, out=out, portion=Portion(0, 2))
+    with pytest.raises(KeyboardInterrupt):
+        score_with(_rows(30), _Counting(fails_after=8), settings, out=out, portion=Portion(1, 2))
+    rest = _Counting()
+    assert len(score_with(_rows(30), rest, settings, out=out, portion=Portion(1, 2))) == 30
+    assert len(rest.asked) == 14 - 8
+
+
+def test_a_join_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = PLAIN.model_copy(update={"use_store": False})
+    score_with(_rows(30), _Counting(), settings, out=tmp_path / "one")
+    out = tmp_path / "out"
+    score_with(_rows(30), _Counting(), settings, out=out, portion=Portion(0, 2))
+
+    def killed(manifest: Manifest, folder: Path) -> None:
+        if folder == out:
+            raise KeyboardInterrupt
+        write(manifest, folder)
+
+    write = Manifest.write
+    monkeypatch.setattr(Manifest, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        score_with(_rows(30), _Counting(), settings, out=out, portion=Portion(1, 2))
+    monkeypatch.setattr(Manifest, "write", write)
+    backend = _Counting()
+    score_with(_rows(30), backend, settings, out=out, portion=Portion(1, 2))
+    assert backend.asked == []
+    assert _files(out) == _files(tmp_path / "one")
+
+
+def test_portions_agree_on_what_they_do(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    score_with(_rows(30), _Counting(), PLAIN, out=out, portion=Portion(0, 2))
+    with pytest.raises(InputError, match="another number of processes"):
+        score_with(_rows(30), _Counting(), PLAIN, out=out, portion=Portion(1, 3))
+    with pytest.raises(InputError, match="give --out"):
+        score_with(_rows(30), _Counting(), PLAIN, portion=Portion(1, 3))
+    first = _Counting(facts={"token_budget": 1})
+    score_with(_rows(30), first, PLAIN, out=out, portion=Portion(1, 2))
+    assert open_rows(out).manifest.facts["token_budget"] == 64
