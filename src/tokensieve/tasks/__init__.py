@@ -7,8 +7,10 @@ from tokensieve.tasks.gsm8k import GSM8K_TASKS
 from tokensieve.tasks.humaneval import HUMANEVAL_TASKS
 from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
+from tokensieve.tasks.pocket import POCKET_TASKS
 
 TASKS: dict[str, Task] = {
+    **POCKET_TASKS,
     **GSM8K_TASKS,
     **MATH_TASKS,
     **MBPP_TASKS,

@@ -120,7 +120,6 @@ def test_mbpp_gold_is_the_code_as_published(mbpp: Problem) -> None:
         ("def add_two(x): return 2", Outcome.WRONG, "NameError"),
         ("def add_one(x): return x.y", Outcome.WRONG, "AttributeError"),
         ("import sys\nsys.exit()", Outcome.WRONG, "left before its end"),
-        ("def add_one(x):\n    while True: pass", Outcome.WRONG, "processor time"),
         ("```python\ndef add_one(x:\n```", Outcome.WRONG, "SyntaxError"),
         ("```python\ndef add_one(x):\n    return (x", Outcome.CUT_OFF, "never closed"),
         ("I would rather not.", Outcome.NO_ANSWER, "no Python code"),
