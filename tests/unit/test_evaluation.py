@@ -1,36 +1,19 @@
 """Evaluation: verdicts, counts, pairing, resumption."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.toy_tasks import DyingSampler, says, toy_task
 
 from tokensieve import metrics
 from tokensieve.config import EvaluateSettings, SampleSettings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import EvalResult, compare, evaluate, open_evaluation
-from tokensieve.sampling import Request, Sampler, ScriptedSampler
-from tokensieve.tasks import TASKS, Task
-from tokensieve.types import Outcome, Problem, Sample, Verdict
-
-
-def toy_task(name: str, count: int = 6) -> Task:
-    """Repeat the number; an answer without digits has no answer in it."""
-
-    def load(split: str, folder: Path | None) -> Iterator[Problem]:
-        for number in range(count):
-            yield Problem(
-                f"{name}/{split}/{number}", name, ({"role": "user", "content": f"say {number}"},), str(number)
-            )
-
-    def check(problem: Problem, answer: str) -> Verdict:
-        digits = "".join(c for c in answer if c.isdigit())
-        if not digits:
-            return Verdict(Outcome.NO_ANSWER, None, "no number")
-        return Verdict(Outcome.CORRECT if digits == problem.gold else Outcome.WRONG, digits)
-
-    return Task(name, name, ("train", "test"), load, check, max_new_tokens=16)
+from tokensieve.sampling import ScriptedSampler
+from tokensieve.tasks import TASKS
+from tokensieve.types import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +22,9 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(TASKS, name, toy_task(name))
 
 
-def script(answers: Callable[[int], str]) -> Sampler:
-    return ScriptedSampler(lambda request, index: answers(int(request.id.rpartition("/")[2])))
-
-
 def test_every_answer_is_kept_with_its_verdict() -> None:
     answers = ["0", "7", "none", "3…", "4", "five"]
-    result = evaluate(script(lambda n: answers[n]), EvaluateSettings(tasks=("toy",)))
+    result = evaluate(says(lambda n: answers[n]), EvaluateSettings(tasks=("toy",)))
     found = [(s.problem_id, s.verdict.outcome if s.verdict else None, s.text) for s in result.rows]
     assert [outcome for _, outcome, _ in found] == ["correct", "wrong", "no_answer", "cut_off", "correct", "no_answer"]
     assert [text for _, _, text in found] == ["0", "7", "none", "3", "4", "five"]
@@ -57,12 +36,12 @@ def test_every_answer_is_kept_with_its_verdict() -> None:
 
 
 def test_a_cut_off_answer_is_never_correct_even_where_its_text_would_be() -> None:
-    result = evaluate(script(lambda n: f"{n}…"), EvaluateSettings(tasks=("toy",)))
+    result = evaluate(says(lambda n: f"{n}…"), EvaluateSettings(tasks=("toy",)))
     assert result.accuracies() == {"toy": 0.0}
 
 
 def test_limit_and_split_reach_the_task() -> None:
-    result = evaluate(script(str), EvaluateSettings(tasks=("toy",), split="train", limit=2))
+    result = evaluate(says(str), EvaluateSettings(tasks=("toy",), split="train", limit=2))
     assert [sample.problem_id for sample in result.rows] == ["toy/train/0", "toy/train/1"]
 
 
@@ -75,41 +54,22 @@ def test_several_samples_a_problem_are_all_kept() -> None:
 
 def test_a_folder_holds_the_same_as_memory(tmp_path: Path) -> None:
     settings = EvaluateSettings(tasks=("toy", "other"))
-    in_memory = evaluate(script(lambda n: str(n % 4)), settings)
-    written = evaluate(script(lambda n: str(n % 4)), settings, tmp_path / "out")
+    in_memory = evaluate(says(lambda n: str(n % 4)), settings)
+    written = evaluate(says(lambda n: str(n % 4)), settings, tmp_path / "out")
     opened = open_evaluation(tmp_path / "out")
     for result in (written, opened):
         assert [(s.text, s.verdict) for s in result.rows] == [(s.text, s.verdict) for s in in_memory.rows]
         assert result.scores == in_memory.scores
 
 
-class _Dying:
-    """Answers one task, then fails as a killed process would."""
-
-    def __init__(self, after: int) -> None:
-        self._inner = script(str)
-        self._left = after
-        self.answered: list[str] = []
-
-    identity = ScriptedSampler({}).identity
-
-    def draw(self, requests: list[Request], settings: SampleSettings) -> Iterator[Sample]:
-        for sample in self._inner.draw(requests, settings):
-            if self._left == 0:
-                raise KeyboardInterrupt
-            self._left -= 1
-            self.answered.append(sample.problem_id)
-            yield sample
-
-
 def test_a_killed_evaluation_goes_on_and_answers_nothing_twice(tmp_path: Path) -> None:
     settings = EvaluateSettings(tasks=("toy", "other"))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(_Dying(8), settings, tmp_path / "out")  # type: ignore[arg-type]
-    second = _Dying(-1)
+        evaluate(DyingSampler(says(str), 8), settings, tmp_path / "out")
+    second = DyingSampler(says(str))
     steps: list[tuple[int, int]] = []
-    result = evaluate(second, settings, tmp_path / "out", lambda done, total: steps.append((done, total)))  # type: ignore[arg-type]
-    assert all(problem.startswith("other/") for problem in second.answered)
+    result = evaluate(second, settings, tmp_path / "out", lambda done, total: steps.append((done, total)))
+    assert all(problem.startswith("other/") for problem, _ in second.answered)
     assert len(second.answered) == 6
     assert steps[0] == (6, 12)
     assert steps[-1] == (12, 12)
@@ -118,14 +78,14 @@ def test_a_killed_evaluation_goes_on_and_answers_nothing_twice(tmp_path: Path) -
 
 def test_no_task_and_unknown_tasks_are_refused() -> None:
     with pytest.raises(InputError, match="no tasks"):
-        evaluate(script(str), EvaluateSettings())
+        evaluate(says(str), EvaluateSettings())
     with pytest.raises(InputError, match="no task 'toi'"):
-        evaluate(script(str), EvaluateSettings(tasks=("toi",)))
+        evaluate(says(str), EvaluateSettings(tasks=("toi",)))
 
 
 def pair(before: Callable[[int], str], after: Callable[[int], str], **changes: object) -> tuple[EvalResult, EvalResult]:
     settings = EvaluateSettings(tasks=("toy", "other"))
-    return evaluate(script(before), settings), evaluate(script(after), settings.model_copy(update=changes))
+    return evaluate(says(before), settings), evaluate(says(after), settings.model_copy(update=changes))
 
 
 def test_comparison_pairs_problems_and_counts_what_was_gained_and_lost() -> None:

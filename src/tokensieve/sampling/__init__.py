@@ -3,5 +3,7 @@
 from tokensieve.sampling.local import LocalSampler
 from tokensieve.sampling.request import Request, Sampler
 from tokensieve.sampling.scripted import ScriptedSampler
+from tokensieve.sampling.server import ServerSampler
+from tokensieve.sampling.vllm import VllmSampler
 
-__all__ = ["LocalSampler", "Request", "Sampler", "ScriptedSampler"]
+__all__ = ["LocalSampler", "Request", "Sampler", "ScriptedSampler", "ServerSampler", "VllmSampler"]

@@ -1,0 +1,28 @@
+"""Who answers: the model under study, another one, or a server."""
+
+from tokensieve.config import GenerateSettings
+from tokensieve.errors import InputError
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.sampling import LocalSampler, Sampler, ServerSampler, VllmSampler
+
+
+def answerer_of(settings: GenerateSettings, base: LoadedModel) -> Sampler:
+    """The sampler that the settings ask for.
+
+    Raises:
+        InputError: a larger model's answers are wanted but none is named, or a server without an address.
+        EnvironmentProblem: vLLM is not installed, or as in ``load_model``.
+    """
+    answerer = settings.answerer
+    if settings.arm == "larger-model" and answerer.model is None:
+        raise InputError(
+            "the arm larger-model needs another model", where="generate.answerer.model", fix="--answerer.model NAME"
+        )
+    if answerer.backend == "server":
+        return ServerSampler(answerer, base.tokenizer)
+    other = base.settings
+    if answerer.model is not None:
+        other = other.model_copy(update={"model": answerer.model, "revision": None, "adapter": None, "tokenizer": None})
+    if answerer.backend == "vllm":
+        return VllmSampler(other)
+    return LocalSampler(base if answerer.model is None else load_model(other))

@@ -1,0 +1,194 @@
+"""Self-dialogue: prompt and answer both drawn from the model itself, rehearsal data that needs no data.
+
+The user's turn is drawn from the chat template's user header on, as in Magpie; see paper.md section 7.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from tokensieve.config import GenerateSettings
+from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.manifest import MANIFEST_NAME, Counts
+from tokensieve.data.tally import Tally
+from tokensieve.errors import InputError
+from tokensieve.generation.perplexity import conditional_nll
+from tokensieve.generation.phases import Progress, by_problem, phase_folder
+from tokensieve.models import LoadedModel
+from tokensieve.sampling import Request, Sampler
+from tokensieve.types import Example, IntArray, Message, Origin, Sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SHARD_DIALOGUES: Final = 128
+_SHARD_ROWS: Final = 512
+_MARK: Final = "TOKENSIEVE_USER_TURN"
+
+_GRAM: Final = 4
+_LONG_ENOUGH: Final = 24
+_LEAST_VARIETY: Final = 0.3
+"""A text of 24 tokens or more is degenerate where fewer than three in ten of its four-token runs are different ones."""
+
+
+def generate_dialogues(
+    base: LoadedModel,
+    sampler: Sampler,
+    settings: GenerateSettings,
+    out: Path,
+    *,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Rows[Example]:
+    """Draw dialogues and keep those that are whole, varied and new; every other is counted by reason.
+
+    Every turn is kept in ``out/samples``: even numbers are the user's, odd ones the answers.
+
+    Args:
+        base: the model whose template and tokenizer are used, and under which perplexities are taken.
+        sampler: who speaks; it must take prompts as token ids, which a server does not.
+        settings: of generation; ``n`` is not read, a dialogue has one answer a turn.
+        out: folder of the result.
+        limit: at most this many dialogues.
+        progress: called with the turns drawn and the turns in all.
+
+    Raises:
+        InputError: a template without a user header, or a folder of another run.
+    """
+    from tokensieve.generation.run import draft_of
+
+    count = min(settings.dialogue.count, limit) if limit is not None else settings.dialogue.count
+    draft = draft_of(settings, {"dialogues": str(count)}, sampler)
+    with FolderWriter(out, draft) as writer:
+        if (out / MANIFEST_NAME).is_file():
+            return cast("Rows[Example]", open_rows(out))
+        samples = _draw(base, sampler, settings, count, phase_folder(out, "samples", draft, "samples"), progress)
+        tally = Tally()
+        for index, rows in enumerate(in_shards(_kept(samples, base, settings, tally), _SHARD_ROWS)):
+            writer.write(index, rows)
+        return cast("Rows[Example]", writer.finish(tally.counts, {"noted": dict(tally.noted)}))
+
+
+def user_header(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase") -> IntArray:
+    """Token ids of a conversation so far and the header of the user's next turn.
+
+    Raises:
+        InputError: the template does not show a user's turn as it is, so that its header cannot be told.
+    """
+    asked = [*messages, {"role": "user", "content": _MARK}]
+    text = tokenizer.apply_chat_template(asked, tokenize=False)
+    head, found, _ = text.partition(_MARK)
+    if not found:
+        raise InputError("the chat template does not show the user's text", fix="use a model with another template")
+    return np.array(tokenizer(head, add_special_tokens=False)["input_ids"], dtype=np.int32)
+
+
+def is_degenerate(ids: Sequence[int]) -> bool:
+    """Whether a text turns in circles: of its four-token runs, few are different ones. Short texts never are."""
+    if len(ids) < _LONG_ENOUGH:
+        return False
+    grams = [tuple(ids[place : place + _GRAM]) for place in range(len(ids) - _GRAM + 1)]
+    return len(set(grams)) < _LEAST_VARIETY * len(grams)
+
+
+def _draw(
+    base: LoadedModel,
+    sampler: Sampler,
+    settings: GenerateSettings,
+    count: int,
+    writer: FolderWriter,
+    progress: Progress | None,
+) -> Rows[Sample]:
+    total = 2 * settings.dialogue.turns * count
+    if (writer.folder / MANIFEST_NAME).is_file():
+        return cast("Rows[Sample]", open_rows(writer.folder))
+    for index, first in enumerate(range(0, count, _SHARD_DIALOGUES)):
+        names = [f"dialogue/{number}" for number in range(first, min(first + _SHARD_DIALOGUES, count))]
+        if not writer.has(index):
+            writer.write(index, _draw_shard(base, sampler, settings, names))
+        if progress is not None:
+            progress(2 * settings.dialogue.turns * (first + len(names)), total)
+    return cast("Rows[Sample]", writer.finish(Counts(rows_in=total)))
+
+
+def _draw_shard(base: LoadedModel, sampler: Sampler, settings: GenerateSettings, names: Sequence[str]) -> list[Sample]:
+    """All turns of some dialogues; one that was cut off or came out empty is not gone on with."""
+    rules = settings.dialogue
+    spoken: dict[str, list[Sample]] = {name: [] for name in names}
+    asking = settings.sampling.model_copy(update={"temperature": rules.prompt_temperature})
+    limit = settings.sampling.max_new_tokens or rules.answer_tokens
+    for turn in range(rules.turns):
+        going = [name for name in names if all(s.finished and s.text.strip() for s in spoken[name])]
+        questions = [
+            Request(
+                f"{name}/user/{turn}",
+                (),
+                rules.prompt_tokens,
+                prompt_T=user_header(_turns(spoken[name]), base.tokenizer),
+            )
+            for name in going
+        ]
+        _note(spoken, sampler.draw(questions, asking), 2 * turn)
+        going = [name for name in going if spoken[name][-1].finished and spoken[name][-1].text.strip()]
+        answers = [Request(f"{name}/assistant/{turn}", _turns(spoken[name]), limit) for name in going]
+        _note(spoken, sampler.draw(answers, settings.sampling), 2 * turn + 1)
+    return [sample for name in names for sample in spoken[name]]
+
+
+def _note(spoken: Mapping[str, list[Sample]], samples: Iterator[Sample], number: int) -> None:
+    for sample in samples:
+        name = "/".join(sample.problem_id.split("/")[:2])
+        spoken[name].append(
+            Sample(
+                name, "", number, sample.text.strip(), sample.ids, sample.finished, None, sample.nll, sample.retokenised
+            )
+        )
+
+
+def _turns(spoken: Sequence[Sample]) -> tuple[Message, ...]:
+    return tuple({"role": "assistant" if s.index % 2 else "user", "content": s.text} for s in spoken)
+
+
+def _kept(samples: Rows[Sample], base: LoadedModel, settings: GenerateSettings, tally: Tally) -> Iterator[Example]:
+    seen: set[str] = set()
+    for name, turns in by_problem(samples):
+        tally.take()
+        reason = _fault(turns, 2 * settings.dialogue.turns)
+        question = " ".join(turns[0].text.casefold().split())
+        if reason is None and question in seen:
+            reason = "asked before"
+        seen.add(question)
+        example = None if reason else _example(name, turns)
+        if example is not None and settings.dialogue.max_perplexity is not None:
+            nll = turns[-1].nll if not math.isnan(turns[-1].nll) else conditional_nll([example], base)[0]
+            if nll > math.log(settings.dialogue.max_perplexity):
+                reason = "answer above the perplexity limit"
+        if reason is not None or example is None:
+            tally.drop(reason or "empty", name)
+        else:
+            yield example
+
+
+def _fault(turns: Sequence[Sample], expected: int) -> str | None:
+    """Why a dialogue cannot be used; None where it can."""
+    if any(not turn.finished for turn in turns):
+        return "cut off"
+    if len(turns) < expected or any(not turn.text for turn in turns):
+        return "empty"
+    if any(is_degenerate(turn.ids) for turn in turns):
+        return "degenerate"
+    return None
+
+
+def _example(name: str, turns: Sequence[Sample]) -> Example:
+    last = turns[-1]
+    keeps_ids = not last.retokenised and len(last.ids) > 0
+    return Example(
+        id=name,
+        messages=_turns(turns),
+        origin=Origin.SELF_DIALOGUE,
+        sampled_ids=np.array(last.ids, dtype=np.int32) if keeps_ids else None,
+    )

@@ -1,0 +1,214 @@
+"""Draw answers from any server that speaks OpenAI's chat completions."""
+
+import json
+import os
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from tokensieve.config import AnswererSettings, SampleSettings
+from tokensieve.data.manifest import ModelIdentity
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.sampling.request import Request, seed_of
+from tokensieve.types import JSON, Sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_Body: TypeAlias = dict[str, JSON]
+
+_FOR_THE_MOMENT: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 60.0
+_OPTIONAL: Final = ("n", "seed")
+"""Parameters that not every server takes; left out once one was refused."""
+
+
+class ServerSampler:
+    """Answers by HTTP requests, several at a time, tried again where the server is busy.
+
+    A server gives text: ids are made from it with the given tokenizer and the samples are flagged ``retokenised``.
+    Where the server takes no ``n``, each answer is a request of its own. A seed is sent, but whether equal requests
+    give equal answers is up to the server. Only answers that the server says have stopped by themselves are finished.
+
+    Args:
+        settings: address, name of the model, limits.
+        tokenizer: of the model that will be trained on the answers; None leaves samples without ids.
+    """
+
+    def __init__(self, settings: AnswererSettings, tokenizer: "PreTrainedTokenizerBase | None" = None) -> None:
+        if settings.url is None or settings.model is None:
+            raise InputError(
+                "a server needs an address and the name of a model",
+                where="generate.answerer",
+                fix="--answerer.url http://localhost:8000/v1 --answerer.model NAME",
+            )
+        self._settings = settings
+        self._address = settings.url.rstrip("/") + "/chat/completions"
+        self._tokenizer = tokenizer
+        self._refused: set[str] = set()
+        self._pace = _Pace(settings.requests_per_minute)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model's name on the server; nothing is known of its weights."""
+        return ModelIdentity(name=f"{self._settings.model} at {self._settings.url}", backend="server")
+
+    def draw(self, requests: Iterable[Request], settings: SampleSettings) -> Iterator[Sample]:
+        """Answer the requests; see ``Sampler.draw``.
+
+        Raises:
+            InputError: the server refuses the requests as they are, or a request has no messages.
+            EnvironmentProblem: the server cannot be reached or stays busy, or refuses the key.
+        """
+        pending: set[Future[list[Sample]]] = set()
+        waiting = iter(requests)
+        with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="server") as pool:
+            try:
+                while True:
+                    room = 2 * self._settings.concurrency - len(pending)
+                    pending |= {pool.submit(self._answer, r, settings) for r in islice(waiting, room)}
+                    if not pending:
+                        return
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield from future.result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _answer(self, request: Request, settings: SampleSettings) -> list[Sample]:
+        """All answers of one request, in as many HTTP requests as the server needs."""
+        if not request.messages:
+            raise InputError("a server takes messages, not token ids", where=f"request {request.id}")
+        samples: list[Sample] = []
+        while len(samples) < request.n:
+            index = request.first + len(samples)
+            body = self._body(request, settings, index, request.n - len(samples))
+            choices = cast("list[dict[str, JSON]]", self._post(body).get("choices") or [])
+            if not choices:
+                raise InputError("the server's reply has no choices", where=self._address)
+            if len(choices) < cast(int, body.get("n", 1)):
+                self._refused.add("n")
+            taken = choices[: request.n - len(samples)]
+            samples += [self._sample(request, index + place, choice) for place, choice in enumerate(taken)]
+        return samples
+
+    def _body(self, request: Request, settings: SampleSettings, index: int, wanted: int) -> _Body:
+        body: _Body = {
+            "model": self._settings.model,
+            "messages": [cast("dict[str, JSON]", dict(message)) for message in request.messages],
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "max_tokens": request.max_new_tokens,
+            "seed": seed_of(settings.seed, request.id, index) % 2**31,
+        }
+        if wanted > 1:
+            body["n"] = wanted
+        if "max_tokens" in self._refused:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return {key: value for key, value in body.items() if key not in self._refused}
+
+    def _post(self, body: _Body) -> _Body:
+        """Send one request; again after a growing pause where the server is busy or away."""
+        trouble = ""
+        for attempt in range(self._settings.retries + 1):
+            self._pace.wait()
+            try:
+                return self._send(body)
+            except urllib.error.HTTPError as error:
+                text = error.read().decode(errors="replace")[:500]
+                if error.code in (400, 422) and (fewer := self._without_refused(body, text)) is not None:
+                    body = fewer
+                    continue
+                if error.code not in _FOR_THE_MOMENT:
+                    raise _refusal(error.code, text, self._address, self._settings) from None
+                trouble, asked = f"HTTP {error.code}: {text}", error.headers.get("Retry-After")
+            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                trouble, asked = str(error), None
+            if attempt < self._settings.retries:
+                time.sleep(_pause(attempt, asked))
+        raise EnvironmentProblem(
+            f"no answer after {self._settings.retries + 1} tries; the last: {trouble}",
+            where=self._address,
+            fix="start the server, or lower answerer.concurrency; the same command goes on where it stopped",
+        )
+
+    def _send(self, body: _Body) -> _Body:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(self._settings.key_variable):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(self._address, json.dumps(body).encode(), headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=self._settings.timeout_s) as reply:  # noqa: S310
+            try:
+                return cast(_Body, json.loads(reply.read()))
+            except json.JSONDecodeError:
+                raise InputError(
+                    "the server's reply is no JSON", where=self._address, fix="check --answerer.url"
+                ) from None
+
+    def _without_refused(self, body: _Body, text: str) -> _Body | None:
+        """The body without the parameter that the server did not take; None where that is not what it minds."""
+        if "max_tokens" in body and "max_completion_tokens" in text:
+            self._refused.add("max_tokens")
+            return {**{k: v for k, v in body.items() if k != "max_tokens"}, "max_completion_tokens": body["max_tokens"]}
+        for name in _OPTIONAL:
+            if name in body and f"{name}" in text.replace('"', " ").replace("'", " ").replace("`", " ").split():
+                self._refused.add(name)
+                return {key: value for key, value in body.items() if key != name}
+        return None
+
+    def _sample(self, request: Request, index: int, choice: dict[str, JSON]) -> Sample:
+        message = cast("dict[str, JSON]", choice.get("message") or {})
+        text = str(message.get("content") or "")
+        ids: tuple[int, ...] = ()
+        if self._tokenizer is not None:
+            ids = tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return Sample(
+            problem_id=request.id,
+            task=request.task,
+            index=index,
+            text=text,
+            ids=ids,
+            finished=choice.get("finish_reason") == "stop",
+            retokenised=True,
+        )
+
+
+class _Pace:
+    """Lets through so many requests a minute, evenly."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._gap_s = 0.0 if per_minute is None else 60.0 / per_minute
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        if not self._gap_s:
+            return
+        with self._lock:
+            begin = max(self._next, time.monotonic())
+            self._next = begin + self._gap_s
+        time.sleep(max(0.0, begin - time.monotonic()))
+
+
+def _pause(attempt: int, asked: str | None) -> float:
+    """Seconds until the next try: what the server asked for, else doubling, with some chance so that tries spread."""
+    if asked is not None and asked.replace(".", "", 1).isdigit():
+        return min(float(asked), _LONGEST_PAUSE_S)
+    return min(_FIRST_PAUSE_S * 2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _refusal(code: int, text: str, address: str, settings: AnswererSettings) -> InputError | EnvironmentProblem:
+    if code in (401, 403):
+        return EnvironmentProblem(
+            f"the server refuses the key (HTTP {code})", where=address, fix=f"set {settings.key_variable}"
+        )
+    fix = "check --answerer.url and --answerer.model" if code == 404 else None
+    return InputError(f"the server refuses the request (HTTP {code}): {text}", where=address, fix=fix)

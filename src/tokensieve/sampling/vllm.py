@@ -1,0 +1,107 @@
+"""Draw answers with vLLM in this process (extra ``vllm``)."""
+
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from tokensieve.config import DataSettings, ModelSettings, SampleSettings
+from tokensieve.data.chat import prompt_ids
+from tokensieve.data.digests import template_digest, tokenizer_digest
+from tokensieve.data.manifest import ModelIdentity
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import load_tokenizer
+from tokensieve.sampling.request import Request, seed_of
+from tokensieve.types import IntArray, Sample
+
+if TYPE_CHECKING:
+    from vllm.outputs import CompletionOutput
+
+
+class VllmSampler:
+    """Answers with vLLM's offline engine, which batches by itself.
+
+    An answer's seed is its own, but vLLM does not promise equal logits in other batches, so that answers at a
+    temperature may differ between runs.
+
+    Args:
+        settings: the model; device and quantisation are vLLM's own business.
+
+    Raises:
+        EnvironmentProblem: vLLM is not installed.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        if find_spec("vllm") is None:
+            raise EnvironmentProblem(
+                "vLLM is not installed", where="answerer.backend", fix='pip install "tokensieve[vllm]"'
+            )
+        if settings.adapter is not None:
+            raise InputError("the vLLM sampler takes no adapter", where=settings.adapter, fix="backend: transformers")
+        from vllm import LLM
+
+        self._settings = settings
+        self._tokenizer = load_tokenizer(settings)
+        self._engine = LLM(
+            model=settings.model,
+            revision=settings.revision,
+            tokenizer=settings.tokenizer,
+            dtype=settings.dtype,
+            trust_remote_code=settings.trust_remote_code,
+            enable_prefix_caching=True,
+        )
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model by name and revision; vLLM does not tell more."""
+        return ModelIdentity(
+            name=self._settings.model,
+            revision=self._settings.revision,
+            tokenizer_digest=tokenizer_digest(self._tokenizer),
+            template_digest=template_digest(self._tokenizer),
+            dtype=self._settings.dtype,
+            backend="vllm",
+        )
+
+    def draw(self, requests: Iterable[Request], settings: SampleSettings) -> Iterator[Sample]:
+        """Answer the requests; see ``Sampler.draw``."""
+        from vllm import SamplingParams
+
+        listed = list(requests)
+        pairs = [(request, request.first + place) for request in listed for place in range(request.n)]
+        prompts = {request.id: self._prompt_T(request).tolist() for request in listed}
+        outputs = self._engine.generate(
+            [{"prompt_token_ids": prompts[request.id]} for request, _ in pairs],
+            [
+                SamplingParams(
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    max_tokens=request.max_new_tokens,
+                    seed=seed_of(settings.seed, request.id, index) % 2**63,
+                    logprobs=0,
+                    detokenize=False,
+                )
+                for request, index in pairs
+            ],
+            use_tqdm=False,
+        )
+        for (request, index), output in zip(pairs, outputs, strict=True):
+            yield self._sample(request, index, output.outputs[0])
+
+    def _prompt_T(self, request: Request) -> IntArray:
+        if request.prompt_T is not None:
+            return request.prompt_T
+        return prompt_ids(request.messages, self._tokenizer, DataSettings())
+
+    def _sample(self, request: Request, index: int, output: "CompletionOutput") -> Sample:
+        finished = output.finish_reason == "stop"
+        ids = tuple(output.token_ids)
+        total = output.cumulative_logprob
+        return Sample(
+            problem_id=request.id,
+            task=request.task,
+            index=index,
+            text=self._tokenizer.decode(list(ids), skip_special_tokens=True),
+            ids=ids,
+            finished=finished,
+            nll=-total / len(ids) if total is not None and ids else float("nan"),
+        )

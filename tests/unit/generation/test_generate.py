@@ -1,0 +1,241 @@
+"""Generation end to end with scripted answers: both phases, resumption, what is kept and what is counted out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from tests.toy_tasks import DyingSampler, number_of, says, toy_task
+
+from tokensieve.config import AnswererSettings, GenerateSettings, SampleSettings
+from tokensieve.data.folder import Rows, open_rows
+from tokensieve.errors import InputError
+from tokensieve.generation import generate, read_yields
+from tokensieve.generation.rephrase import is_leftover, rephrase_prompt
+from tokensieve.models import LoadedModel
+from tokensieve.sampling import Request, Sampler, ScriptedSampler
+from tokensieve.tasks import TASKS, Task
+from tokensieve.types import Example, Origin, Sample
+
+END = 2
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "toy", toy_task("toy"))
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Callable[..., LoadedModel]) -> LoadedModel:
+    return tiny_model()
+
+
+def scripted(base: LoadedModel, answers: Callable[[int, int], str], nll: dict[str, float] | None = None) -> Sampler:
+    """Answers by the problem's number and the answer's; all have an nll unless a dictionary says otherwise."""
+
+    def answer(request: Request, index: int) -> str:
+        return answers(number_of(request.id), index)
+
+    return ScriptedSampler(answer, base.tokenizer, nll, end=END)
+
+
+def settings(n: int = 3, **changes: object) -> GenerateSettings:
+    made = GenerateSettings(sampling=SampleSettings(n=n, temperature=0.7))
+    return made.model_copy(update=changes)
+
+
+def text_of(example: Example) -> str:
+    return cast(str, example.messages[-1]["content"])
+
+
+def test_the_correct_answer_of_lowest_perplexity_is_kept_with_its_sampled_ids(
+    base: LoadedModel, tmp_path: Path
+) -> None:
+    texts = ["a{}", "b{}", "wrong"]
+    nll = {text.format(n): value for n in range(6) for text, value in zip(texts, (0.4, 0.3, 0.1), strict=True)}
+    sampler = scripted(base, lambda n, i: texts[i].format(n), nll)
+    made = list(generate("toy", base, settings(), tmp_path / "out", sampler=sampler))
+    assert [text_of(example) for example in made] == [f"b{n}" for n in range(6)]
+    assert all(example.origin is Origin.SELF_OUTPUT for example in made)
+    for example in made:
+        assert example.sampled_ids is not None
+        expected = base.tokenizer(text_of(example), add_special_tokens=False)["input_ids"]
+        assert example.sampled_ids.tolist() == [*expected, END]
+
+
+def test_prompts_without_a_correct_answer_are_counted_out_or_fall_back(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: str(n) if n % 2 else "9")
+    dropped = generate("toy", base, settings(choose="first"), tmp_path / "a", sampler=sampler)
+    assert [example.id for example in dropped] == ["toy/train/1", "toy/train/3", "toy/train/5"]
+    assert dropped.manifest.counts.dropped == {"no correct answer": 3}
+    assert dropped.manifest.counts.rows_in == 6
+    assert "toy/train/2" in dropped.manifest.counts.dropped_ids["no correct answer"]
+    filled = list(
+        generate("toy", base, settings(choose="first", none_correct="ground-truth"), tmp_path / "b", sampler=sampler)
+    )
+    assert [example.origin for example in filled[:2]] == [Origin.GROUND_TRUTH, Origin.SELF_OUTPUT]
+    assert text_of(filled[0]) == "0"
+    assert filled[0].sampled_ids is None
+
+
+def test_a_cut_off_answer_is_never_training_data(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: f"{n}…" if i else "nothing")
+    made = generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=sampler)
+    assert list(made) == []
+    yields = read_yields(tmp_path / "out")
+    assert all((y.drawn, y.cut_off, y.no_answer, y.correct, y.chosen) == (3, 2, 1, 0, None) for y in yields)
+
+
+def test_yields_tell_what_each_prompt_gave(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: [str(n), "9", "none"][i], {str(n): 0.25 for n in range(6)})
+    made = generate("toy", base, settings(), tmp_path / "out", sampler=sampler)
+    first = read_yields(tmp_path / "out")[0]
+    assert (first.id, first.drawn, first.correct, first.wrong, first.no_answer) == ("toy/train/0", 3, 1, 1, 1)
+    assert (first.chosen, first.nll) == (0, 0.25)
+    assert made.manifest.facts["correct_answers"] == 6
+    assert made.manifest.facts["answers"] == 18
+
+
+@pytest.mark.parametrize("killed_after", [0, 7, 17])
+def test_a_killed_run_goes_on_with_the_same_result(base: LoadedModel, tmp_path: Path, killed_after: int) -> None:
+    def answers() -> Sampler:
+        return scripted(base, lambda n, i: [f"a {n}", str(n), "9"][(n + i) % 3])
+
+    rules = settings(choose="random")
+    undisturbed = generate("toy", base, rules, tmp_path / "whole", sampler=answers())
+    with pytest.raises(KeyboardInterrupt):
+        generate("toy", base, rules, tmp_path / "out", sampler=DyingSampler(answers(), killed_after))
+    second = DyingSampler(answers())
+    resumed = generate("toy", base, rules, tmp_path / "out", sampler=second)
+    assert [(e.id, text_of(e)) for e in resumed] == [(e.id, text_of(e)) for e in undisturbed]
+    assert resumed.manifest.digest == undisturbed.manifest.digest
+    third = DyingSampler(answers())
+    generate("toy", base, rules, tmp_path / "out", sampler=third)
+    assert third.answered == []
+
+
+def test_answers_drawn_before_a_kill_are_not_drawn_again(
+    base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokensieve.generation.phases.SHARD_PROMPTS", 2)
+    answers = scripted(base, lambda n, i: str(n))
+    with pytest.raises(KeyboardInterrupt):
+        generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=DyingSampler(answers, 8))
+    second = DyingSampler(answers)
+    generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=second)
+    assert {problem for problem, _ in second.answered} == {f"toy/train/{n}" for n in range(2, 6)}
+
+
+def test_drawing_stops_at_enough_correct_answers(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = DyingSampler(scripted(base, lambda n, i: str(n) if i >= n else "9"))
+    generate("toy", base, settings(8, stop_at=1, choose="first"), tmp_path / "out", sampler=sampler)
+    drawn = {y.id: y.drawn for y in read_yields(tmp_path / "out")}
+    # rounds of 1, 2, 4 and the last one of 8
+    assert list(drawn.values()) == [1, 3, 3, 7, 7, 7]
+    assert len(set(sampler.answered)) == len(sampler.answered) == sum(drawn.values())
+
+
+def test_a_mix_keeps_wrong_answers_for_ablations(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: str(n) if i else "9")
+    made = generate("toy", base, settings(2, choose="first", correct_share=0.5), tmp_path / "half", sampler=sampler)
+    assert sum(text_of(example) == "9" for example in made) == 3
+    assert made.manifest.facts["wrong_rows"] == 3
+    none = generate("toy", base, settings(2, choose="first", correct_share=0.0), tmp_path / "none", sampler=sampler)
+    assert {text_of(example) for example in none} == {"9"}
+
+
+def test_answers_without_an_nll_are_scored_by_the_model_itself(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: [f"{n}", f"so it must be {n}"][i])
+    for number, perplexity in enumerate(("conditional", "unconditional")):
+        rules = settings(2, perplexity=perplexity)
+        generate("toy", base, rules, tmp_path / str(number), sampler=sampler)
+    conditional, unconditional = (read_yields(tmp_path / str(number)) for number in (0, 1))
+    assert all(entry.nll is not None and entry.nll > 0 for entry in (*conditional, *unconditional))
+    assert [entry.nll for entry in conditional] != [entry.nll for entry in unconditional]
+
+
+def test_texts_of_a_server_lose_their_ids_and_are_counted(base: LoadedModel, tmp_path: Path) -> None:
+    class Server(DyingSampler):
+        def draw(self, *arguments: object) -> object:  # type: ignore[override]
+            for sample in super().draw(*arguments):  # type: ignore[arg-type]
+                yield Sample(sample.problem_id, sample.task, sample.index, sample.text, sample.ids, retokenised=True)
+
+    sampler = Server(scripted(base, lambda n, i: str(n)))
+    made = generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=cast(Sampler, sampler))
+    assert all(example.sampled_ids is None for example in made)
+    assert made.manifest.facts["retokenised_rows"] == 6
+
+
+def test_rephrase_shows_the_reference_and_trains_on_the_plain_prompt(base: LoadedModel, tmp_path: Path) -> None:
+    seen: list[Request] = []
+
+    def answer(request: Request, index: int) -> str:
+        seen.append(request)
+        return str(number_of(request.id)) if index else f"Here is my answer: {number_of(request.id)}"
+
+    sampler = ScriptedSampler(answer, base.tokenizer, end=END)
+    made = list(generate("toy", base, settings(2, arm="rephrase"), tmp_path / "out", sampler=sampler))
+    content = str(seen[0].messages[-1]["content"])
+    assert "say 0" in content
+    assert "### Reference answer\n0" in content
+    assert made[0].messages == ({"role": "user", "content": "say 0"}, {"role": "assistant", "content": "0"})
+    assert made[0].origin is Origin.REPHRASE
+    assert read_yields(tmp_path / "out")[0].leftovers == 1
+
+
+def test_a_task_may_bring_its_own_form_of_rephrasing() -> None:
+    plain = toy_task("toy")
+    task = Task(plain.name, plain.title, plain.splits, plain.load, plain.check, 16, lambda p, r: f"{p} | {r}")
+    problem = next(task.load("train", None))
+    assert rephrase_prompt(task, problem)[-1]["content"] == "say 0 | 0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure, here is my rephrased answer:\n4",
+        "Here's a solution: 4",
+        "Based on the reference answer, the result is 4",
+        "In my own words: it is 4",
+        "### Response\n4",
+    ],
+)
+def test_talk_about_the_request_is_recognised(text: str) -> None:
+    assert is_leftover(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The answer is 4.", "def reference_count(x):\n    return x", "She refers to Tom. 3 + 1 = 4\n#### 4", "# own\n4"],
+)
+def test_answers_are_not_taken_for_talk(text: str) -> None:
+    assert not is_leftover(text)
+
+
+def test_contradictions_are_refused(base: LoadedModel, tmp_path: Path) -> None:
+    greedy = GenerateSettings(sampling=SampleSettings(n=4))
+    with pytest.raises(InputError, match="4 greedy answers"):
+        generate("toy", base, greedy, tmp_path / "a", sampler=says(str))
+    with pytest.raises(InputError, match="needs another model"):
+        generate("toy", base, settings(arm="larger-model"), tmp_path / "b")
+    with pytest.raises(InputError, match="address"):
+        generate("toy", base, settings(answerer=AnswererSettings(backend="server")), tmp_path / "c")
+
+
+def test_another_run_s_folder_is_refused(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: str(n))
+    generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=sampler)
+    with pytest.raises(InputError, match="other settings"):
+        generate("toy", base, settings(choose="shortest"), tmp_path / "out", sampler=sampler)
+
+
+def test_the_phases_are_folders_of_their_own(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = scripted(base, lambda n, i: str(n))
+    generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=sampler)
+    samples = cast("Rows[Sample]", open_rows(tmp_path / "out" / "samples"))
+    checked = cast("Rows[Sample]", open_rows(tmp_path / "out" / "checked"))
+    assert all(sample.verdict is None for sample in samples)
+    assert all(sample.verdict is not None and sample.verdict.correct for sample in checked)
+    assert len(samples) == len(checked) == 18
+    assert np.array_equal([s.index for s in samples], [0, 1, 2] * 6)
