@@ -23,12 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words after the program's name; None takes them from the process.
     """
-    from tokensieve.cli._app import app
+    from tokensieve.cli._app import make_app
     from tokensieve.cli._console import err
 
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        result = make_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except cyclopts.CycloptsError as error:

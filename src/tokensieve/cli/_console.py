@@ -2,11 +2,19 @@
 
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
+from typing import Annotated, Final, TypeAlias
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+FLAT: Final = Parameter(name="*")
+"""On a settings class: its fields are options by their own names."""
+Out: TypeAlias = Annotated[Path, Parameter(name="--out")]
+OptionalOut: TypeAlias = Annotated[Path | None, Parameter(name="--out")]
 
 _LINE_EVERY_S = 10.0
 """Where the output is no terminal, how often a line says how far the work is."""

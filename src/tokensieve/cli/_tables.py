@@ -10,6 +10,7 @@ from tokensieve.data.store import StoredModel
 from tokensieve.evaluation import EvalComparison, TaskScore
 from tokensieve.metrics import Estimate as Measured
 from tokensieve.report import ArmReport, Estimate, Report, TargetReport
+from tokensieve.scoring import Comparison
 from tokensieve.types import Outcome
 
 _POINTS = " pts"
@@ -65,6 +66,21 @@ def print_study(report: Report) -> None:
         out.print(_arms(target))
         for task in target.dropped_from_transfer:
             out.print(f"{task} is left out of BWT: the base solves none of its problems")
+
+
+def print_backends(comparison: Comparison) -> None:
+    """How far two computations of the same scores are apart, and what that changes."""
+    first, second = comparison.first, comparison.second
+    out.print(f"first:  {first.name}, {first.dtype}, head {first.head_dtype}, {first.attention}, {first.backend}")
+    out.print(f"second: {second.name}, {second.dtype}, head {second.head_dtype}, {second.attention}, {second.backend}")
+    out.print(f"{comparison.tokens:,} tokens, mean difference {comparison.mean:+.2e} nats")
+    table = _table("quantile", "|difference| (nats)")
+    for quantile, gap in comparison.quantiles.items():
+        table.add_row(f"{quantile:.1%}", f"{gap:.2e}")
+    out.print(table)
+    share = comparison.flips / comparison.tokens if comparison.tokens else 0.0
+    out.print(f"at perplexity {comparison.threshold}: {comparison.flips:,} tokens change sides ({share:.2%}); ", end="")
+    out.print(f"{comparison.near:,} lie within the 99.9 % difference of the threshold")
 
 
 def print_store(models: Iterable[StoredModel]) -> None:

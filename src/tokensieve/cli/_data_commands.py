@@ -1,0 +1,172 @@
+"""Commands on training data: score, compare-backends, select, show, export, verify-export."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tokensieve.cli._console import FLAT, Out, Work, out
+from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
+
+
+def score(
+    data: str,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    read: Annotated[DataSettings, FLAT] = DataSettings(),
+    settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
+    shard: str | None = None,
+) -> int:
+    """Score every response token of a data set under the model that is about to be trained.
+
+    Args:
+        data: A file (JSONL, Parquet, CSV), a saved data set, a Hub name, task:NAME/SPLIT, or a folder of a stage.
+        out_: Folder of the result; the same command goes on in it where it stopped.
+        shard: The part i/N of the work that this process does, i from 0, for job arrays; torchrun sets it by itself.
+    """
+    from tokensieve.cli._tables import print_counts
+    from tokensieve.engine import device_of_launch, parse_portion, portion_of_launch
+    from tokensieve.models import load_model
+    from tokensieve.scoring import score as score_rows
+    from tokensieve.stages import load
+
+    portion = parse_portion(shard) if shard else portion_of_launch()
+    if model.device == "auto":
+        model = model.model_copy(update={"device": device_of_launch()})
+    loaded = load_model(model)
+    rows = load(data, loaded, read)
+    with Work("score") as work:
+        scored = score_rows(rows, loaded, settings, out=out_, portion=portion, progress=work.advanced)
+    print_counts(scored.manifest, out_)
+    return 0
+
+
+def compare_backends(
+    data: str,
+    /,
+    *,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    other: ModelSettings = ModelSettings(),
+    read: Annotated[DataSettings, FLAT] = DataSettings(),
+    threshold: float = 2.5,
+) -> int:
+    """Score the same rows by two models, numbers or attentions, and say how far they are apart.
+
+    Args:
+        data: As for score.
+        other: The second of the two, e.g. --other.dtype bfloat16; its model is the first one's unless it is given.
+        threshold: Perplexity of the selection whose flips are counted.
+    """
+    from tokensieve.cli._tables import print_backends
+    from tokensieve.scoring import compare_backends as compare_scores
+    from tokensieve.stages import load
+
+    if other.model == ModelSettings().model:
+        other = other.model_copy(update={"model": model.model, "revision": model.revision})
+    print_backends(compare_scores(load(data, model, read), model, other, threshold=threshold))
+    return 0
+
+
+def select(
+    scored: Path,
+    /,
+    *,
+    out_: Out,
+    settings: Annotated[SelectSettings, FLAT] = SelectSettings(),
+    mix: str | None = None,
+    limit: int | None = None,
+) -> int:
+    """Decide which tokens teach.
+
+    Args:
+        scored: Folder that score has made.
+        out_: Folder of the result.
+        mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
+        limit: The first N rows only.
+    """
+    from tokensieve.cli._tables import print_counts
+    from tokensieve.stages import open_scored
+    from tokensieve.stages import select as select_rows
+
+    chosen = select_rows(open_scored(scored), settings, out_, mix=mix, limit=limit)
+    print_counts(chosen.manifest, out_)
+    facts = chosen.manifest.facts
+    out.print(
+        f"trained: {facts['trained_tokens']:,} of {facts['response_tokens']:,} response tokens "
+        f"(left out: {facts['left_out_pooled']:.1%} of the tokens, {facts['left_out_nll']:.1%} of the nll)"
+    )
+    return 0
+
+
+def show(
+    folder: Path,
+    /,
+    *,
+    row: str | None = None,
+    limit: int = 3,
+    model: str | None = None,
+) -> int:
+    """Show rows in the terminal: tokens coloured by perplexity, struck through where not trained.
+
+    Args:
+        folder: Folder that score or select has made.
+        row: Id of one row.
+        limit: How many rows.
+        model: Whose tokenizer reads the ids; the one in the manifest by default.
+    """
+    from tokensieve.cli import _look
+
+    return _look.show(folder, row, limit, model)
+
+
+def export(
+    selected: Path,
+    /,
+    *,
+    out_: Out,
+    to: Literal["trl", "axolotl", "llamafactory", "ms-swift", "litgpt", "automodel"] = "trl",
+    format: Literal["parquet", "jsonl", "save_to_disk"] = "parquet",  # noqa: A002 the option's name
+    weights: Literal["refuse", "round"] = "refuse",
+) -> int:
+    """Write the selected tokens as a training set in a trainer's own convention.
+
+    Args:
+        selected: Folder that select has made.
+        out_: Folder of the training set.
+        to: The trainer; trl serves the plain Hugging Face Trainer and Unsloth too.
+        format: Files of the training set, where the trainer leaves a choice.
+        weights: What happens to soft weights where the trainer takes none.
+    """
+    from tokensieve.data.export import export as export_rows
+    from tokensieve.stages import open_selected
+
+    export_rows(open_selected(selected), out_, to=to, format=format, weights=weights)
+    out.print(f"wrote {out_}; its README says how to train on it")
+    return 0
+
+
+def verify_export(
+    folder: Path,
+    /,
+    *,
+    trainer: str | None = None,
+    selected: Path | None = None,
+    how: Literal["auto", "trainer", "rules"] = "auto",
+    limit: int = 10,
+) -> int:
+    """Load a training set as its trainer does, and compare what is trained with what was selected.
+
+    Args:
+        folder: Folder that export has made.
+        trainer: The trainer; the one that it was written for by default, hf for the plain Hugging Face Trainer.
+        selected: Folder of the selection, where it has been moved.
+        how: trainer runs the trainer's own data path, rules reads after its documentation, auto as it is installed.
+        limit: How many differences are printed.
+    """
+    from tokensieve.data.verify import verify_export as verify
+    from tokensieve.stages import open_selected
+
+    rows = None if selected is None else open_selected(selected)
+    found = verify(folder, trainer, selected=rows, how=how, show=limit)
+    out.print(found.describe(), markup=False)
+    return 0 if found.ok else 1

@@ -1,0 +1,98 @@
+"""Commands on models: generate, train, evaluate, compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tokensieve.cli._console import FLAT, Out, Work, out
+from tokensieve.config import EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
+
+
+def generate(
+    task: str = "",
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[GenerateSettings, FLAT] = GenerateSettings(),
+    limit: int | None = None,
+    data: Path | None = None,
+) -> int:
+    """Make training data with a model: its own checked answers, paraphrases, dialogues.
+
+    Args:
+        task: Name of the task whose training problems are answered; none for self-dialogue.
+        out_: Folder of the result; sampling and choosing both go on where they stopped.
+        limit: The first N problems only.
+        data: Local copy of the benchmark, in its published format.
+    """
+    from tokensieve.cli._tables import print_counts
+    from tokensieve.generation import generate as generate_rows
+
+    with Work("generate", "answers") as work:
+        made = generate_rows(task, model, settings, out_, limit=limit, data=data, progress=work.advanced)
+    print_counts(made.manifest, out_)
+    return 0
+
+
+def train(
+    selected: Path,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[TrainSettings, FLAT] = TrainSettings(),
+    limit: int | None = None,
+) -> int:
+    """Fine-tune on the tokens that were selected.
+
+    Args:
+        selected: Folder that select has made.
+        out_: Folder of the adapter, or of the whole model with --method full.
+        limit: The first N rows only.
+    """
+    from tokensieve.stages import first, open_selected
+    from tokensieve.training import train as train_rows
+
+    with Work("train", "steps") as work:
+        adapter = train_rows(first(open_selected(selected), limit), model, settings, out_, progress=work.advanced)
+    out.print(f"wrote {adapter.folder}")
+    return 0
+
+
+def evaluate(
+    *tasks: str,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[EvaluateSettings, FLAT] = EvaluateSettings(),
+) -> int:
+    """Answer the problems of benchmarks, check every answer, keep every one with its verdict.
+
+    Args:
+        tasks: Names of tasks.
+        out_: Folder of the result.
+    """
+    from tokensieve.cli._tables import print_accuracies
+    from tokensieve.evaluation import evaluate as evaluate_tasks
+
+    settings = settings.model_copy(update={"tasks": settings.tasks + tasks})
+    with Work("evaluate", "answers") as work:
+        result = evaluate_tasks(model, settings, out_, progress=work.advanced)
+    print_accuracies(result)
+    return 0
+
+
+def compare(before: Path, after: Path, /, *, target: str, others: tuple[str, ...] = ()) -> int:
+    """Compare two evaluations on the same problems: accuracies, target improvement, backward transfer.
+
+    Args:
+        before: Folder that evaluate has made of the base model.
+        after: The same of the trained one.
+        target: The task that was trained.
+        others: The tasks of backward transfer; all others by default.
+    """
+    from tokensieve.cli._tables import print_comparison
+    from tokensieve.evaluation import compare as compare_results
+    from tokensieve.evaluation import open_evaluation
+
+    print_comparison(compare_results(open_evaluation(before), open_evaluation(after), target, others or None))
+    return 0
