@@ -12,7 +12,7 @@ import numpy as np
 from tokensieve.data.export._convention import Convention, Facts, Format
 from tokensieve.data.export._files import DATA, write_rows
 from tokensieve.data.export._readme import readme
-from tokensieve.data.export._row import IGNORED, refuse_soft, rounded, trainer_row
+from tokensieve.data.export._row import IGNORED, refuse_soft, rounded, trainer_row, weights_T
 from tokensieve.data.export.automodel import AUTOMODEL
 from tokensieve.data.export.axolotl import AXOLOTL
 from tokensieve.data.export.litgpt import LITGPT
@@ -27,7 +27,18 @@ from tokensieve.types import JSON, Selected
 if TYPE_CHECKING:
     from tokensieve.data.folder import Rows
 
-__all__ = ["IGNORED", "TRAINERS", "TrainedTokens", "Weights", "export", "exported", "trainer_row"]
+__all__ = [
+    "DATA",
+    "IGNORED",
+    "TRAINERS",
+    "Format",
+    "TrainedTokens",
+    "Weights",
+    "export",
+    "exported",
+    "trainer_row",
+    "weights_T",
+]
 
 Weights: TypeAlias = Literal["refuse", "round"]
 
