@@ -5,6 +5,14 @@ import os
 from pathlib import Path
 
 
+def untouched(folder: str) -> bool:
+    """Whether a folder is empty and still only its owner's."""
+    try:
+        return Path(folder).stat().st_mode & 0o7777 == 0o700 and not any(os.scandir(folder))
+    except OSError:
+        return False
+
+
 def empty(folder: str) -> None:
     """Remove everything in a folder, never following a link.
 

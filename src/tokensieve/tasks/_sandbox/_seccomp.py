@@ -10,6 +10,7 @@ import errno
 import platform
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
@@ -159,6 +160,7 @@ def supported() -> bool:
     return platform.machine() in _ARCHITECTURES
 
 
+@lru_cache(maxsize=8)
 def program(*, own_pid: int, may_fork: bool, own_namespaces: bool) -> bytes:
     """The filter as the kernel takes it: 8 bytes an instruction.
 

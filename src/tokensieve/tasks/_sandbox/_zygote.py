@@ -27,8 +27,8 @@ from tokensieve.tasks._sandbox._messages import Answer, Config, Request
 _CPU_CLOCK = 2
 """With a pid, the kernel's name for the clock of that process's processor time."""
 
-_SHARE = 0.02
-"""Of a core, that a program must have had in the last stretch of wall time to be still computing."""
+_SHARE = 0.001
+"""Of a core, that a program must have had in the last stretch of wall time to be still computing; sleep takes none."""
 
 _WARM = (
     "array",
@@ -64,7 +64,7 @@ class _Walls:
 
     pid_namespace: int | None = None
     scratch: str = _confine.SCRATCH
-    scratch_mounted: bool = False
+    scratch_mb: int | None = None
     files: bool = False
     seccomp: bool = False
     base_processes: int | None = None
@@ -116,6 +116,10 @@ def _confine_self(config: Config) -> _Walls:
         _confine.build_root(folder, visible)
         # As a normal user this process and the one that waits for it count as the program's user, too.
         walls.files, walls.scratch, walls.base_processes = True, _confine.SCRATCH, 0 if root else 2
+        if walls.seccomp:
+            # Every program is process 1 of its namespace: build its filter here, once.
+            for may_fork in (False, True):
+                _seccomp.program(own_pid=1, may_fork=may_fork, own_namespaces=True)
     else:
         _become_nobody_where_possible(folder, visible, by_landlock=isolation == "landlock")
         if isolation == "landlock":
@@ -216,8 +220,10 @@ def _become_program(
 
 def _prepare_scratch(walls: _Walls, limits: Limits) -> None:
     if walls.pid_namespace is not None:
-        _confine.fresh_scratch(limits.file_mb, replace=walls.scratch_mounted)
-        walls.scratch_mounted = True
+        # Taking a file system down waits on the whole machine: one that was left as it was found serves again.
+        if walls.scratch_mb != limits.file_mb or not _scratch.untouched(walls.scratch):
+            _confine.fresh_scratch(limits.file_mb, replace=walls.scratch_mb is not None)
+            walls.scratch_mb = limits.file_mb
         return
     os.chdir(walls.scratch)
     _scratch.empty(walls.scratch)
