@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from tokensieve.selection import fit, select_tokens
 from tokensieve.types import BoolArray, Origin, Scored, Scores, Selected, Tokens, ints
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
-"""Stands in one of the training rows: the page must show it as text."""
+"""Stands in every third training row: the page must show it as text."""
 
 _PYTHON = (
     "<|user|>\nWrite a function that returns the squares of the even numbers of a list.<|end|>\n<|assistant|>\n",
@@ -47,6 +48,7 @@ _SQL = (
     "SELECT COUNT(*) FROM orders_v2 AS o\nJOIN city_dim AS c ON c.cid = o.cid\n"
     "WHERE c.nm = 'LIS' AND o.dt_key > 20240331 AND o.is_live = 1;<|end|>",
 )
+_ROWS = 48
 _VOCABULARY: dict[str, int] = {}
 _PIECE = re.compile(re.escape(HOSTILE) + r"|<\|[a-z]+\|>|\r?\n|\t+| ?[A-Za-z]+|\d|[^\w\s]| +|_")
 
@@ -107,7 +109,8 @@ def piece(token_id: int) -> str:
     return list(_VOCABULARY)[token_id]
 
 
-def synthetic_report(*, seeds: Sequence[int] = (0,), paired: bool = True, base_of_zero: bool = False) -> Report:
+@cache
+def synthetic_report(*, seeds: tuple[int, ...] = (0,), paired: bool = True, base_of_zero: bool = False) -> Report:
     """A study with two targets and five arms.
 
     Args:
@@ -126,7 +129,7 @@ def synthetic_report(*, seeds: Sequence[int] = (0,), paired: bool = True, base_o
             name="pocket", weights_digest="5f" * 32, tokenizer_digest="0a" * 32, dtype="float32", head_dtype="float32"
         ),
         parameters=2_912_448,
-        seeds=tuple(seeds),
+        seeds=seeds,
         settings={"train": {"method": "full", "learning_rate": 5e-4, "epochs": 3}, "arms": [{"name": "plain"}]},
         notes=("The learning rate was chosen on the validation split for plain’s best accuracy on the target.",),
         subsets=tuple(EvaluatedSubset(task=task, evaluated=100, available=200) for task in sorted(tasks)),
@@ -172,18 +175,18 @@ def _arm(
     paired: bool,
 ) -> ArmReport:
     own = answers[arm.name]
-    found = metrics.forgetting(before, own, spec.task, draws=400)
-    points, transfer = metrics.difference(before, own, answers["plain"], spec.task, draws=400)
+    found = metrics.forgetting(before, own, spec.task, draws=200)
+    points, transfer = metrics.difference(before, own, answers["plain"], spec.task, draws=200)
     difference = Comparison(target_points=Estimate.of(points), backward_transfer=Estimate.of(transfer))
     rows, threshold = _training_rows(arm, spec)
-    kept = 60 if arm.data is Origin.SELF_OUTPUT else 120
+    kept = len(rows)
     return ArmReport(
         name=arm.name,
         policy=arm.policy,
         origin=arm.data,
-        rows_in=120,
+        rows_in=_ROWS,
         rows_out=kept,
-        dropped={} if kept == 120 else {"no_correct_sample": 60},
+        dropped={} if kept == _ROWS else {"no_correct_sample": _ROWS - kept},
         profile=profile(rows, threshold_nats=threshold, piece=piece),
         results=tuple(_result(task, [run[task] for run in own]) for task in before),
         target_improvement=Estimate.of(found.ti),
@@ -226,9 +229,9 @@ def _curve(arm: str, seed: int) -> tuple[CurvePoint, ...]:
 def _training_rows(arm: ArmSettings, spec: _Spec) -> tuple[list[Selected], float]:
     rng = np.random.default_rng(7)
     surprise: Callable[[str], float] = _surprise if arm.data is Origin.GROUND_TRUTH else lambda _: 0.12
-    scored = [_scored(f"{spec.task}/train/{n}", spec, n, surprise, rng, arm.data) for n in range(120)]
+    scored = [_scored(f"{spec.task}/train/{n}", spec, n, surprise, rng, arm.data) for n in range(_ROWS)]
     if arm.data is Origin.SELF_OUTPUT:
-        scored = scored[:60]
+        scored = scored[: _ROWS // 2]
     rule = fit(SelectSettings(policy=arm.policy), lambda: scored)
     return [select_tokens(row, rule) for row in scored], rule.threshold_nats
 
@@ -244,7 +247,7 @@ def _scored(
     name: str, spec: _Spec, n: int, surprise: Callable[[str], float], rng: np.random.Generator, origin: Origin
 ) -> Scored:
     prompt, response = spec.text
-    if n == 0:
+    if n % 3 == 0:
         response = f"# {HOSTILE}\n{response}"
     parts = [*_PIECE.findall(prompt), *_PIECE.findall(response)]
     ids = ints(_VOCABULARY.setdefault(part, len(_VOCABULARY)) for part in parts)

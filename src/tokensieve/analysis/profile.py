@@ -135,11 +135,17 @@ class _Tally:
     def _add_classes(self, tokens: Tokens, seen_T: BoolArray, nll_T: NDArray[np.float64]) -> None:
         if self.piece is None:
             return
-        limit = math.inf if self.threshold_nats is None else self.threshold_nats
-        for place, nll in zip(np.flatnonzero(seen_T), nll_T, strict=True):
-            kind = "special" if tokens.ends_turn_T[place] else self._class(int(tokens.ids_T[place]), self.piece)
-            self.by_class[kind] += 1
-            self.by_class_above[kind] += bool(nll > limit)
+        above_T = nll_T > (math.inf if self.threshold_nats is None else self.threshold_nats)
+        ends_T = tokens.ends_turn_T[seen_T]
+        self.by_class["special"] += int(ends_T.sum())
+        self.by_class_above["special"] += int((ends_T & above_T).sum())
+        ids, place_T = np.unique(tokens.ids_T[seen_T][~ends_T], return_inverse=True)
+        counts = np.bincount(place_T, minlength=len(ids))
+        counts_above = np.bincount(place_T[above_T[~ends_T]], minlength=len(ids))
+        for token_id, count, above in zip(ids, counts, counts_above, strict=True):
+            kind = self._class(int(token_id), self.piece)
+            self.by_class[kind] += int(count)
+            self.by_class_above[kind] += int(above)
 
     def _class(self, token_id: int, piece: Callable[[int], str]) -> TokenClass:
         if token_id not in self.class_of:  # at most one entry for each of the vocabulary

@@ -127,7 +127,7 @@ def test_every_arm_and_task_is_on_the_page(report: Report, page: str) -> None:
     for name in short_task_names(report).values():
         assert name in page
     assert "One seed" in page
-    assert "60 no correct sample" in page
+    assert "24 no correct sample" in page
 
 
 def test_a_base_of_zero_shows_points_and_names_what_bwt_leaves_out() -> None:
