@@ -25,7 +25,6 @@ from tokensieve.tasks._sandbox import (
     run_python,
     run_sql,
 )
-from tokensieve.tasks._sandbox._limits import PATIENCE
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 
@@ -110,8 +109,8 @@ def test_a_busy_wait_is_not_idling(sandbox: str) -> None:
     run = run_python(
         "import time\nend = time.process_time() + 0.8\nwhile time.process_time() < end: pass", Limits(wall_s=0.3)
     )
-    # On a machine that gives it next to nothing, it had at least all the patience there is.
-    assert run.ok or run.wall_s >= PATIENCE * 0.9, run.reason
+    # A machine may be so busy that it gets nothing at all for a second; more than the one it had to have.
+    assert run.ok or run.wall_s > 1.5, run.reason
 
 
 def test_a_parent_that_dies_is_replaced(own_pool: _pool.Pool) -> None:
