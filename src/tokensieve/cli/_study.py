@@ -10,7 +10,7 @@ from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
 from tokensieve.study.estimate import estimate_seconds
 from tokensieve.study.recipes import read_recipe, with_overrides
-from tokensieve.study.run import prepare, settings_of_run
+from tokensieve.study.running import prepare, settings_of_run
 from tokensieve.study.steps import Step
 
 _UNITS = {"score": "rows", "train": "steps", "generate": "answers", "evaluate": "answers", "select": "rows"}
