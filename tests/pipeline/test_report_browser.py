@@ -44,7 +44,7 @@ _MISPLACED = """() => {
 }"""
 
 # Colour of a text and of the ground that it stands on.
-_COLOURS = """() => [...document.querySelectorAll('body, .fine, .headline, .numbers, #row i, .scale span')].map(node => {
+_COLOURS = """() => [...document.querySelectorAll('body, .fine, .numbers, #row i, .scale span')].map(node => {
   let ground = node;
   while (getComputedStyle(ground).backgroundColor === 'rgba(0, 0, 0, 0)') ground = ground.parentElement;
   return [getComputedStyle(node).color, getComputedStyle(ground).backgroundColor];

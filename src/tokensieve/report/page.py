@@ -127,6 +127,7 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
     decades, top = plots.histogram_scale([profile for _, profile in profiled])
     wide, narrow = (plots.scatter(target, styles, width) for width in (_WIDE, _NARROW))
     wide_curves, narrow_curves = (plots.curves(target.arms, styles, width) for width in (_WIDE, _NARROW))
+    draw_wide = plots.accuracy_grid if plots.fits_grid(target) else plots.accuracy_lanes
     return _TargetView(
         anchor=anchor,
         target=target,
@@ -134,9 +135,7 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
         in_points=plots.uses_points(target),
         styles=styles,
         scatter=_Pair(wide, narrow) if wide and narrow else None,
-        accuracy=_Pair(
-            plots.accuracy_grid(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)
-        ),
+        accuracy=_Pair(draw_wide(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)),
         histograms=tuple(
             (arm, plots.histogram(arm.name, p, decades, top, show_threshold=_by_threshold(arm))) for arm, p in profiled
         ),

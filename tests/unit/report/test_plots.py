@@ -91,3 +91,18 @@ def test_texts_are_escaped() -> None:
 def test_share_bars_stay_in_their_cell(share: float | None) -> None:
     widths = [float(w) for w in re.findall(r'<rect.*?width="([\d.]+)"', plots.left_out_bar(share, "left-out-nll"))]
     assert widths == [120.0, 120.0 * (share or 0.0)]
+
+
+def test_many_arms_with_long_names_get_lanes_and_room() -> None:
+    target = synthetic_report().targets[0]
+    assert plots.fits_grid(target)
+    arms = tuple(
+        arm.model_copy(update={"name": f"{arm.name}, scored by a larger model {n}"})
+        for n in range(2)
+        for arm in target.arms
+    )
+    many = target.model_copy(update={"arms": arms})
+    assert not plots.fits_grid(many)
+    picture = plots.accuracy_lanes(many, plots.arm_styles(arms), {}, 1080)
+    tracks = [float(x) for x in re.findall(r'class="track" x1="([\d.]+)"', picture)]
+    assert min(tracks) > 200

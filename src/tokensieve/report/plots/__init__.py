@@ -1,6 +1,6 @@
 """The report's pictures: inline SVG whose colours are the page's, so that they follow light and dark."""
 
-from tokensieve.report.plots.accuracy import accuracy_grid, accuracy_lanes
+from tokensieve.report.plots.accuracy import accuracy_grid, accuracy_lanes, fits_grid
 from tokensieve.report.plots.scatter import scatter, uses_points
 from tokensieve.report.plots.style import CONTROLS, ArmStyle, arm_styles
 from tokensieve.report.plots.training import curves, histogram, histogram_scale, left_out_bar
@@ -12,6 +12,7 @@ __all__ = [
     "accuracy_lanes",
     "arm_styles",
     "curves",
+    "fits_grid",
     "histogram",
     "histogram_scale",
     "left_out_bar",

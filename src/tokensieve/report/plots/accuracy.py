@@ -7,11 +7,12 @@ from markupsafe import Markup
 
 from tokensieve.report import figures
 from tokensieve.report.contents import ArmReport, TargetReport, TaskResult
-from tokensieve.report.plots.canvas import Canvas
+from tokensieve.report.plots.canvas import Canvas, name_width
 from tokensieve.report.plots.style import ArmStyle
 
 _ROW: Final = 38
 _LANE: Final = 24
+_GRID_ARMS: Final = 6
 _NUMBER: Final = 44
 """Room for a number beside a track."""
 
@@ -19,6 +20,11 @@ _NUMBER: Final = 44
 def tasks_of(target: TargetReport) -> list[str]:
     """The target first, then the others."""
     return [target.task, *target.others]
+
+
+def fits_grid(target: TargetReport) -> bool:
+    """Whether a column an arm leaves room for a track in each; else lanes serve the wide page too."""
+    return sum(bool(arm.results) for arm in target.arms) <= _GRID_ARMS
 
 
 def accuracy_grid(
@@ -56,7 +62,7 @@ def accuracy_lanes(
     arms = [arm for arm in target.arms if arm.results]
     tasks = tasks_of(target)
     block = 34 + _LANE * len(arms) + 14
-    left = 104.0
+    left = name_width([arm.name for arm in arms]) + 14
     canvas = Canvas(width, block * len(tasks) + 8, f"{target.task}: accuracy before and after, by task and arm")
     for index, task in enumerate(tasks):
         top = index * block

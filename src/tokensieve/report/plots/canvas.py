@@ -76,6 +76,11 @@ def text_width(text: str, size: float) -> float:
     return len(text) * size * CHARACTER_WIDTH
 
 
+def name_width(names: Sequence[str]) -> float:
+    """Room for the widest of several arms' names, in pixels."""
+    return max((text_width(name, 12.5) for name in names), default=0.0)
+
+
 def _n(value: float) -> str:
     """A coordinate without needless digits."""
     return f"{value:.1f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from tokensieve.analysis.results import Profile
 from tokensieve.report import figures
 from tokensieve.report.contents import ArmReport, SeedRun
-from tokensieve.report.plots.canvas import Anchor, Canvas
+from tokensieve.report.plots.canvas import Anchor, Canvas, name_width
 from tokensieve.report.plots.style import ArmStyle
 
 _DECADES: Final = {1: "1", 10: "10", 100: "100", 1000: "1k", 10_000: "10k", 100_000: "100k", 1_000_000: "1M"}
@@ -87,7 +87,7 @@ def curves(arms: Sequence[ArmReport], styles: Mapping[str, ArmStyle], width: flo
     if not lines:
         return None
     height, top, bottom, left = 280.0, 24.0, 236.0, 36.0
-    right = width - 92.0
+    right = width - 20 - name_width(list(lines))
     last = max(step for line in lines.values() for step, _ in line)
     peak = max(loss for line in lines.values() for _, loss in line) * 1.05 or 1.0
     canvas = Canvas(width, height, "training loss by step, by arm")
