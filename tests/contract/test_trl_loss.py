@@ -5,37 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.selected_rows import make_rows
 
 from tokensieve.config import LoraSettings, ModelSettings, TrainSettings
-from tokensieve.data.folder import Rows, in_memory
-from tokensieve.data.manifest import Manifest
+from tokensieve.data.folder import Rows
 from tokensieve.models import load_model
 from tokensieve.training import train
-from tokensieve.types import Scored, Scores, Selected, Tokens
+from tokensieve.types import Selected
 
 ROWS = 8
-
-
-def make_rows(*, seed: int = 0, weights: str | None = None, n: int = ROWS) -> Rows[Selected]:
-    """Random rows of uneven length; about half of each response is trained, an end-of-turn always."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for index in range(n):
-        length = int(rng.integers(6, 40))
-        ids_T = rng.integers(6, 260, length).astype(np.int32)
-        in_response_T = np.arange(length) >= length // 3
-        train_T = in_response_T & (rng.random(length) < 0.5)
-        train_T[-1] = True
-        ends_T = np.arange(length) == length - 1
-        tokens = Tokens(f"row/{index}", ids_T, in_response_T, ends_T)
-        weight_T = None
-        if weights == "binary":
-            train_T, weight_T = in_response_T, train_T.astype(np.float32)
-        elif weights == "soft":
-            weight_T = np.where(train_T, rng.random(length), 0).astype(np.float32)
-        scores = {"base": Scores(np.full(length, np.nan, np.float32))}
-        made.append(Selected(Scored(tokens, scores), train_T, weight_T))
-    return in_memory(made, Manifest(stage="selected", facts={"seed": seed, "weights": weights}))
 
 
 def expected_loss(folder: Path, rows: Rows[Selected]) -> float:

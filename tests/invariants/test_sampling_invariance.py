@@ -31,7 +31,7 @@ def requests(n: int = 2, *, reverse: bool = False) -> list[Request]:
 
 
 def samples(loaded: LoadedModel, asked: list[Request], rule: str, batch_size: int, seed: int = 0) -> list[Sample]:
-    settings = SampleSettings(**RULES[rule], batch_size=batch_size, seed=seed)  # type: ignore[arg-type]
+    settings = SampleSettings(**RULES[rule], batch_size=batch_size, seed=seed)
     return list(LocalSampler(loaded).draw(asked, settings))
 
 

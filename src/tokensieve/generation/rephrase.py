@@ -44,11 +44,8 @@ def rephrase_prompt(task: Task, problem: Problem) -> tuple[Message, ...]:
         InputError: the problem's last turn is not text.
     """
     last = problem.prompt[-1]
-    prompt = last["content"]
-    if not isinstance(prompt, str):
-        raise InputError("only a user's turn of text can be rephrased", where=f"problem {problem.id}")
     form = task.rephrase or _in_form
-    asked: Message = {**last, "content": form(prompt, problem.gold)}
+    asked: Message = {**last, "content": form(problem, problem.gold)}
     return (*problem.prompt[:-1], asked)
 
 
@@ -67,5 +64,8 @@ def as_asked(sample: Sample) -> Sample:
     return replace(sample, nll=float("nan"))
 
 
-def _in_form(prompt: str, reference: str) -> str:
+def _in_form(problem: Problem, reference: str) -> str:
+    prompt = problem.prompt[-1]["content"]
+    if not isinstance(prompt, str):
+        raise InputError("only a user's turn of text can be rephrased", where=f"problem {problem.id}")
     return _FORM.format(prompt=prompt, reference=reference)

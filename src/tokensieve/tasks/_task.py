@@ -21,7 +21,7 @@ class Task:
         check: ``check(problem, answer)`` judges one raw response text. Thread-safe; never raises for what
             an answer contains; runs generated code and SQL only in the sandbox.
         max_new_tokens: length limit of an answer, in tokens, that evaluation uses unless told otherwise.
-        rephrase: ``rephrase(prompt, reference)`` is the user's turn that asks for the model's own wording of a
+        rephrase: ``rephrase(problem, reference)`` is the user's turn that asks for the model's own wording of a
             reference answer; None where the task has no form of its own.
     """
 
@@ -31,4 +31,4 @@ class Task:
     load: Callable[[str, Path | None], Iterator[Problem]]
     check: Callable[[Problem, str], Verdict]
     max_new_tokens: int = 512
-    rephrase: Callable[[str, str], str] | None = None
+    rephrase: Callable[[Problem, str], str] | None = None

@@ -186,9 +186,9 @@ def test_rephrase_shows_the_reference_and_trains_on_the_plain_prompt(base: Loade
 
 def test_a_task_may_bring_its_own_form_of_rephrasing() -> None:
     plain = toy_task("toy")
-    task = Task(plain.name, plain.title, plain.splits, plain.load, plain.check, 16, lambda p, r: f"{p} | {r}")
+    task = Task(plain.name, plain.title, plain.splits, plain.load, plain.check, 16, lambda p, r: f"{p.id} | {r}")
     problem = next(task.load("train", None))
-    assert rephrase_prompt(task, problem)[-1]["content"] == "say 0 | 0"
+    assert rephrase_prompt(task, problem)[-1]["content"] == "toy/train/0 | 0"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,236 @@
+"""Training runs: what they leave behind, what they refuse, and that they can be killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.selected_rows import make_rows
+
+from tokensieve.config import LoraSettings, ModelSettings, TrainSettings
+from tokensieve.data.folder import in_memory
+from tokensieve.data.manifest import Manifest
+from tokensieve.errors import CheckFailed, InputError
+from tokensieve.models import load_model
+from tokensieve.training import Adapter, open_adapter, train
+from tokensieve.training import run as training_run
+from tokensieve.types import Selected
+
+QUICK = TrainSettings(method="full", learning_rate=1e-3, epochs=2, batch_size=4, warmup_steps=0, lora=LoraSettings(r=4))
+
+
+def settings(**changes: object) -> TrainSettings:
+    return QUICK.model_copy(update=changes)
+
+
+def weights_of(adapter: Adapter, base: ModelSettings) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in load_model(adapter.on(base)).model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> bool:
+    return one.keys() == other.keys() and all(torch.allclose(one[k], other[k], atol=tolerance, rtol=0) for k in one)
+
+
+@pytest.fixture
+def base(tiny_folder: Path) -> ModelSettings:
+    return ModelSettings(model=str(tiny_folder))
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_a_run_leaves_a_model_that_loads_and_differs(base: ModelSettings, tmp_path: Path, method: str) -> None:
+    rules = settings(method="full" if method == "full" else "lora", lora=LoraSettings(r=4, dora=method == "dora"))
+    steps: list[tuple[int, int]] = []
+    adapter = train(make_rows(), base, rules, tmp_path / "out", lambda done, total: steps.append((done, total)))
+    assert adapter.method == method
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [entry.step for entry in adapter.log] == [1, 2, 3, 4]
+    assert adapter.log[-1].epoch == 2
+    assert all(entry.grad_norm > 0 and entry.trained_tokens > 0 for entry in adapter.log)
+    ids = torch.arange(6, 30)[None]
+    with torch.inference_mode():
+        before = load_model(base).model(ids).logits
+        after = load_model(adapter.on(base)).model(ids).logits
+    assert not torch.allclose(before, after)
+    assert open_adapter(tmp_path / "out") == adapter
+    names = {path.name for path in adapter.folder.iterdir()}
+    assert any(name.endswith(".safetensors") for name in names)
+    assert not any(name.endswith((".bin", ".pt", ".pth")) for name in names)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "the working folder is gone"
+
+
+def test_training_lowers_the_loss(base: ModelSettings, tmp_path: Path) -> None:
+    adapter = train(make_rows(), base, settings(epochs=8, batch_size=8), tmp_path / "out")
+    assert adapter.log[-1].loss < 0.9 * adapter.log[0].loss
+
+
+def test_a_finished_run_does_nothing_the_second_time(
+    base: ModelSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(make_rows(), base, QUICK, tmp_path / "out")
+    monkeypatch.setattr(training_run, "_run", lambda *_: pytest.fail("trained again"))
+    assert train(make_rows(), base, QUICK, tmp_path / "out") == first
+
+
+@pytest.mark.parametrize("change", [{"packing": True}, {"micro_batch_size": 1}, {"micro_batch_size": 2}], ids=str)
+def test_portions_and_packing_do_not_change_the_result(
+    base: ModelSettings, tmp_path: Path, change: dict[str, object]
+) -> None:
+    whole = train(make_rows(), base, QUICK, tmp_path / "whole")
+    other = train(make_rows(), base, settings(**change), tmp_path / "other")
+    assert [entry.loss for entry in other.log] == pytest.approx([entry.loss for entry in whole.log], rel=1e-4)
+    assert [entry.trained_tokens for entry in other.log] == [entry.trained_tokens for entry in whole.log]
+    assert same(weights_of(whole, base), weights_of(other, base), 2e-3)
+
+
+def test_weights_of_0_and_1_are_a_hard_selection(base: ModelSettings, tmp_path: Path) -> None:
+    hard = train(make_rows(), base, QUICK, tmp_path / "hard")
+    soft = train(make_rows(weights="binary"), base, QUICK, tmp_path / "soft")
+    assert [entry.loss for entry in soft.log] == pytest.approx([entry.loss for entry in hard.log], rel=1e-5)
+    assert same(weights_of(hard, base), weights_of(soft, base), 1e-4)
+
+
+def test_the_same_seed_gives_the_same_model_and_leaves_other_random_numbers_alone(
+    base: ModelSettings, tmp_path: Path
+) -> None:
+    rules = settings(method="lora")
+    torch.manual_seed(123)
+    np.random.seed(5)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(123)
+    np.random.seed(5)
+    one = train(make_rows(), base, rules, tmp_path / "one")
+    assert (torch.rand(1), np.random.rand()) == expected
+    two = train(make_rows(), base, rules, tmp_path / "two")
+    other = train(make_rows(), base, rules.model_copy(update={"seed": 1}), tmp_path / "other")
+    assert same(weights_of(one, base), weights_of(two, base), 0)
+    assert not same(weights_of(one, base), weights_of(other, base), 1e-6)
+
+
+def test_a_saved_model_keeps_its_own_special_tokens(tiny_folder: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(tiny_folder))
+    loaded.model.generation_config.eos_token_id = [2, 5]
+    loaded.model.config.pad_token_id = None
+    loaded.model.save_pretrained(tmp_path / "base")
+    loaded.tokenizer.save_pretrained(tmp_path / "base")
+    base = ModelSettings(model=str(tmp_path / "base"))
+    after = load_model(train(make_rows(), base, QUICK, tmp_path / "out").on(base)).model
+    assert after.generation_config.eos_token_id == [2, 5]
+    assert after.config.pad_token_id is None
+
+
+def test_training_goes_on_from_an_adapter(base: ModelSettings, tmp_path: Path) -> None:
+    rules = settings(method="lora", lora=LoraSettings(r=4, dropout=0.0))
+    first = train(make_rows(), base, rules, tmp_path / "first")
+    second = train(make_rows(seed=1), first.on(base), rules, tmp_path / "second")
+    assert second.model.adapter_digest is not None
+    assert not same(weights_of(first, base), weights_of(second, base), 1e-6)
+    whole = train(make_rows(seed=1), first.on(base), QUICK, tmp_path / "whole")
+    assert whole.log[0].loss == pytest.approx(second.log[0].loss, rel=1e-4)
+    assert whole.on(first.on(base)).adapter is None
+
+
+def test_rows_of_another_tokenizer_or_template_are_refused(base: ModelSettings, tmp_path: Path) -> None:
+    identity = load_model(base).identity
+    for part, field in (("tokenizer", "tokenizer_digest"), ("chat template", "template_digest")):
+        rows = make_rows(model=identity.model_copy(update={field: "0" * 64}))
+        with pytest.raises(InputError, match=f"made with another {part}"):
+            train(rows, base, QUICK, tmp_path / "out")
+    assert train(make_rows(model=identity), base, QUICK, tmp_path / "out").log
+
+
+def test_what_cannot_be_trained_is_refused(base: ModelSettings, tmp_path: Path) -> None:
+    nothing = [Selected(row.scored, np.zeros_like(row.train_T)) for row in make_rows()]
+    with pytest.raises(InputError, match="none of the tokens of 8 rows"):
+        train(in_memory(nothing, Manifest(stage="selected")), base, QUICK, tmp_path / "out")
+    with pytest.raises(InputError, match="there are no rows"):
+        train(in_memory([], Manifest(stage="selected")), base, QUICK, tmp_path / "out")
+    mixed = [*make_rows(n=2), *make_rows(n=2, weights="soft")]
+    with pytest.raises(InputError, match="some rows carry weights"):
+        train(in_memory(mixed, Manifest(stage="selected")), base, QUICK, tmp_path / "out")
+    with pytest.raises(InputError, match="packing"):
+        train(make_rows(weights="soft"), base, settings(packing=True), tmp_path / "out")
+    with pytest.raises(InputError, match="batches of 4 rows"):
+        train(make_rows(), base, settings(micro_batch_size=3), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(base: ModelSettings, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="something else"):
+        train(make_rows(), base, QUICK, tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+    train(make_rows(), base, QUICK, tmp_path / "taken")
+    with pytest.raises(InputError, match="something else"):
+        train(make_rows(), base, settings(learning_rate=1e-4), tmp_path / "taken")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(base: ModelSettings, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed, match="not a number"):
+        train(make_rows(), base, settings(learning_rate=1e38, epochs=4), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_lost_by_the_trainer_are_noticed(
+    base: ModelSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tokensieve.training import trainer
+
+    made = trainer._arguments
+    monkeypatch.setattr(trainer, "_arguments", lambda *a: _with(made(*a), max_length=12))
+    with pytest.raises(CheckFailed, match="TRL made"):
+        train(make_rows(), base, QUICK, tmp_path / "out")
+    monkeypatch.setattr(trainer, "_arguments", lambda *a: _with(made(*a), dataloader_drop_last=True))
+    with pytest.raises(CheckFailed, match="yielded"):
+        train(make_rows(n=7), base, QUICK, tmp_path / "out")
+
+
+def _with(arguments: object, **changes: object) -> object:
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+    return arguments
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.selected_rows import make_rows
+from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.training import train
+
+def die(done, total):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+settings = TrainSettings.model_validate_json({settings!r})
+train(make_rows(), ModelSettings(model={model!r}), settings, Path({out!r}), die)
+"""
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_killed_run_goes_on_to_the_same_result(base: ModelSettings, tmp_path: Path, method: str) -> None:
+    # 0.1: with a drawn dropout, the random numbers too must go on where they were
+    rules = settings(method=method, epochs=3, checkpoint_minutes=0.0, lora=LoraSettings(r=4, dropout=0.1))
+    undisturbed = train(make_rows(), base, rules, tmp_path / "whole")
+    script = _KILLED.format(
+        root=str(Path(__file__).parents[3]),
+        settings=rules.model_dump_json(),
+        model=base.model,
+        out=str(tmp_path / "out"),
+    )
+    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env={**os.environ}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    assert not (tmp_path / "out").exists()
+    cut_short = tmp_path / ".out.training" / "checkpoints" / "checkpoint-99"
+    cut_short.mkdir()
+    (cut_short / "trainer_state.json").write_text('{"epo')
+    steps: list[int] = []
+    resumed = train(make_rows(), base, rules, tmp_path / "out", lambda done, _: steps.append(done))
+    assert steps[0] == 3, "two steps had a checkpoint"
+    assert resumed.log == undisturbed.log
+    assert same(weights_of(undisturbed, base), weights_of(resumed, base), 0)
