@@ -9,6 +9,7 @@
 Paths are relative to the YAML file; templates are Jinja with a row's fields as variables.
 """
 
+import difflib
 import importlib.util
 import re
 import sys
@@ -145,13 +146,23 @@ def read_task(path: Path) -> Task:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{key}: {first['msg']}", where=str(path)) from None
+        raise InputError(f"{key}: {first['msg']}", where=str(path), fix=_nearest_key(key)) from None
     order: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
     splits = tuple(split for split in order if split in described.rows)
     render = _templates(path)
     load = partial(_load, described, path.parent, splits, render)
     title = described.title or described.name
     return Task(described.name, title, splits, load, _checker(described, path), described.max_new_tokens)
+
+
+def _nearest_key(key: str) -> str:
+    """The valid key that a mistyped one comes nearest to, with all of them."""
+    last = key.rpartition(".")[2]
+    known = [*CustomTask.model_fields]
+    checks = [name for kind in (_Answer, _Regex, _Python, _Sql, _Function) for name in kind.model_fields]
+    near = difflib.get_close_matches(last, [*known, *checks], n=1)
+    hint = f"did you mean {near[0]!r}? " if near and near[0] != last else ""
+    return f"{hint}keys: {', '.join(known)}; in check: {', '.join(dict.fromkeys(checks))}"
 
 
 _Render = Callable[[str, Row], str]

@@ -115,7 +115,7 @@ def test_system_turn_id_and_array_of_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"promt": "x"}, "promt"),
+        ({"promt": "x"}, "did you mean 'prompt'?"),
         ({"check": "{kind: magic}"}, "check"),
         ({"check": "{kind: exact}"}, "answer"),
         ({"check": "{kind: regex, pattern: '('}"}, "check.pattern"),

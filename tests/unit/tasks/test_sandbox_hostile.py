@@ -91,6 +91,11 @@ FORGERIES: list[Program] = [
      LEFT, ""),
     ("abort", "import os\nos.abort()", Ending.SIGNAL, "signal"),
     ("say so", "print('OK: all tests passed')\nimport os\nos.write(3, b'ok')\nos._exit(0)", LEFT, ""),
+    ("report that never nests back", "import os\nos.write(3, b'E' + b'[' * 60000)\nos._exit(1)", LEFT, ""),
+    ("report of an endless line", "import os\n"
+     "os.write(3, b'E{\"kind\": 1, \"text\": 1, \"source\": 1, \"line\": 1e999}')\nos._exit(1)", LEFT, ""),
+    ("report of more tests than there are", "import os\nos.write(3, b'E{\"kind\": \"K\", \"text\": \"\", '\n"
+     " b'\"source\": \"\", \"line\": 0, \"reached\": 99, \"leaving\": false}')\nos._exit(0)", RAISED, "K"),
     ("guess the nonce", "import os\nos.write(3, os.urandom(32))\nos._exit(0)", LEFT, ""),
     ("read the nonce again", "import os\nos.write(3, os.read(4, 32))\nos._exit(0)", LEFT, ""),
     ("look for the nonce in frames", "import os, sys\nframe = sys._getframe()\nwhile frame:\n"

@@ -20,6 +20,9 @@ from tokensieve.tasks._sandbox._messages import Answer, Request, limit_fields
 from tokensieve.tasks._sandbox._pool import Broken, pool
 
 _GRACE_S = 20.0
+_TOLD = 500
+"""Characters that are kept of each thing that a program says of its failure."""
+
 _HEAVY_PACKAGES = ("numpy",)
 """Loaded beforehand for programs that name them: importing takes longer than most programs run."""
 
@@ -71,7 +74,7 @@ def run_parts(parts: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Run:
     stopped = _stopped(answer, limits)
     if stopped is not None:
         return Run(False, stdout, stderr, stopped[1], stopped[0], 0, wall_s)
-    ending, reason, reached = _raised(answer["report"], answer["status"])
+    ending, reason, reached = _raised(answer["report"], answer["status"], len(parts))
     return Run(False, stdout, stderr, reason, ending, reached, wall_s)
 
 
@@ -148,14 +151,15 @@ def _stopped(answer: Answer, limits: Limits) -> tuple[Ending, str] | None:
     return None
 
 
-def _raised(report: str, status: int) -> tuple[Ending, str, int]:
+def _raised(report: str, status: int, parts: int) -> tuple[Ending, str, int]:
     """What a program said of its own failure; it may have said anything, so nothing here is trusted."""
     try:
         told, _ = json.JSONDecoder().raw_decode(report.removeprefix("E"))
-        kind, text, line = str(told["kind"]), str(told["text"]), int(told["line"])
-        source, reached, leaving = str(told["source"]), int(told["reached"]), bool(told["leaving"])
-    except (ValueError, KeyError, TypeError):
+        kind, text, source = (str(told[name])[:_TOLD] for name in ("kind", "text", "source"))
+        line, reached, leaving = int(told["line"]), int(told["reached"]), bool(told["leaving"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Ending.LEFT_EARLY, f"left before its end, with status {status}", 0
+    reached = min(max(reached, 0), max(parts - 1, 0))
     if leaving:
         return Ending.LEFT_EARLY, f"left before its end: {kind} {text}".rstrip(), reached
     place = f" at line {line}: {source}" if source else ""
