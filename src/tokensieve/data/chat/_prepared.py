@@ -76,14 +76,14 @@ class ChatTemplate:
         try:
             if example.sampled_ids is not None:
                 return self._from_sample(example, example.sampled_ids, last_turn_only)
+            if longest is not None:
+                self._refuse_over_long(example, longest)
             whole, prompt, turns, way = self._locate(example, last_turn_only)
             if tally is not None:
                 tally.note(f"response found by {way}")
                 assistant = [message for message in example.messages if message["role"] == "assistant"]
                 if reasoning_left_out(whole, turns, assistant[-len(turns) :]):
                     tally.note("reasoning left out by the chat template")
-            if longest is not None and len(whole.text) > longest * self.longest_token:
-                raise RefusedRow("over-long", f"{len(whole.text):,} characters cannot fit {longest:,} tokens")
             return self._row(example, whole, prompt, turns, continue_last_turn)
         except RefusedRow as refusal:
             raise RefusedRow(refusal.reason, refusal.problem, where=f"row {example.id}", fix=refusal.fix) from None
@@ -113,6 +113,15 @@ class ChatTemplate:
         if template is None:
             return None
         return Renderer(template, self.renderer.variables, self.renderer.guarded)
+
+    def _refuse_over_long(self, example: Example, longest: int) -> None:
+        """Raise before the work of encoding where the text is certainly too long, be it 50 MB.
+
+        Assistant turns are not counted: some templates leave parts of theirs out.
+        """
+        characters = sum(len(m["content"] or "") for m in example.messages if m["role"] != "assistant")
+        if characters > longest * self.longest_token:
+            raise RefusedRow("over-long", f"{characters:,} characters cannot fit into {longest:,} tokens")
 
     # --- finding the response -----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Conversations as text, by a chat template; special tokens that people wrote stay text."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, cast
@@ -92,7 +92,9 @@ class Renderer:
         import jinja2
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        cut = _unused_character(messages, tools)
+        guards = any(self._pattern(m["role"]).search(text) for m in messages for text in _strings(cast(JSON, m)))
+        guards = guards or any(self._pattern("tool").search(text) for text in _strings(list(tools)))
+        cut = _unused_character(messages, tools) if guards else ""
         turns = [_guard_turn(message, self.guarded, cut) for message in messages]
         try:
             texts, found = render_jinja_template(
@@ -154,6 +156,19 @@ def _guard(value: JSON, pattern: "re.Pattern[str]", cut: str) -> JSON:
     return value
 
 
+def _strings(value: JSON) -> Iterator[str]:
+    """Every string in a JSON value, keys of objects included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+
+
 def _unused_character(messages: Sequence[Message], tools: Sequence[JSON]) -> str:
     """A private-use character that stands nowhere in the conversation, to carry the cuts through the template."""
     text = str(messages) + str(tools)
@@ -165,7 +180,7 @@ def _unused_character(messages: Sequence[Message], tools: Sequence[JSON]) -> str
 
 
 def _without_cuts(text: str, spans: Sequence[tuple[int, int]], cut: str) -> Rendered:
-    if cut not in text:
+    if not cut or cut not in text:
         return Rendered(text, (), tuple((int(a), int(b)) for a, b in spans))
     places = [i for i, character in enumerate(text) if character == cut]
 

@@ -1,11 +1,11 @@
 """From a file, a folder or a Hub data set to examples, whatever the form of its rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 from tokensieve.config import DataSettings
-from tokensieve.data.formats._rows import FORMATS, Record, build, recognise, renamed
+from tokensieve.data.formats._rows import FORMATS, Record, build, columns_of, recognise, renamed
 from tokensieve.data.formats._sources import Located, records
 from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
@@ -38,6 +38,7 @@ def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> I
     """
     name = Path(source).name if isinstance(source, Path) or Path(source).exists() else str(source)
     seen: set[int] = set()
+    columns: Mapping[str, str] | None = None
     empty = True
     for located in islice(records(source, settings), settings.limit):
         empty = False
@@ -46,7 +47,9 @@ def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> I
             tally.format = "examples"
             yield located
             continue
-        example = _example(located, name, settings, tally)
+        if columns is None:
+            columns = _decide(located, settings, tally)
+        example = _example(located, name, columns, tally)
         if example is not None:
             yield _unique(example, seen, located.index, tally)
     if empty and settings.limit != 0:
@@ -78,10 +81,15 @@ def example_of(record: Record, *, id: str, format: str, where: str) -> Example |
     )
 
 
-def _example(located: Located, name: str, settings: DataSettings, tally: Tally) -> Example | None:
-    record = renamed(located.record, settings.columns, located.where)
-    if not tally.format:
-        tally.format = recognise(record, located.where) if settings.format == "auto" else settings.format
+def _decide(first: Located, settings: DataSettings, tally: Tally) -> Mapping[str, str]:
+    """Settle the form, told to the tally, and the names of columns by the first row; they hold for all others."""
+    record = renamed(first.record, settings.columns, first.where)
+    tally.format = recognise(record, first.where) if settings.format == "auto" else settings.format
+    return columns_of(first.record, tally.format, settings.columns)
+
+
+def _example(located: Located, name: str, columns: Mapping[str, str], tally: Tally) -> Example | None:
+    record = renamed(located.record, columns, located.where)
     fallback_id = f"{name}/{located.index}"
     example = example_of(record, id=fallback_id, format=tally.format, where=located.where)
     if example is None:

@@ -61,7 +61,7 @@ def renamed(record: Record, columns: Mapping[str, str], where: str) -> Record:
         return record
     missing = [theirs for theirs in columns.values() if theirs not in record]
     if missing:
-        raise InputError(f"no column {missing[0]!r}; there are: {', '.join(map(str, record))}", where=where)
+        raise InputError(f"no column {missing[0]!r}; there are: {', '.join(map(str, record)) or 'none'}", where=where)
     taken = set(columns.values())
     kept = {name: value for name, value in record.items() if name not in taken and name not in columns}
     return {**kept, **{ours: record[theirs] for ours, theirs in columns.items()}}
@@ -92,6 +92,15 @@ def recognise(record: Record, where: str = "data") -> str:
         where=where,
         fix="name the columns, e.g. --columns.prompt question --columns.completion answer",
     )
+
+
+def columns_of(record: Record, format: str, columns: Mapping[str, str]) -> Mapping[str, str]:  # noqa: A002
+    """The column names that hold for a whole data set, told by its first row: the user's, else well-known pairs."""
+    if format != "prompt_completion" or {"prompt", "completion"} & set(columns):
+        return columns
+    prompt, completion = _pair(set(record)) or ("prompt", "completion")
+    named = {ours: theirs for ours, theirs in (("prompt", prompt), ("completion", completion)) if ours != theirs}
+    return {**columns, **named}
 
 
 def build(record: Record, format: str, where: str) -> Draft:  # noqa: A002 - the setting's name
@@ -153,16 +162,9 @@ def _from_alpaca(record: Record, where: str) -> Draft:
 
 
 def _from_prompt_completion(record: Record, where: str) -> Draft:
-    pair = _pair(set(record))
-    if pair is None:
-        raise InputError(
-            f"expected the fields prompt and completion, got: {', '.join(map(str, record)) or 'none'}",
-            where=where,
-            fix="name the columns, e.g. --columns.prompt question --columns.completion answer",
-        )
-    prompt, completion = pair
-    messages = [*_turns_or_text(record, prompt, "user", where), *_turns_or_text(record, completion, "assistant", where)]
-    return Draft(_with_system(record, messages, where))
+    prompt = _turns_or_text(record, "prompt", "user", where)
+    completion = _turns_or_text(record, "completion", "assistant", where)
+    return Draft(_with_system(record, [*prompt, *completion], where))
 
 
 def _from_examples(record: Record, where: str) -> Draft:
@@ -322,7 +324,7 @@ def _field(record: Record, name: str, where: str) -> str:
 
 def _response(record: Record, name: str, where: str) -> str:
     """A response's text; null counts as empty, which is dropped and counted rather than an error."""
-    return "" if record.get(name, "") is None else _field(record, name, where)
+    return "" if name in record and record[name] is None else _field(record, name, where)
 
 
 def _text(value: object, name: str, where: str) -> str:

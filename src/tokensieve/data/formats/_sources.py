@@ -196,7 +196,7 @@ def _from_csv(path: Path, first: int, delimiter: str) -> Iterator[Located]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise InputError(f"broken CSV: {error}", where=f"{path}, line {reader.line_num}") from None
+            raise InputError(f"broken CSV: {error}", where=f"{path}, line {reader.reader.line_num}") from None
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             fields = reader.fieldnames or []
