@@ -9,12 +9,25 @@ from tokensieve.models import LoadedModel
 from tokensieve.sampling import LocalSampler, Request
 from tokensieve.types import Sample
 
-FAMILIES = {
+FAMILIES: dict[str, dict[str, object]] = {
     "LlamaConfig": {},
     "Qwen3Config": {"head_dim": 8},
     "MistralConfig": {"sliding_window": 9},
     "Gemma2Config": {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 9},
     "GPT2Config": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "BloomConfig": {"n_layer": 2, "n_head": 4},  # takes no positions
+    "Qwen3NextConfig": {  # recurrent layers between those that attend
+        "head_dim": 8,
+        "num_hidden_layers": 4,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    },
 }
 
 

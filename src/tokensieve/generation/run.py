@@ -126,7 +126,7 @@ class _Choice:
         self._origin = _ORIGINS[settings.arm]
         self.tally = Tally()
         self.yields: list[PromptYield] = []
-        self._retokenised = self._fallbacks = self._wrong = 0
+        self._retokenised = self._fallbacks = self._wrong = self._other_ids = self._other_text = 0
 
     def examples(self, samples: Mapping[str, Sequence[Sample]]) -> list[Example]:
         """The training rows, in the problems' order."""
@@ -162,6 +162,8 @@ class _Choice:
             "ground_truth_rows": self._fallbacks,
             "wrong_rows": self._wrong,
             "retokenised_rows": self._retokenised,
+            "retokenised_rows_with_another_text": self._other_text,
+            "sampled_rows_that_text_would_tokenise_otherwise": self._other_ids,
         }
 
     def _fit(self, samples: list[Sample]) -> list[Sample]:
@@ -188,7 +190,7 @@ class _Choice:
     def _row(self, problem: Problem, chosen: Sample | None, *, wanted: bool, leftovers: int) -> Example | None:
         if chosen is not None:
             row = self._example(problem, chosen)
-            self._retokenised += row.sampled_ids is None
+            self._note_round_trip(row, chosen)
             return row
         if wanted and self._settings.none_correct == "ground-truth":
             self._fallbacks += 1
@@ -196,6 +198,16 @@ class _Choice:
         reason = "no correct answer" if wanted else "no wrong answer"
         self.tally.drop("every correct answer talks about the request" if leftovers else reason, problem.id)
         return None
+
+    def _note_round_trip(self, row: Example, sample: Sample) -> None:
+        """Count what is lost where ids are made from text, and what would be where they are not."""
+        tokenizer = self._base.tokenizer
+        ids = tokenizer(sample.text, add_special_tokens=False)["input_ids"]
+        if row.sampled_ids is None:
+            self._retokenised += 1
+            self._other_text += tokenizer.decode(ids) != sample.text
+        else:
+            self._other_ids += row.sampled_ids[:-1].tolist() != ids
 
     def _example(self, problem: Problem, sample: Sample) -> Example:
         keeps_ids = self._same_tokens and not sample.retokenised and len(sample.ids) > 0

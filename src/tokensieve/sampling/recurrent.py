@@ -1,11 +1,13 @@
 """Models with recurrent or other state that cannot be cut at a column: batches of equal prompts, one after another."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import DynamicCache
 
 from tokensieve.config import SampleSettings
@@ -20,12 +22,21 @@ _ATTENDING: Final = frozenset({"full_attention", "sliding_attention"})
 
 
 def attends_only(model: "PreTrainedModel") -> bool:
-    """Whether all of the model's layers are attention over all tokens or over a window."""
-    config = model.config.get_text_config()
+    """Whether rows may begin at different columns of one cache.
+
+    That takes layers that are all attention, over all tokens or over a window, each with keys and values of its own,
+    and a model that is told its positions.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    config = inner.config.get_text_config()
+    if "position_ids" not in inspect.signature(inner.forward).parameters:
+        return False
+    if getattr(config, "num_kv_shared_layers", 0):
+        return False
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return set(kinds) <= _ATTENDING
-    return not getattr(model, "_is_stateful", False) and hasattr(config, "num_attention_heads")
+    return not getattr(inner, "_is_stateful", False) and hasattr(config, "num_attention_heads")
 
 
 def draw_in_step(

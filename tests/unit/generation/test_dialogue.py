@@ -45,7 +45,7 @@ def test_the_header_is_what_the_template_puts_before_a_user_s_words(base: Loaded
     assert base.tokenizer.decode(user_header((), base.tokenizer)) == "<|user|>\n"
     said = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
     text = base.tokenizer.decode(user_header(said, base.tokenizer))  # type: ignore[arg-type]
-    assert text == "<|user|>\na<|end|>\n<|assistant|>\nb<|end|>\n<|user|>\n"
+    assert text == "<|user|>\na<|end|>\n<|assistant|>\nb<|end|><|user|>\n"
 
 
 def test_a_template_that_hides_the_user_is_refused(base: LoadedModel) -> None:

@@ -165,6 +165,20 @@ def test_texts_of_a_server_lose_their_ids_and_are_counted(base: LoadedModel, tmp
     made = generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=cast(Sampler, sampler))
     assert all(example.sampled_ids is None for example in made)
     assert made.manifest.facts["retokenised_rows"] == 6
+    assert made.manifest.facts["retokenised_rows_with_another_text"] == 0
+
+
+def test_ids_that_the_text_would_not_give_again_are_kept_and_counted(base: LoadedModel, tmp_path: Path) -> None:
+    class Odd(DyingSampler):
+        def draw(self, *arguments: object) -> object:  # type: ignore[override]
+            for sample in super().draw(*arguments):  # type: ignore[arg-type]
+                yield Sample(sample.problem_id, sample.task, sample.index, sample.text, (7, *sample.ids))
+
+    sampler = Odd(scripted(base, lambda n, i: str(n)))
+    made = generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=cast(Sampler, sampler))
+    assert all(example.sampled_ids is not None and example.sampled_ids[0] == 7 for example in made)
+    assert made.manifest.facts["sampled_rows_that_text_would_tokenise_otherwise"] == 6
+    assert made.manifest.facts["retokenised_rows"] == 0
 
 
 def test_rephrase_shows_the_reference_and_trains_on_the_plain_prompt(base: LoadedModel, tmp_path: Path) -> None:
