@@ -6,7 +6,7 @@ from typing import cast
 import datasets
 import pytest
 import torch
-from tests.selected_rows import of, selected_rows
+from tests.export_rows import of, selected_rows
 from tests.trl_steps import collated, first_loss
 
 from tokensieve.data.export import Format, export
