@@ -10,8 +10,11 @@ from tokensieve.config import ScoreSettings
 from tokensieve.data.folder import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
-from tokensieve.scoring import score
+from tokensieve.scoring import score, score_with
+from tokensieve.scoring._local import open_backend
 from tokensieve.scoring._network import open_network
+from tokensieve.scoring._plan import batches
+from tokensieve.scoring._request import request_for
 from tokensieve.types import Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -79,6 +82,67 @@ def test_scores_are_those_of_the_models_own_logits(tiny_model: ModelFactory, pla
         np.testing.assert_array_equal(scores.rank_T[places], np.array(rank)[places - 1])
         spread += list(scores.nll_T[places])
     assert np.std(spread) > 0.3, "the distributions are too flat for this test to mean anything"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, name: str, packing: bool) -> None:
+    """Six responses to one prompt of 20 tokens, of which the model reads 19 once; and six rows end to end."""
+    loaded = _make(tiny_model, name)
+    generator = np.random.default_rng(1)
+    prompt = generator.integers(0, 262, 20).tolist()
+    rows = []
+    for index, length in enumerate([1, 3, 12, 5, 9, 2]):
+        ids = [*prompt, *generator.integers(0, 262, length).tolist()]
+        flags = bools([place >= 20 for place in range(len(ids))])
+        rows.append(Tokens(f"shared-{index}", ints(ids), flags, bools([False] * len(ids))))
+    rows += _rows([40, 3, 17])
+    settings = ScoreSettings(token_budget=1, use_store=False)
+    alone = score(in_memory(rows, Manifest(stage="tokens")), loaded, settings)
+    together = settings.model_copy(update={"token_budget": 4096, "packing": packing})
+    backend = open_backend(loaded, together)
+    assert backend.network.packs == packing
+    planned = batches([request_for(row, prompts=False) for row in rows], 4096, share=backend.network.shares)
+    assert sorted(batch.shared for batch in planned) == [0, 19]
+    found = score_with(in_memory(rows, Manifest(stage="tokens")), backend, together)
+    for one, other in zip(alone, found, strict=True):
+        np.testing.assert_allclose(other.nll_T(), one.nll_T(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("config_name", "changes"),
+    [
+        ("MambaConfig", {"state_size": 4, "expand": 2, "conv_kernel": 4}),
+        (
+            "Qwen3NextConfig",
+            {
+                "head_dim": 8,
+                "linear_num_value_heads": 4,
+                "linear_num_key_heads": 2,
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 8,
+                "num_experts": 4,
+                "num_experts_per_tok": 2,
+                "moe_intermediate_size": 24,
+                "shared_expert_intermediate_size": 24,
+                "layer_types": ["linear_attention", "full_attention"],
+            },
+        ),
+    ],
+)
+def test_models_with_a_running_state_are_scored_unpacked(
+    tiny_model: ModelFactory, plain_scores: Plain, config_name: str, changes: dict[str, object]
+) -> None:
+    loaded = tiny_model(config_name, spread=2.0, **changes)
+    backend = open_backend(loaded, ScoreSettings(packing=True))
+    assert not backend.network.packs
+    assert not backend.network.shares
+    assert "unpacked" in str(backend.facts["notes"])
+    rows = _rows([30, 3, 17, 18])
+    for row, result in zip(rows, score(in_memory(rows, Manifest(stage="tokens")), loaded), strict=True):
+        places = np.flatnonzero(result.scores["base"].scored_T)
+        nll = np.array(plain_scores(loaded, row.ids_T.tolist())[0])
+        np.testing.assert_allclose(result.nll_T()[places], nll[places - 1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

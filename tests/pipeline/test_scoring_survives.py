@@ -39,6 +39,7 @@ class Backend:
     facts = {"token_budget": 64}
     longest = None
     vocabulary = None
+    tells_entropy = tells_rank = True
     def pinned(self, facts): return self
     def answer(self, requests, *, entropy, rank):
         found = {}

@@ -1,7 +1,20 @@
 """Score tokens under a model: per-token nll, entropy and rank, exact, resumable, never twice."""
 
 from tokensieve.scoring._compare import Comparison, compare_backends
+from tokensieve.scoring._ray import score_on_ray
 from tokensieve.scoring._run import Progress, score, score_with
 from tokensieve.scoring._scorer import Backend
+from tokensieve.scoring._vllm import open_offline as open_vllm
+from tokensieve.scoring._vllm import open_server as open_vllm_server
 
-__all__ = ["Backend", "Comparison", "Progress", "compare_backends", "score", "score_with"]
+__all__ = [
+    "Backend",
+    "Comparison",
+    "Progress",
+    "compare_backends",
+    "open_vllm",
+    "open_vllm_server",
+    "score",
+    "score_on_ray",
+    "score_with",
+]

@@ -11,7 +11,7 @@ from tokensieve.models import LoadedModel
 from tokensieve.scoring._budget import find_token_budget, is_out_of_memory
 from tokensieve.scoring._head import matmul_precision
 from tokensieve.scoring._network import Network, open_network
-from tokensieve.scoring._plan import batches, halves
+from tokensieve.scoring._plan import Batch, batches
 from tokensieve.scoring._request import Request
 
 
@@ -34,6 +34,8 @@ class TransformersBackend:
     longest: int | None
     vocabulary: int
     token_budget: int
+    tells_entropy: bool = True
+    tells_rank: bool = True
 
     def pinned(self, facts: Mapping[str, object]) -> "TransformersBackend":
         """The same backend with the token budget of an earlier start."""
@@ -47,32 +49,29 @@ class TransformersBackend:
             EnvironmentProblem: a single row does not fit into memory.
         """
         found: dict[int, Record] = {}
+        planned = batches(requests, self.token_budget, share=self.network.shares, pack=self.network.packs)
         with matmul_precision(tf32=False):
-            for batch in batches(requests, self.token_budget):
+            for batch in planned:
                 records = self._fitting(batch, entropy=entropy, rank=rank)
-                found.update((id(request), record) for request, record in zip(batch, records, strict=True))
+                found.update((id(request), record) for request, record in zip(batch.requests, records, strict=True))
         return [found[id(request)] for request in requests]
 
-    def _fitting(self, batch: list[Request], *, entropy: bool, rank: bool) -> list[Record]:
+    def _fitting(self, batch: Batch, *, entropy: bool, rank: bool) -> list[Record]:
         """Score a batch, in halves where memory runs out."""
         try:
             return self.network.measure(batch, entropy=entropy, rank=rank)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if len(batch) == 1:
+            if len(batch.requests) == 1:
                 raise EnvironmentProblem(
-                    f"a row of {len(batch[0].ids_T):,} tokens does not fit into memory",
+                    f"a row of {len(batch.requests[0].ids_T):,} tokens does not fit into memory",
                     where=self.identity.name,
                     fix="a smaller --dtype, --quantisation nf4, or --max-length for the tokens",
                 ) from error
         # Outside the except block, whose traceback would keep the failed batch's tensors alive.
         self.network.free()
-        first, second = halves(batch)
-        return [
-            *self._fitting(first, entropy=entropy, rank=rank),
-            *self._fitting(second, entropy=entropy, rank=rank),
-        ]
+        return [r for half in batch.halves() for r in self._fitting(half, entropy=entropy, rank=rank)]
 
 
 def open_backend(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBackend:
@@ -80,7 +79,7 @@ def open_backend(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBa
     network = open_network(loaded, settings)
     budget = settings.token_budget or find_token_budget(loaded.model, loaded.device)
     config = loaded.model.config.get_text_config()
-    facts: dict[str, object] = {"token_budget": budget, "head_path": network.head_path}
+    facts: dict[str, object] = {"token_budget": budget, "head_path": network.head_path, "packed": network.packs}
     if network.notes:
         facts["notes"] = list(network.notes)
     return TransformersBackend(

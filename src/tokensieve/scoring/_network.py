@@ -12,7 +12,9 @@ from tokensieve.data.store import Record
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring._head import Head
+from tokensieve.scoring._layout import is_recurrent, packed, packing_pays, padded
 from tokensieve.scoring._own_head import OwnHead
+from tokensieve.scoring._plan import Batch
 from tokensieve.scoring._request import Request
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Network:
         head_path: ``own`` where our tiles did not reproduce the model's logits.
         head_dtype: numbers of the head's product: float32, tf32, bfloat16 or float16.
         notes: what was found out while opening, for the manifest.
+        packs: whether rows are laid end to end rather than padded.
+        shares: whether a beginning that rows have in common may be run once.
         device: where inputs go.
     """
 
@@ -46,26 +50,39 @@ class Network:
     head_path: HeadPath
     head_dtype: str
     notes: tuple[str, ...]
+    packs: bool
+    shares: bool
     device: torch.device
 
-    def measure(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
-        """Score requests in one padded batch.
-
-        Rows are padded on the right and need no attention mask for it: in a causal model nothing that comes later
-        reaches a token.
+    def measure(self, batch: Batch, *, entropy: bool, rank: bool) -> list[Record]:
+        """Score the requests of a batch.
 
         Raises:
             torch.OutOfMemoryError: the batch does not fit.
         """
-        longest = max(len(request.inputs_T) for request in requests)
-        ids_BT = np.zeros((len(requests), longest), dtype=np.int64)
-        for row_T, request in zip(ids_BT, requests, strict=True):
-            row_T[: len(request.inputs_T)] = request.inputs_T
-        hidden_BTD = self.hidden(torch.from_numpy(ids_BT).to(self.device))
-        counts = [len(request.places_N) for request in requests]
-        rows_N = torch.from_numpy(np.repeat(np.arange(len(requests)), counts)).to(self.device)
-        sources_N = torch.from_numpy(np.concatenate([request.sources_N for request in requests])).to(self.device)
-        return self.measure_hidden(hidden_BTD[rows_N, sources_N.long()], requests, entropy=entropy, rank=rank)
+        with torch.inference_mode():
+            if self.packs and not batch.shared:
+                hidden_ND = self._read_packed(batch.requests)
+            else:
+                hidden_ND = self._read_padded(batch)
+            return self._ask(hidden_ND, batch.requests, entropy=entropy, rank=rank)
+
+    def _read_padded(self, batch: Batch) -> torch.Tensor:
+        """Hidden states at the sources of all places, ``[N, D]``."""
+        ids_BT, rows_N, sources_N = (part.to(self.device) for part in padded(batch.requests, batch.shared))
+        if not batch.shared:
+            return self.hidden(ids_BT)[rows_N, sources_N]
+        beginning_T = torch.from_numpy(batch.requests[0].ids_T[: batch.shared].astype(np.int64)).to(self.device)
+        cache = self.backbone(input_ids=beginning_T[None], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(len(ids_BT))
+        output = self.backbone(input_ids=ids_BT, past_key_values=cache, use_cache=True)
+        return output.last_hidden_state[rows_N, sources_N]  # type: ignore[no-any-return]
+
+    def _read_packed(self, requests: Sequence[Request]) -> torch.Tensor:
+        """The same from one sequence without padding."""
+        ids_BT, positions_BT, sources_N = (part.to(self.device) for part in packed(requests))
+        output = self.backbone(input_ids=ids_BT, position_ids=positions_BT, use_cache=False)
+        return output.last_hidden_state[0, sources_N]  # type: ignore[no-any-return]
 
     def free(self) -> None:
         """Give memory that nothing holds any more back to the device, after a batch that did not fit."""
@@ -74,16 +91,12 @@ class Network:
 
     def hidden(self, ids_BT: torch.Tensor) -> torch.Tensor:
         """Hidden states behind the final norm, ``[B, T, D]``."""
-        with torch.inference_mode():
-            return self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        return self.backbone(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
 
-    def measure_hidden(
-        self, hidden_ND: torch.Tensor, requests: Sequence[Request], *, entropy: bool, rank: bool
-    ) -> list[Record]:
+    def _ask(self, hidden_ND: torch.Tensor, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
         """Apply the head to the requests' places, given their hidden states one after the other."""
         targets_N = torch.from_numpy(np.concatenate([request.targets_N for request in requests]))
-        with torch.inference_mode():
-            found = self.head.measure(hidden_ND, targets_N.long().to(self.device), entropy=entropy, rank=rank)
+        found = self.head.measure(hidden_ND, targets_N.long().to(self.device), entropy=entropy, rank=rank)
         bounds = np.cumsum([len(request.places_N) for request in requests])[:-1]
         nll, entropies, ranks = (
             None if values_N is None else np.split(values_N.cpu().numpy().astype(np.float32), bounds)
@@ -110,23 +123,26 @@ def open_network(loaded: LoadedModel, settings: ScoreSettings) -> Network:
     dtype = causal.dtype if settings.head_dtype == "model" else torch.float32
     tf32 = settings.head_dtype == "tf32" and loaded.device.type == "cuda"
     head = _head_of(causal, dtype, tf32=tf32)
-    own = OwnHead(causal)
+    recurrent = is_recurrent(causal)
+    notes = ("layers carry a state along the sequence: rows are scored unpacked",) if recurrent else ()
     network = Network(
         backbone=causal.base_model,
-        head=head or own,
+        head=head or OwnHead(causal),
         head_path="tiled" if head else "own",
         head_dtype="tf32" if tf32 else str(dtype).removeprefix("torch."),
-        notes=(),
+        notes=notes,
+        packs=not recurrent and (packing_pays(causal) if settings.packing is None else settings.packing),
+        shares=not recurrent,
         device=loaded.device,
     )
     if head is not None and _agrees(network, causal, head):
         return network
     return replace(
         network,
-        head=own,
+        head=OwnHead(causal),
         head_path="own",
         head_dtype=str(causal.dtype).removeprefix("torch."),
-        notes=(f"the head of {type(causal).__name__} is not one we know; the model's own head is run",),
+        notes=(*notes, f"the head of {type(causal).__name__} is not one we know; the model's own head is run"),
     )
 
 
@@ -160,14 +176,14 @@ def _head_of(causal: "PreTrainedModel", dtype: torch.dtype, *, tf32: bool) -> He
         for key, value in config.to_dict().items()
         if ("logit" in key or "lm_head" in key) and key not in _KNOWN_LOGIT_KEYS and isinstance(value, float)
     ]
-    if unknown:
+    scaling = 1.0 if (value := getattr(config, "logits_scaling", None)) is None else value
+    scale = 1.0 if (value := getattr(config, "logit_scale", None)) is None else value
+    if unknown or isinstance(scale, str) or isinstance(scaling, str):  # MPT's scale may be a formula's name
         return None
-    scaling = getattr(config, "logits_scaling", None)
-    scale = getattr(config, "logit_scale", None)
     return Head(
         weight_VD=layer.weight,
         bias_V=layer.bias,
-        scale=float(scale if scale is not None else 1.0) / float(scaling if scaling is not None else 1.0),
+        scale=float(scale) / float(scaling),
         softcap=getattr(config, "final_logit_softcapping", None),
         dtype=dtype,
         tf32=tf32,

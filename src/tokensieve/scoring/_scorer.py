@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+from numpy import float32, zeros
+
 from tokensieve.config import ScoreSettings
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.data.store import Record, ScoreStore
@@ -31,6 +33,14 @@ class Backend(Protocol):
     @property
     def vocabulary(self) -> int | None:
         """Number of token ids that it knows; None where it cannot tell."""
+
+    @property
+    def tells_entropy(self) -> bool:
+        """Whether it can measure entropy; where it cannot, rows have none."""
+
+    @property
+    def tells_rank(self) -> bool:
+        """Whether it can measure ranks; where it cannot, rows have none."""
 
     def pinned(self, facts: Mapping[str, object]) -> "Backend":
         """The same backend, working in the portions that an earlier start of the run found and noted in its facts."""
@@ -73,7 +83,7 @@ class Scorer:
         return scored
 
     def _records(self, requests: Mapping[bytes, Request]) -> dict[bytes, Record]:
-        entropy, rank = self.settings.entropy, self.settings.rank
+        entropy, rank = self._measured
         known: dict[bytes, Record] = {}
         if self.store is not None:
             known = self.store.get(list(requests), entropy=entropy, rank=rank)
@@ -86,11 +96,16 @@ class Scorer:
             self.store.put(fresh)
         return {**known, **fresh}
 
-    def _nothing(self) -> Record:
-        from numpy import float32, zeros
+    @property
+    def _measured(self) -> tuple[bool, bool]:
+        """Whether entropy, and whether ranks, are wanted and can be had."""
+        return self.settings.entropy and self.backend.tells_entropy, self.settings.rank and self.backend.tells_rank
 
+    def _nothing(self) -> Record:
+        """The record of a row in which nothing is scored."""
+        entropy, rank = self._measured
         none = zeros(0, dtype=float32)
-        return Record(none, none if self.settings.entropy else None, none if self.settings.rank else None)
+        return Record(none, none if entropy else None, none if rank else None)
 
     def _check(self, rows: Sequence[Tokens | Scored], tokens: Sequence[Tokens]) -> None:
         longest, vocabulary = self.backend.longest, self.backend.vocabulary

@@ -108,10 +108,12 @@ def test_memory_does_not_hold_the_logits() -> None:
     peak = 0
 
     class Watched(Head):
-        def logits(self, hidden_ND: torch.Tensor, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        def logits(
+            self, hidden_ND: torch.Tensor, start: int = 0, stop: int | None = None, out_NV: torch.Tensor | None = None
+        ) -> torch.Tensor:
             nonlocal peak
             peak = max(peak, process.memory_info().rss)
-            return Head.logits(self, hidden_ND, start, stop)
+            return Head.logits(self, hidden_ND, start, stop, out_NV)
 
     watched = Watched(head.weight_VD, None, 1.0, None, torch.float32)
     watched.measure(hidden_ND, torch.zeros(1024, dtype=torch.long), entropy=True, rank=True)

@@ -16,6 +16,7 @@ from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
 from tokensieve.scoring._local import open_backend
+from tokensieve.scoring._plan import Batch
 from tokensieve.scoring._request import Request
 from tokensieve.types import Scored, Tokens, bools, ints
 
@@ -46,6 +47,8 @@ class _Counting:
     facts: dict[str, object] = field(default_factory=lambda: {"token_budget": 64})
     longest: int | None = None
     vocabulary: int | None = None
+    tells_entropy: bool = True
+    tells_rank: bool = True
 
     def pinned(self, facts: object) -> "_Counting":
         return self
@@ -224,11 +227,13 @@ def test_memory_that_runs_out_halves_the_batch(tiny_model: ModelFactory, monkeyp
     network = backend.network
 
     class Small:
-        def measure(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
-            sizes.append(len(requests))
-            if len(requests) > 3:
+        shares = packs = False
+
+        def measure(self, batch: Batch, *, entropy: bool, rank: bool) -> list[Record]:
+            sizes.append(len(batch.requests))
+            if len(batch.requests) > 3:
                 raise torch.OutOfMemoryError("no room")
-            return network.measure(requests, entropy=entropy, rank=rank)
+            return network.measure(batch, entropy=entropy, rank=rank)
 
         def free(self) -> None: ...
 
@@ -243,7 +248,9 @@ def test_a_single_row_that_does_not_fit_is_an_error_with_advice(tiny_model: Mode
     backend = open_backend(tiny_model(), ScoreSettings())
 
     class Tiny:
-        def measure(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
+        shares = packs = False
+
+        def measure(self, batch: Batch, *, entropy: bool, rank: bool) -> list[Record]:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
         def free(self) -> None: ...

@@ -1,0 +1,204 @@
+"""The vLLM backend against a server that answers as vLLM's documentation says, and against a stand-in for its LLM."""
+
+import json
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.data.folder import in_memory
+from tokensieve.data.manifest import Manifest
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import LoadedModel
+from tokensieve.scoring import compare_backends, score, score_with
+from tokensieve.scoring._vllm import open_offline, open_server
+from tokensieve.types import Tokens, bools, ints
+
+Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
+
+
+@dataclass
+class Stub:
+    """Answers by a small model of our own, in the documented form.
+
+    Attributes:
+        answer: the value of ``choices[0]["prompt_logprobs"]`` for token ids.
+        status: HTTP status of completions.
+        asked: contents of the questions so far.
+    """
+
+    answer: Callable[[list[int]], object]
+    status: int = 200
+    asked: list[dict[str, object]] = field(default_factory=list)
+
+
+def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+        def do_GET(self) -> None:
+            entry = {"id": "tiny", "object": "model", "owned_by": "vllm", "root": "owner/tiny", "max_model_len": 64}
+            self._json(200, {"object": "list", "data": [entry]})
+
+        def do_POST(self) -> None:
+            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            stub.asked.append(content)
+            choice = {"index": 0, "text": "x", "logprobs": None, "prompt_logprobs": stub.answer(content["prompt"])}
+            self._json(stub.status, {"object": "text_completion", "choices": [choice]})
+
+        def _json(self, status: int, content: object) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
+
+
+@pytest.fixture
+def loaded(tiny_model: Callable[..., LoadedModel]) -> LoadedModel:
+    return tiny_model()
+
+
+@pytest.fixture
+def stub(loaded: LoadedModel, plain_scores: Plain) -> Stub:
+    def answer(ids: list[int]) -> object:
+        nll, _, rank = plain_scores(loaded, ids)
+        told = zip(ids[1:], nll, rank, strict=True)
+        return [None, *({str(i): {"logprob": -n, "rank": r + 1, "decoded_token": "?"}} for i, n, r in told)]
+
+    return Stub(answer)
+
+
+@pytest.fixture
+def url(stub: Stub) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stub))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+ROWS = in_memory(
+    [
+        Tokens("a", ints([5, 6, 7, 200, 9]), bools([False, False, True, True, True]), bools([False] * 5)),
+        Tokens("b", ints([8, 9, 3]), bools([False, True, True]), bools([False] * 3)),
+        Tokens("none", ints([8, 9]), bools([False, False]), bools([False] * 2)),
+    ],
+    Manifest(stage="tokens"),
+)
+
+
+def test_a_servers_scores_are_ours(url: str, stub: Stub, loaded: LoadedModel, tiny_folder: Path) -> None:
+    backend = open_server(url, "tiny", str(tiny_folder))
+    found = list(score_with(ROWS, backend, ScoreSettings()))
+    for one, other in zip(found, score(ROWS, loaded), strict=True):
+        scores, ours = one.scores["base"], other.scores["base"]
+        np.testing.assert_allclose(scores.nll_T, ours.nll_T, atol=1e-5)
+        assert scores.rank_T is not None
+        assert ours.rank_T is not None
+        np.testing.assert_array_equal(scores.rank_T, ours.rank_T)
+        assert scores.entropy_T is None
+    assert len(stub.asked) == 2
+    assert {key: stub.asked[0][key] for key in ("model", "max_tokens", "prompt_logprobs")} == {
+        "model": "tiny",
+        "max_tokens": 1,
+        "prompt_logprobs": 0,
+    }
+
+
+def test_a_server_is_not_asked_twice(url: str, stub: Stub, tiny_folder: Path) -> None:
+    for _ in range(2):
+        score_with(ROWS, open_server(url, "tiny", str(tiny_folder)), ScoreSettings())
+    assert len(stub.asked) == 2
+
+
+def test_it_can_be_compared_with_the_reference(url: str, loaded: LoadedModel, tiny_folder: Path) -> None:
+    found = compare_backends(ROWS, loaded, open_server(url + "/", "tiny", str(tiny_folder)))
+    assert found.tokens == 5
+    assert found.quantiles[1.0] < 1e-5
+    assert (found.first.backend, found.second.backend) == ("transformers", "vllm")
+
+
+def test_a_row_that_is_too_long_for_the_server_is_named(url: str, tiny_folder: Path) -> None:
+    long = Tokens("long", ints([5] * 64), bools([True] * 64), bools([False] * 64))
+    with pytest.raises(InputError, match="row long: 64 tokens, the model takes 63"):
+        score_with(
+            in_memory([long], Manifest(stage="tokens")), open_server(url, "tiny", str(tiny_folder)), ScoreSettings()
+        )
+
+
+@pytest.mark.parametrize("answer", [None, [], [None, {"5": {"logprob": -1.0}}]])
+def test_a_server_that_does_not_score_prompts_is_refused(
+    url: str, stub: Stub, tiny_folder: Path, answer: object
+) -> None:
+    stub.answer = lambda _: answer
+    with pytest.raises(InputError, match="prompt_logprobs"):
+        score_with(ROWS, open_server(url, "tiny", str(tiny_folder)), ScoreSettings())
+
+
+def test_an_answer_for_other_tokens_is_refused(url: str, stub: Stub, tiny_folder: Path) -> None:
+    stub.answer = lambda ids: [None, *({"999": {"logprob": -1.0, "rank": 1}} for _ in ids[1:])]
+    with pytest.raises(InputError, match="no log-probability of token"):
+        score_with(ROWS, open_server(url, "tiny", str(tiny_folder)), ScoreSettings())
+
+
+def test_servers_that_fail_are_the_environments_fault(url: str, stub: Stub, tiny_folder: Path) -> None:
+    with pytest.raises(InputError, match="it has: tiny"):
+        open_server(url, "other", str(tiny_folder))
+    backend = open_server(url, "tiny", str(tiny_folder))
+    stub.status = 500
+    with pytest.raises(EnvironmentProblem, match="answered 500"):
+        score_with(ROWS, backend, ScoreSettings())
+    with pytest.raises(EnvironmentProblem, match="cannot be reached"):
+        open_server("http://127.0.0.1:9/v1", "tiny", str(tiny_folder))
+
+
+def test_without_vllm_its_install_line_is_given(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(EnvironmentProblem, match=r"tokensieve\[vllm\]"):
+        open_offline(ModelSettings(model=str(tiny_folder)))
+
+
+def test_the_offline_interface_is_used_as_documented(
+    monkeypatch: pytest.MonkeyPatch, loaded: LoadedModel, plain_scores: Plain, tiny_folder: Path
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    class FakeLLM:
+        llm_engine = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
+
+        def __init__(self, model: str, **_: object) -> None: ...
+
+        def generate(self, prompts: list[dict[str, list[int]]], sampling: object, *, use_tqdm: bool) -> list[object]:
+            outputs: list[object] = []
+            for prompt in prompts:
+                ids = prompt["prompt_token_ids"]
+                nll, _, rank = plain_scores(loaded, ids)
+                told = zip(ids[1:], nll, rank, strict=True)
+                entries = [{i: types.SimpleNamespace(logprob=-n, rank=r + 1)} for i, n, r in told]
+                outputs.append(types.SimpleNamespace(prompt_logprobs=[None, *entries]))
+            return outputs
+
+    def sampling_params(**options: object) -> object:
+        asked.append(options)
+        return options
+
+    module = types.ModuleType("vllm")
+    module.__dict__.update(LLM=FakeLLM, SamplingParams=sampling_params, TokensPrompt=dict)
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    backend = open_offline(ModelSettings(model=str(tiny_folder)))
+    assert backend.identity.backend == "vllm"
+    for one, other in zip(score_with(ROWS, backend, ScoreSettings()), score(ROWS, loaded), strict=True):
+        np.testing.assert_allclose(one.nll_T(), other.nll_T(), atol=1e-5)
+    assert asked == [{"prompt_logprobs": 0, "max_tokens": 1, "temperature": 0.0, "detokenize": False}]
