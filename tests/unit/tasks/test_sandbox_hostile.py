@@ -162,7 +162,7 @@ def test_sleep_is_stopped_by_the_clock(isolation: str) -> None:
     program = "import signal, time\nfor n in (2, 14, 15): signal.signal(n, lambda *a: None)\ntime.sleep(1000)"
     run = run_python(program, Limits(wall_s=1))
     assert run.ending is Ending.WALL_TIME
-    assert run.reason == "stopped after 1 s"
+    assert run.reason.startswith("stopped after ")
     assert 1 <= run.wall_s < 5
     assert honest_program_runs()
 

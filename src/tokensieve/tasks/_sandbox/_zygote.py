@@ -27,8 +27,8 @@ from tokensieve.tasks._sandbox._messages import Answer, Config, Request
 _CPU_CLOCK = 2
 """With a pid, the kernel's name for the clock of that process's processor time."""
 
-_SHARE = 0.001
-"""Of a core, that a program must have had in the last stretch of wall time to be still computing; sleep takes none."""
+_STIR_S = 0.02
+"""Processor time in the last stretch of wall time from which on a program counts as still computing, not asleep."""
 
 _WARM = (
     "array",
@@ -261,7 +261,7 @@ class _Watch:
             if left <= 0:
                 # A machine too busy to let it compute must not decide the verdict; its processor time will.
                 before, computed = computed, self._computed()
-                if computed - before < _SHARE * self.wall_s or time.monotonic() >= last:
+                if computed - before < _STIR_S or time.monotonic() >= last:
                     return Ending.WALL_TIME
                 deadline += self.wall_s
                 continue
