@@ -217,6 +217,16 @@ def _ours(loaded, rows: list[Row], options: argparse.Namespace) -> float:
     return float(np.nanmean(nll))
 
 
+def _long_row(loaded, rows: list[Row], options: argparse.Namespace) -> float:
+    """One row of 8,192 tokens, made of the given ones."""
+    if len(rows) == 2:  # the warm-up
+        return _ours(loaded, rows, options)
+    ids = [token for row in rows for token in (*row.prompt_ids, *row.response_ids)]
+    ids = (ids * (1 + 8192 // len(ids)))[:8192]
+    loaded.model.config.max_position_embeddings = 8192
+    return _ours(loaded, [Row("", "", ids[:4096], ids[4096:])], options)
+
+
 def _tokens(rows: list[Row]):
     from tokensieve.types import Tokens, ints
 
@@ -298,6 +308,7 @@ def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noq
 
 _CONTENDERS: dict[str, Callable[..., float]] = {
     "ours": _ours,
+    "long row": _long_row,
     "one-row loop": _one_row_loop,
     "lm-eval HFLM": _lm_eval,
     "TRL fused head": _trl,
@@ -365,7 +376,9 @@ def _memory_table(options: argparse.Namespace) -> None:
     print(f"{'rows':>10}{'peak MiB':>10}{'seconds':>10}")
     for rows in (1_000, 10_000, 100_000, 1_000_000):
         result = _child(options, f"memory:{rows}")
-        print(f"{rows:>10,}{result['peak_mib']:>10,.0f}{result['seconds']:>10.0f}")
+        print(f"{rows:>10,}{result['peak_mib']:>10,.0f}{result['seconds']:>10.0f}", flush=True)
+    result = _child(options, "long row")
+    print(f"one row of 8,192 tokens, half of them scored: {result['peak_mib']:,.0f} MiB above the weights")
 
 
 def _stream(count: int) -> dict[str, object]:

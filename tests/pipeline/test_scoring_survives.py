@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tokensieve.data.folder import open_rows
+from tokensieve.types import Scored
 
 # A worker that scores with a backend whose numbers depend on how rows were batched, as float rounding does with a
 # real model, so that a run which batches otherwise after a kill is found out.
@@ -26,6 +28,7 @@ from tokensieve.config import ScoreSettings
 from tokensieve.data.folder import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity
 from tokensieve.data.store import Record
+from tokensieve.engine import portion_of_launch
 from tokensieve.errors import TokensieveError
 from tokensieve.scoring import score_with
 from tokensieve.scoring._plan import batches
@@ -60,7 +63,7 @@ for index in range(96):
     rows.append(Tokens(f"r{index}", ids, np.arange(length) >= 2, np.zeros(length, dtype=bool)))
 settings = ScoreSettings(entropy=False, rank=False, shard_rows=8, store=store)
 try:
-    score_with(in_memory(rows, Manifest(stage="tokens")), Backend(), settings, out=out)
+    score_with(in_memory(rows, Manifest(stage="tokens")), Backend(), settings, out=out, portion=portion_of_launch())
 except TokensieveError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -120,6 +123,25 @@ def test_a_damaged_shard_comes_back_as_it_was(tmp_path: Path, undisturbed: dict[
     shard.write_bytes(shard.read_bytes()[:100])
     _finish(out, tmp_path / "store-undisturbed")
     assert _content(out) == undisturbed
+
+
+def test_torchrun_shares_the_work_out(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    program = tmp_path / "worker.py"
+    program.write_text(WORKER)
+    out, store = tmp_path / "out", tmp_path / "store"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(program), str(out), str(store), "0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (out / ".portions").exists()
+    assert _content(out).keys() == undisturbed.keys()
+    # Rows that come twice may have been scored beside other neighbours: the same but for rounding.
+    for one, other in zip(open_rows(out), open_rows(tmp_path / "undisturbed"), strict=True):
+        assert isinstance(one, Scored)
+        assert isinstance(other, Scored)
+        assert one.tokens.id == other.tokens.id
+        np.testing.assert_allclose(one.nll_T(), other.nll_T(), atol=1e-5)
 
 
 @pytest.fixture

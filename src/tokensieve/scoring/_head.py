@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-_CPU_TILE: Final = (512, 2048)
+_CPU_TILE: Final = (512, 1024)
 _GPU_TILE: Final = (2048, 16384)
 """Positions and vocabulary entries in one tile: what a CPU's cache, or a small part of a GPU's memory, holds."""
 

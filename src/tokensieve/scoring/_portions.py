@@ -5,7 +5,7 @@ finished moves their shards together, which copies nothing, and writes the manif
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
@@ -69,9 +69,22 @@ class Portions:
 
 
 def score_portion(
-    rows: Iterable[Tokens | Scored], scorer: Scorer, draft: Manifest, out: Path, portion: Portion
+    rows: Iterable[Tokens | Scored],
+    scorer: Scorer,
+    draft: Manifest,
+    out: Path,
+    portion: Portion,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Rows[Scored]:
     """Score the shards of one portion, and join all portions where this was the last one.
+
+    Args:
+        rows: those of all portions.
+        scorer: who scores them.
+        draft: manifest of the whole result as far as it is known.
+        out: folder of the whole result.
+        portion: which shards are this process's.
+        progress: called with the number of rows that were passed, of all portions, after every shard.
 
     Returns:
         All rows where the whole is finished, else those of this portion.
@@ -84,13 +97,15 @@ def score_portion(
         scorer = replace(scorer, backend=scorer.backend.pinned(pinned.facts))
         # The other parts of the draft are checked against what this process was asked for.
         draft = draft.model_copy(update={"facts": pinned.facts})
-        rows_in = 0
+        rows_in = passed = 0
         with FolderWriter(portions.folder(portion.index), draft) as writer:
             for index, shard in enumerate(in_shards(rows, scorer.settings.shard_rows)):
                 if portion.has(index):
                     rows_in += len(shard)
                     if not writer.has(index):
                         writer.write(index, scorer.score(shard))
+                passed += len(shard)
+                progress(passed)
             part = writer.finish(Counts(rows_in=rows_in))
         if not portions.finished:
             return cast("Rows[Scored]", part)

@@ -85,7 +85,8 @@ def score_with(
     with open_store(settings, backend.identity) as store:
         scorer = Scorer(backend, settings, store)
         if out is not None and portion is not None and not portion.whole:
-            return score_portion(cast(Iterable[Tokens | Scored], rows), scorer, draft, out, portion)
+            passed = (lambda _: None) if progress is None else (lambda done: progress(done, len(rows)))
+            return score_portion(cast(Iterable[Tokens | Scored], rows), scorer, draft, out, portion, passed)
         if out is not None:
             return _into_folder(rows, scorer, draft, out, progress)
         scored: list[Scored] = []

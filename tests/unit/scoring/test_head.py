@@ -99,7 +99,7 @@ def test_no_position_no_result() -> None:
 
 
 def test_memory_does_not_hold_the_logits() -> None:
-    """128 k entries by 1 k positions would be half a GiB; a tile is 8 MiB."""
+    """128 k entries by 1 k positions would be half a GiB; a tile is 2 MiB."""
     import psutil
 
     head, hidden_ND = _head_and_hidden(1024, 128_000, 4, 1.0)

@@ -1,0 +1,41 @@
+"""Scores under the quantised model that a QLoRA run will train."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokensieve.config import ModelSettings
+from tokensieve.data.folder import in_memory
+from tokensieve.data.manifest import Manifest
+from tokensieve.data.store import model_digest
+from tokensieve.errors import EnvironmentProblem
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.scoring import score
+from tokensieve.types import Tokens, bools, ints
+
+Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("quantisation", ["nf4", "int8"])
+def test_quantised_weights_are_scored_as_they_are(tiny_folder: Path, plain_scores: Plain, quantisation: str) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    settings = ModelSettings.model_validate({"model": str(tiny_folder), "quantisation": quantisation})
+    loaded, whole = load_model(settings), load_model(str(tiny_folder))
+    assert loaded.identity.weights_digest == whole.identity.weights_digest
+    assert model_digest(loaded.identity) != model_digest(whole.identity)
+    ids = [5, 9, 200, 31, 7, 7, 80]
+    rows = in_memory([Tokens("r", ints(ids), bools([True] * 7), bools([False] * 7))], Manifest(stage="tokens"))
+    found = next(iter(score(rows, loaded))).nll_T()[1:]
+    np.testing.assert_allclose(found, plain_scores(loaded, ids)[0], atol=1e-4)
+    assert not np.allclose(found, plain_scores(whole, ids)[0], atol=1e-3)
+
+
+def test_without_bitsandbytes_its_install_line_is_given(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="pip install bitsandbytes"):
+        load_model(ModelSettings(model=str(tiny_folder), quantisation="nf4"))
