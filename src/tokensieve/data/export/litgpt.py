@@ -24,7 +24,9 @@ class _Rows(Dataset):
 
     def __getitem__(self, index):
         row = self.table.slice(index, 1).to_pylist()[0]
-        return {{key: torch.tensor(row[key], dtype=torch.int64) for key in ("input_ids", "labels")}}
+        tensors = {{key: torch.tensor(row[key], dtype=torch.int64) for key in ("input_ids", "labels")}}
+        length = len(row["input_ids"])
+        return {{**tensors, "token_counts": {{"raw": length, "raw_plus_prompt_template": length}}}}
 
 
 @dataclass
