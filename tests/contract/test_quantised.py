@@ -20,10 +20,15 @@ Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("quantisation", ["nf4", "int8"])
-def test_quantised_weights_are_scored_as_they_are(tiny_folder: Path, plain_scores: Plain, quantisation: str) -> None:
+def test_quantised_weights_are_scored_as_they_are(
+    tiny_model: Callable[..., LoadedModel], plain_scores: Plain, tmp_path: Path, quantisation: str
+) -> None:
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
-    settings = ModelSettings.model_validate({"model": str(tiny_folder), "quantisation": quantisation})
-    loaded, whole = load_model(settings), load_model(str(tiny_folder))
+    made = tiny_model(hidden_size=128, intermediate_size=128)  # nf4 works on blocks of 64 values
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    settings = ModelSettings.model_validate({"model": str(tmp_path), "quantisation": quantisation})
+    loaded, whole = load_model(settings), load_model(str(tmp_path))
     assert loaded.identity.weights_digest == whole.identity.weights_digest
     assert model_digest(loaded.identity) != model_digest(whole.identity)
     ids = [5, 9, 200, 31, 7, 7, 80]

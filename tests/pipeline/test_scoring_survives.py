@@ -48,8 +48,8 @@ class Backend:
         found = {}
         for batch in batches(requests, 64):
             time.sleep(pause)
-            noise = 1e-6 * len(batch)
-            for request in batch:
+            noise = 1e-6 * len(batch.requests)
+            for request in batch.requests:
                 found[id(request)] = Record((request.targets_N + noise).astype(np.float32))
         return [found[id(request)] for request in requests]
 
