@@ -78,6 +78,15 @@ class Work:
         print(f"{self._title}: {done:,} of {total:,} {self._unit}, {rate:,.1f}/s{left}", file=sys.stderr, flush=True)
 
 
+def hush_transformers() -> None:
+    """Keep transformers' own bars, one for every load and save, off the terminal; downloads keep theirs."""
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    enable_progress_bars()
+
+
 def duration(seconds: float) -> str:
     """A time span for people, e.g. 45 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tokensieve.cli._console import FLAT, Out, Work, out
+from tokensieve.cli._console import FLAT, Out, Work, hush_transformers, out
 from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
 
 
@@ -30,6 +30,7 @@ def score(
     from tokensieve.scoring import score as score_rows
     from tokensieve.stages import load
 
+    hush_transformers()
     portion = parse_portion(shard) if shard else portion_of_launch()
     if model.device == "auto":
         model = model.model_copy(update={"device": device_of_launch()})
@@ -61,6 +62,7 @@ def compare_backends(
     from tokensieve.scoring import compare_backends as compare_scores
     from tokensieve.stages import load
 
+    hush_transformers()
     if other.model == ModelSettings().model:
         other = other.model_copy(update={"model": model.model, "revision": model.revision})
     print_backends(compare_scores(load(data, model, read), model, other, threshold=threshold))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from tokensieve.cli._console import FLAT, Out, Work, out
+from tokensieve.cli._console import FLAT, Out, Work, hush_transformers, out
 from tokensieve.config import EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
 
 
@@ -28,6 +28,7 @@ def generate(
     from tokensieve.cli._tables import print_counts
     from tokensieve.generation import generate as generate_rows
 
+    hush_transformers()
     with Work("generate", "answers") as work:
         made = generate_rows(task, model, settings, out_, limit=limit, data=data, progress=work.advanced)
     print_counts(made.manifest, out_)
@@ -53,6 +54,7 @@ def train(
     from tokensieve.stages import first, open_selected
     from tokensieve.training import train as train_rows
 
+    hush_transformers()
     with Work("train", "steps") as work:
         adapter = train_rows(first(open_selected(selected), limit), model, settings, out_, progress=work.advanced)
     out.print(f"wrote {adapter.folder}")
@@ -74,6 +76,7 @@ def evaluate(
     from tokensieve.cli._tables import print_accuracies
     from tokensieve.evaluation import evaluate as evaluate_tasks
 
+    hush_transformers()
     settings = settings.model_copy(update={"tasks": settings.tasks + tasks})
     with Work("evaluate", "answers") as work:
         result = evaluate_tasks(model, settings, out_, progress=work.advanced)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from tokensieve.cli._console import Work, duration, err, out
+from tokensieve.cli._console import Work, duration, err, hush_transformers, out
 from tokensieve.cli._tables import print_study
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
@@ -49,6 +49,7 @@ def run(recipe: str, folder: Path | None, limit: int | None, changes: tuple[str,
     settings = with_overrides(read_recipe(recipe), dict(_change(text) for text in changes))
     if limit is not None:
         settings = _limited(settings, limit)
+    hush_transformers()
     printer = _Printer()
     study = prepare(settings, folder or Path("runs") / settings.name, printer)
     steps, missing = study.plan.steps(), study.missing
@@ -72,6 +73,7 @@ def run(recipe: str, folder: Path | None, limit: int | None, changes: tuple[str,
 
 def report(folder: Path) -> int:
     """Write a run's report again; missing steps are an error, not work."""
+    hush_transformers()
     study = prepare(settings_of_run(folder), folder)
     if study.missing:
         first = study.missing[0]

@@ -93,7 +93,7 @@ def print_store(models: Iterable[StoredModel]) -> None:
 
 
 def _arms(target: TargetReport) -> Table:
-    table = _table("arm", "rows", "left out", "target", "TI", "95 % interval", "BWT", "95 % interval")
+    table = _table("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)")
     for arm in target.arms:
         if arm.not_trained:
             table.add_row(arm.name, f"{arm.rows_out:,}", "", arm.not_trained)
@@ -101,12 +101,16 @@ def _arms(target: TargetReport) -> Table:
         result = arm.result(target.task)
         accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
         gain, unit = _gain(arm)
-        bwt = arm.backward_transfer
-        table.add_row(
-            arm.name, f"{arm.rows_out:,}", _left_out(arm), accuracy,
-            _value(gain, 1, unit), _interval(gain, 1, unit), _value(bwt, 1, " %"), _interval(bwt, 1, " %"),
-        )  # fmt: skip
+        row = (f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit))
+        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %"))
     return table
+
+
+def _with_interval(estimate: Estimate, unit: str) -> str:
+    """A value and its interval, e.g. ``-12.5 % (-20 … -4)``."""
+    if estimate.low is None or estimate.high is None:
+        return _value(estimate, 1, unit)
+    return f"{_value(estimate, 1, unit)} ({estimate.low:.0f} … {estimate.high:.0f})"
 
 
 def _gain(arm: ArmReport) -> tuple[Estimate, str]:
@@ -140,9 +144,3 @@ def _value(estimate: Estimate, factor: float, unit: str, *, sign: bool = True) -
     if estimate.value is None:
         return "undefined"
     return f"{factor * estimate.value:{'+' if sign else ''}.1f}{unit}"
-
-
-def _interval(estimate: Estimate, factor: float, unit: str) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{factor * estimate.low:.1f} … {factor * estimate.high:.1f}{unit}"
