@@ -1,11 +1,7 @@
 """One training run from selected rows to a finished folder."""
 
-import contextlib
-import copy
 import shutil
 import time
-import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +17,16 @@ from tokensieve.data.manifest import (
     package_versions,
     write_atomically,
 )
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
+from tokensieve.training.surroundings import (
+    kept_random_state,
+    kept_special_tokens,
+    out_of_memory_explained,
+    quiet_libraries,
+)
 from tokensieve.types import Selected
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def train(
         shutil.rmtree(work, ignore_errors=True)
         return open_adapter(out)
     _pin(work, draft)
-    with _quiet_libraries(), _kept_random_state(), _out_of_memory_explained():
+    with quiet_libraries(), kept_random_state(), out_of_memory_explained():
         trainer, log = _run(loaded, data, settings, work, progress)
         if trainer.is_world_process_zero():
             _save(trainer, loaded, work / _RESULT)
@@ -155,7 +157,7 @@ def _run(
 ) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...]]":
     from tokensieve.training.trainer import check_all_was_trained, latest_checkpoint, make_trainer, steps_of
 
-    with _kept_special_tokens(loaded):
+    with kept_special_tokens(loaded):
         trainer = make_trainer(loaded, data, settings, work, progress)
         checkpoint = latest_checkpoint(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -202,62 +204,3 @@ def _finish(
         out.rmdir()
     result.replace(out)
     shutil.rmtree(work, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _kept_special_tokens(loaded: LoadedModel) -> Iterator[None]:
-    """The trainer writes the tokenizer's special ids into the model's configuration; a saved model keeps its own."""
-    model = loaded.model
-    config = model.config.get_text_config()
-    names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    before = {name: getattr(config, name, None) for name in names}
-    generation = copy.deepcopy(model.generation_config)
-    yield
-    for name, value in before.items():
-        setattr(config, name, value)
-    model.generation_config = generation
-
-
-@contextlib.contextmanager
-def _kept_random_state() -> Iterator[None]:
-    """Training seeds every global generator; the caller's go on as if nothing had happened."""
-    import random
-
-    import numpy as np
-    import torch
-
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep back what TRL, PEFT and transformers say of each other's deprecated names and of special tokens."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        logging.set_verbosity(level)
-
-
-@contextlib.contextmanager
-def _out_of_memory_explained() -> Iterator[None]:
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise EnvironmentProblem(
-            "the device has no room for this batch",
-            where="train.micro_batch_size",
-            fix="a smaller micro_batch_size keeps the result the same; gradient_checkpointing: true saves more",
-        ) from error

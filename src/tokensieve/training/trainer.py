@@ -4,20 +4,21 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, TaskType
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tokensieve.config import TrainSettings
-from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError
+from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.training.adapter import StepLog
+from tokensieve.training.arguments import CHECKPOINTS, arguments_of
 from tokensieve.training.dataset import IGNORED, TrainingSet
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
 
 Batch: TypeAlias = dict[str, torch.Tensor]
-
-_SCHEDULES: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-_OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
-_CHECKPOINTS: Final = "checkpoints"
 
 
 def make_trainer(
@@ -58,7 +55,7 @@ def make_trainer(
     collator = _WeightedCollator(_padding_id(tokenizer)) if data.weighted else None
     trainer = SelectedTokensTrainer(
         model=model,
-        args=_arguments(loaded, data, settings, work),
+        args=arguments_of(loaded, data, settings, work),
         data_collator=collator,
         train_dataset=dataset,
         processing_class=tokenizer,
@@ -179,7 +176,7 @@ def steps_of(state: TrainerState) -> tuple[StepLog, ...]:
 
 def latest_checkpoint(work: Path) -> Path | None:
     """The newest complete checkpoint; the trainer writes its state last, so one with a readable state is whole."""
-    found = sorted((work / _CHECKPOINTS).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    found = sorted((work / CHECKPOINTS).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for folder in reversed(found):
         try:
             json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
@@ -208,72 +205,6 @@ def check_all_was_trained(trainer: SelectedTokensTrainer, data: TrainingSet, epo
                 f"expected {expected * int(epochs):,}: the installed TRL treats the rows otherwise than was tested",
                 fix="install the version of TRL that this package was tested with",
             )
-
-
-def _arguments(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path) -> SFTConfig:
-    on_gpu = loaded.device.type == "cuda"
-    checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
-    arguments = SFTConfig(
-        output_dir=str(work / _CHECKPOINTS),
-        max_length=None,  # TRL's default cuts rows, and drops those that lose all their labels, without a word
-        padding_free=settings.packing,
-        per_device_train_batch_size=1,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=_SCHEDULES[settings.schedule],
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        optim=_optimizer(settings, on_gpu=on_gpu),
-        bf16=on_gpu and torch.cuda.is_bf16_supported(),
-        use_cpu=loaded.device.type == "cpu",
-        gradient_checkpointing=checkpointing,
-        activation_checkpointing=checkpointing,
-        remove_unused_columns=not data.weighted,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        dataloader_pin_memory=on_gpu,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        save_total_limit=2,
-        report_to="none",
-        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
-        disable_tqdm=True,
-    )
-    if arguments.n_gpu > 1:
-        raise EnvironmentProblem(
-            f"{arguments.n_gpu} GPUs are visible to one process",
-            fix="CUDA_VISIBLE_DEVICES=0 tokensieve train …, or torchrun --nproc-per-node",
-        )
-    micro, steps = _micro_batches(settings, arguments.world_size)
-    arguments.per_device_train_batch_size = micro
-    arguments.gradient_accumulation_steps = steps
-    return arguments
-
-
-def _micro_batches(settings: TrainSettings, processes: int) -> tuple[int, int]:
-    """Rows in one forward pass of one process, and passes in a step."""
-    micro = settings.micro_batch_size or max(1, settings.batch_size // processes)
-    if settings.batch_size % (micro * processes):
-        raise InputError(
-            f"batches of {settings.batch_size} rows cannot be made of {processes} processes x {micro} rows",
-            where="train.micro_batch_size",
-            fix="choose a batch_size that is a multiple of both",
-        )
-    return micro, settings.batch_size // (micro * processes)
-
-
-def _optimizer(settings: TrainSettings, *, on_gpu: bool) -> str:
-    if settings.optimizer == "adamw_8bit":
-        from importlib.util import find_spec
-
-        if not on_gpu or find_spec("bitsandbytes") is None:
-            raise EnvironmentProblem(
-                "adamw_8bit needs a CUDA device and bitsandbytes",
-                where="train.optimizer",
-                fix="pip install bitsandbytes, or optimizer: adamw",
-            )
-    return _OPTIMIZERS[settings.optimizer]
 
 
 def _trainable(loaded: LoadedModel, settings: TrainSettings) -> tuple[PreTrainedModel, LoraConfig | None]:

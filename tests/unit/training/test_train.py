@@ -18,6 +18,7 @@ from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import load_model
 from tokensieve.training import Adapter, open_adapter, train
 from tokensieve.training import run as training_run
+from tokensieve.training.arguments import arguments_of
 from tokensieve.types import Selected
 
 QUICK = TrainSettings(method="full", learning_rate=1e-3, epochs=2, batch_size=4, warmup_steps=0, lora=LoraSettings(r=4))
@@ -178,13 +179,11 @@ def test_a_loss_that_is_no_number_stops_the_run(base: ModelSettings, tmp_path: P
 def test_rows_lost_by_the_trainer_are_noticed(
     base: ModelSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tokensieve.training import trainer
-
-    made = trainer._arguments
-    monkeypatch.setattr(trainer, "_arguments", lambda *a: _with(made(*a), max_length=12))
+    place = "tokensieve.training.trainer.arguments_of"
+    monkeypatch.setattr(place, lambda *a: _with(arguments_of(*a), max_length=12))
     with pytest.raises(CheckFailed, match="TRL made"):
         train(make_rows(), base, QUICK, tmp_path / "out")
-    monkeypatch.setattr(trainer, "_arguments", lambda *a: _with(made(*a), dataloader_drop_last=True))
+    monkeypatch.setattr(place, lambda *a: _with(arguments_of(*a), dataloader_drop_last=True))
     with pytest.raises(CheckFailed, match="yielded"):
         train(make_rows(n=7), base, QUICK, tmp_path / "out")
 

@@ -1,0 +1,88 @@
+"""Our settings in TRL's terms."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import torch
+from trl import SFTConfig
+
+from tokensieve.config import TrainSettings
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import LoadedModel
+from tokensieve.training.dataset import TrainingSet
+
+CHECKPOINTS: Final = "checkpoints"
+"""Folder of the checkpoints in a run's working folder."""
+
+_SCHEDULES: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+_OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
+
+
+def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path) -> SFTConfig:
+    """The trainer's arguments for a run; nothing is cut, dropped, reported or saved that we did not ask for.
+
+    Raises:
+        InputError: batch sizes that do not divide.
+        EnvironmentProblem: several GPUs without a launcher, or an optimiser that is not installed.
+    """
+    on_gpu = loaded.device.type == "cuda"
+    checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
+    arguments = SFTConfig(
+        output_dir=str(work / CHECKPOINTS),
+        max_length=None,  # TRL's default cuts rows, and drops those that lose all their labels, without a word
+        padding_free=settings.packing,
+        per_device_train_batch_size=1,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=_SCHEDULES[settings.schedule],
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        optim=_optimizer(settings, on_gpu=on_gpu),
+        bf16=on_gpu and torch.cuda.is_bf16_supported(),
+        use_cpu=loaded.device.type == "cpu",
+        gradient_checkpointing=checkpointing,
+        activation_checkpointing=checkpointing,
+        remove_unused_columns=not data.weighted,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        dataloader_pin_memory=on_gpu,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        save_total_limit=2,
+        report_to="none",
+        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
+        disable_tqdm=True,
+    )
+    if arguments.n_gpu > 1:
+        raise EnvironmentProblem(
+            f"{arguments.n_gpu} GPUs are visible to one process",
+            fix="CUDA_VISIBLE_DEVICES=0 tokensieve train …, or torchrun --nproc-per-node",
+        )
+    micro, steps = _micro_batches(settings, arguments.world_size)
+    arguments.per_device_train_batch_size = micro
+    arguments.gradient_accumulation_steps = steps
+    return arguments
+
+
+def _micro_batches(settings: TrainSettings, processes: int) -> tuple[int, int]:
+    """Rows in one forward pass of one process, and passes in a step."""
+    micro = settings.micro_batch_size or max(1, settings.batch_size // processes)
+    if settings.batch_size % (micro * processes):
+        raise InputError(
+            f"batches of {settings.batch_size} rows cannot be made of {processes} processes x {micro} rows",
+            where="train.micro_batch_size",
+            fix="choose a batch_size that is a multiple of both",
+        )
+    return micro, settings.batch_size // (micro * processes)
+
+
+def _optimizer(settings: TrainSettings, *, on_gpu: bool) -> str:
+    if settings.optimizer == "adamw_8bit" and (not on_gpu or find_spec("bitsandbytes") is None):
+        raise EnvironmentProblem(
+            "adamw_8bit needs a CUDA device and bitsandbytes",
+            where="train.optimizer",
+            fix="pip install bitsandbytes, or optimizer: adamw",
+        )
+    return _OPTIMIZERS[settings.optimizer]
