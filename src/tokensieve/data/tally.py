@@ -1,8 +1,12 @@
 """The count of rows on their way through a stage: taken in, dropped and why, and changed and how."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from tokensieve.data.manifest import Counts
+
+R = TypeVar("R")
 
 _IDS_KEPT = 1000
 
@@ -29,6 +33,12 @@ class Tally:
     def take(self) -> None:
         """Count one row in."""
         self.rows_in += 1
+
+    def counted(self, rows: Iterable[R]) -> Iterator[R]:
+        """The rows as they come, each counted in."""
+        for row in rows:
+            self.take()
+            yield row
 
     def drop(self, reason: str, row_id: str) -> None:
         """Count one row out, under a reason in plain words."""

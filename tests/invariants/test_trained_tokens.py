@@ -1,0 +1,182 @@
+"""What holds for any conversation, template, policy and trainer: nothing outside a response is ever trained."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.chat_tokenizers import tokenizer
+from tests.export_rows import of
+from transformers import PreTrainedTokenizerFast
+
+from tokensieve.config import DataSettings, SelectSettings
+from tokensieve.data.chat import RefusedRow, prompt_ids, tokenise
+from tokensieve.data.export import TRAINERS, export
+from tokensieve.data.formats import read_examples
+from tokensieve.data.tally import Tally
+from tokensieve.data.verify import verify_export
+from tokensieve.errors import TokensieveError
+from tokensieve.selection import fit, select_tokens
+from tokensieve.types import Example, Message, Scored, Scores, Tokens
+
+FAMILIES = ("chatml", "mistral", "olmo2")
+"""Families whose template is our own: one with special tokens around turns, one with blanks, one with plain text."""
+
+NAMES = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "[INST]",
+    "[/INST]",
+    "<s>",
+    "</s>",
+    "<|assistant|>\n",
+    "assistant\n",
+)
+"""What an attacker, or a data set about chat templates, would write."""
+
+PIECES = st.one_of(
+    st.sampled_from(NAMES),
+    st.sampled_from(
+        ["\n", "\n\n", " ", "  ", "\t", "\r\n", "the answer", " is", "Paris", "é", "漢", "👩‍🔬", "<", "|", "end|>"]
+    ),
+    st.text(max_size=6).filter(lambda text: text.isprintable()),
+)
+TEXTS = st.lists(PIECES, min_size=1, max_size=8).map("".join).filter(lambda text: bool(text.strip()))
+POLICIES = ("plain", "stm:2.5", "share:0.3", "random:stm:2.5", "lowest:stm:2.5", "soft:2.5")
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
+    """Turns of user and assistant in any number, at times with a system prompt, at times ending with the user."""
+    turns = [Message(role="system", content=draw(TEXTS))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        turns += [Message(role="user", content=draw(TEXTS)), Message(role="assistant", content=draw(TEXTS))]
+    if draw(st.booleans()):
+        turns.append(Message(role="user", content=draw(TEXTS)))
+    return tuple(turns)
+
+
+def _made(family: str, messages: tuple[Message, ...]) -> Tokens | None:
+    try:
+        return tokenise(Example("row", messages), tokenizer(family), DataSettings())
+    except RefusedRow:
+        return None
+
+
+def _special(made_by: PreTrainedTokenizerFast) -> set[int]:
+    return {index for index, token in made_by.added_tokens_decoder.items() if token.special}
+
+
+@quick
+@given(family=st.sampled_from(FAMILIES), messages=conversations())
+def test_text_of_others_never_becomes_response_nor_special(family: str, messages: tuple[Message, ...]) -> None:
+    row = _made(family, messages)
+    if row is None:
+        return
+    made_by = tokenizer(family)
+    answers = [message["content"] or "" for message in messages if message["role"] == "assistant"]
+    plain = tuple(Message(role=message["role"], content="hello") for message in messages)
+    reference = _made(family, plain)
+    assert reference is not None
+    special = _special(made_by)
+    assert [i for i in row.ids_T.tolist() if i in special] == [i for i in reference.ids_T.tolist() if i in special]
+    ends = row.ends_turn_T.nonzero()[0].tolist()
+    assert len(ends) == len(answers)
+    starts = [0, *(end + 1 for end in ends)]
+    for answer, start, end in zip(answers, starts, ends, strict=False):
+        ids = [int(row.ids_T[t]) for t in range(start, end) if row.in_response_T[t]]
+        said = made_by.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        # A template may trim the answer, and a token over the border to the header is left out of the response.
+        assert "".join(said.split()) in "".join(answer.split())
+
+
+@quick
+@given(family=st.sampled_from(FAMILIES), messages=conversations())
+def test_a_row_begins_as_its_sampler_would(family: str, messages: tuple[Message, ...]) -> None:
+    row = _made(family, messages)
+    if row is None:
+        return
+    last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+    prompt = prompt_ids(messages[:last], tokenizer(family), DataSettings())
+    assert row.ids_T[: len(prompt)].tolist() == prompt.tolist()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=15, deadline=None)
+@given(family=st.sampled_from(FAMILIES), data=st.data())
+def test_no_policy_and_no_export_trains_a_token_outside_a_response(
+    policy: str, family: str, data: st.DataObject
+) -> None:
+    drawn = data.draw(st.lists(conversations(), min_size=1, max_size=4))
+    made = [row for row in (_made(family, messages) for messages in drawn) if row is not None]
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    scored = [Scored(row, {"base": Scores(rng.exponential(1.0, len(row)).astype(np.float32))}) for row in made]
+    rule = fit(SelectSettings(policy=policy), lambda: scored)
+    chosen = [select_tokens(row, rule) for row in scored]
+    for row in chosen:
+        assert not (row.train_T & ~row.tokens.in_response_T).any()
+        assert row.train_T[row.tokens.ends_turn_T].all()
+    rows = of(chosen)
+    if not any(row.train_T[1:].any() for row in chosen):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name in TRAINERS:
+            place = export(rows, Path(folder) / name, to=name, weights="round")
+            result = verify_export(place, name, selected=rows, how="rules")
+            assert result.ok, result.describe()
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELD_NAMES = (
+    "messages",
+    "conversations",
+    "role",
+    "content",
+    "from",
+    "value",
+    "prompt",
+    "completion",
+    "instruction",
+) + ("output", "input", "history", "system", "tools", "tool_calls", "id", "origin", "sampled_ids")
+FIELDS = st.sampled_from(FIELD_NAMES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=st.lists(st.dictionaries(FIELDS, VALUES, max_size=5), min_size=1, max_size=4))
+def test_any_json_ends_in_examples_counted_drops_or_our_own_error(rows: list[dict[str, object]]) -> None:
+    _read("".join(json.dumps(row) + "\n" for row in rows).encode("utf-8", "surrogatepass"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=st.binary(max_size=200))
+def test_any_bytes_end_in_examples_counted_drops_or_our_own_error(content: bytes) -> None:
+    _read(content)
+    _read(b'{"prompt": "a", "completion": "b"}\n' + content)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=120), suffix=st.sampled_from([".csv", ".json", ".parquet", ".jsonl.gz", ".tsv"]))
+def test_any_bytes_under_any_suffix(content: bytes, suffix: str) -> None:
+    _read(content, suffix)
+
+
+def _read(content: bytes, suffix: str = ".jsonl") -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows{suffix}"
+        path.write_bytes(content)
+        tally = Tally()
+        try:
+            examples = list(read_examples(path, DataSettings(), tally))
+        except TokensieveError:
+            return
+        assert len(examples) == tally.counts.rows_out

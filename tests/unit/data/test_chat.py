@@ -1,0 +1,157 @@
+from typing import cast
+
+import numpy as np
+import pytest
+from tests.chat_tokenizers import tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from tokensieve.config import DataSettings
+from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, prompt_ids, tokenise, tokenise_all
+from tokensieve.data.tally import Tally
+from tokensieve.errors import InputError
+from tokensieve.types import Example, Message, Tokens
+
+MARKED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
+    "<|im_end|>\n{% endgeneration %}{% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def with_template(template: str | None) -> PreTrainedTokenizerFast:
+    import copy
+
+    changed = copy.deepcopy(tokenizer("chatml"))
+    changed.chat_template = template
+    return changed
+
+
+@pytest.fixture(scope="module")
+def marked() -> PreTrainedTokenizerFast:
+    return with_template(MARKED)
+
+
+def example(*texts: str, **more: object) -> Example:
+    roles = ("user", "assistant")
+    turns = tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(texts))
+    return Example("row", turns, **more)  # type: ignore[arg-type]
+
+
+def response(row: Tokens, made_by: PreTrainedTokenizerFast) -> str:
+    return cast(str, made_by.decode(row.ids_T[row.in_response_T]))
+
+
+def test_the_line_break_behind_the_end_of_turn_is_never_response(marked: PreTrainedTokenizerFast) -> None:
+    row = tokenise(example("hello", "world"), marked, DataSettings())
+    assert response(row, marked) == "world<|im_end|>"
+    assert row.ends_turn_T.nonzero()[0].tolist() == [len(row) - 2]
+
+
+def test_only_the_last_turn_on_request(marked: PreTrainedTokenizerFast) -> None:
+    row = tokenise(example("hello", "the", "What", "world"), marked, DataSettings(last_turn_only=True))
+    assert response(row, marked) == "world<|im_end|>"
+    assert int(row.ends_turn_T.sum()) == 1
+
+
+def test_an_unfinished_turn_ends_with_its_text(marked: PreTrainedTokenizerFast) -> None:
+    row = tokenise(example("hello", "the answer"), marked, DataSettings(continue_last_turn=True))
+    assert response(row, marked) == "the answer"
+    assert row.in_response_T[-1]
+    assert not row.ends_turn_T.any()
+
+
+def test_sampled_ids_are_kept_as_they_are(marked: PreTrainedTokenizerFast) -> None:
+    end = marked.convert_tokens_to_ids("<|im_end|>")
+    odd = [marked.convert_tokens_to_ids(c) for c in "world"] + [end]  # letter by letter, as no tokenizer would
+    row = tokenise(example("hello", "world", sampled_ids=np.asarray(odd, np.int32)), marked, DataSettings())
+    prompt = prompt_ids(example("hello", "world").messages[:1], marked, DataSettings())
+    assert row.ids_T.tolist() == [*prompt.tolist(), *odd]
+    assert row.in_response_T.tolist() == [False] * len(prompt) + [True] * len(odd)
+    assert row.ends_turn_T.nonzero()[0].tolist() == [len(row) - 1]
+
+
+def test_sampled_ids_without_an_end_have_none(marked: PreTrainedTokenizerFast) -> None:
+    row = tokenise(example("hello", "w", sampled_ids=np.asarray([40, 41], np.int32)), marked, DataSettings())
+    assert not row.ends_turn_T.any()
+    assert row.in_response_T[-2:].all()
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        (None, "no chat template"),
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}",
+            "leaves the assistant's turn out",
+        ),
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "writes no end-of-turn token"),
+        ("{{ raise_exception('not today') }}", "refuses a plain conversation"),
+    ],
+)  # fmt: skip
+def test_an_unusable_template_is_told(template: str | None, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        prepare(with_template(template))
+
+
+def test_a_template_for_which_no_way_is_right_shows_both_texts() -> None:
+    moving = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    moving = "{% if add_generation_prompt %}asked{% else %}whole{% endif %}" + moving
+    with pytest.raises(RefusedRow) as caught:
+        tokenise(example("hello", "world"), with_template(moving), DataSettings())
+    message = str(caught.value)
+    assert "expected: 'asked<|im_start|>" in message
+    assert "got:      'whole<|im_start|>" in message
+
+
+def test_every_drop_is_counted_by_reason_with_its_row(marked: PreTrainedTokenizerFast) -> None:
+    rows = [example("hello", "world"), example("hello " * 50, "world"), example("hello", "world")]
+    rows = [Example(f"row/{i}", row.messages) for i, row in enumerate(rows)]
+    tally = Tally()
+    settings = DataSettings(max_length=40, duplicates="drop")
+    made = list(tokenise_all(tally.counted(rows), marked, settings, tally))
+    assert [row.id for row in made] == ["row/0"]
+    assert tally.counts.dropped_ids == {"duplicate": ["row/2"], "over-long": ["row/1"]}
+    assert tally.counts.rows_out == 1
+
+
+def test_cut_keeps_the_beginning_of_the_response(marked: PreTrainedTokenizerFast) -> None:
+    whole = tokenise(example("hello", "the answer is Paris"), marked, DataSettings())
+    start = int(whole.in_response_T.argmax())
+    settings = DataSettings(max_length=start + 2, over_long="cut")
+    (row,) = tokenise_all([example("hello", "the answer is Paris")], marked, settings, Tally())
+    assert row.ids_T.tolist() == whole.ids_T[: start + 2].tolist()
+    assert row.in_response_T[-2:].all()
+    assert not row.ends_turn_T.any()
+
+
+def test_no_row_left_is_an_error_with_the_reasons(marked: PreTrainedTokenizerFast) -> None:
+    tally = Tally()
+    with pytest.raises(InputError, match="not one row is left of 1; over-long: 1"):
+        list(tokenise_all(tally.counted([example("a", "b")]), marked, DataSettings(max_length=2), tally))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ((), "a \r\n\tb\t\r\n"),
+        (("line_ends",), "a \n\tb\t\n"),
+        (("trailing_blanks",), "a\r\n\tb\r\n"),
+        (("tabs",), "a \r\n    b   \r\n"),
+        (("tabs", "trailing_blanks", "line_ends"), "a\n    b\n"),
+    ],
+)
+def test_normalising_does_what_it_is_told(kinds: tuple[str, ...], expected: str) -> None:
+    assert normalise("a \r\n\tb\t\r\n", kinds) == expected  # type: ignore[arg-type]
+
+
+def test_what_normalising_would_remove_can_be_measured_before(marked: PreTrainedTokenizerFast) -> None:
+    row = tokenise(example("a\r\n", "the\r\nanswer \r\n"), marked, DataSettings())
+    concerned = concerned_T(row, marked, ("line_ends", "trailing_blanks"))
+    touched = marked.convert_ids_to_tokens(row.ids_T[concerned].tolist())
+    assert not (concerned & ~row.in_response_T).any()
+    assert all(set(token) & {"č", "Ġ"} for token in touched)
+    after = tokenise(
+        example("a\r\n", "the\r\nanswer \r\n"), marked, DataSettings(normalise=("line_ends", "trailing_blanks"))
+    )
+    assert not concerned_T(after, marked, ("line_ends", "trailing_blanks")).any()
+    assert response(after, marked) == "the\nanswer\n<|im_end|>"

@@ -1,0 +1,237 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tests.export_rows import of, selected_rows
+
+from tokensieve.data.export import TRAINERS, Format, export, trainer_row
+from tokensieve.data.folder import in_memory
+from tokensieve.data.manifest import Manifest, read_manifest
+from tokensieve.data.verify import verify_export
+from tokensieve.errors import InputError
+from tokensieve.types import Scored, Scores, Selected, Tokens
+
+CASES = [(name, kind) for name, convention in TRAINERS.items() for kind in convention.formats]
+
+
+def one_row() -> Selected:
+    """Tokens 10 to 15; 12, 13, 14 are the response, of which 13 is left out; 14 ends the turn."""
+    ids_T = np.arange(10, 16, dtype=np.int32)
+    in_response_T = np.asarray([False, False, True, True, True, False])
+    ends_T = ids_T == 14
+    tokens = Tokens("row", ids_T, in_response_T, ends_T)
+    return Selected(Scored(tokens, {"base": Scores(np.zeros(6, np.float32))}), in_response_T & (ids_T != 13))
+
+
+GOLDEN: dict[str, object] = {
+    # labels as they are; the trainers shift (sources: see tokensieve.data.verify._rules)
+    **{
+        name: {
+            "input_ids": [10, 11, 12, 13, 14, 15],
+            "attention_mask": [1] * 6,
+            "labels": [-100, -100, 12, -100, 14, -100],
+        }
+        for name in ("trl", "axolotl", "llamafactory", "litgpt")
+    },
+    # one token shorter, label t is token t + 1
+    "automodel": {
+        "input_ids": [10, 11, 12, 13, 14],
+        "attention_mask": [1] * 5,
+        "labels": [-100, 12, -100, 14, -100],
+    },
+    "ms-swift": {
+        "messages": [
+            {
+                "role": "assistant",
+                "content": {"token_ids": [10, 11, 12, 13, 14, 15], "loss_scale": [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]},
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_row_is_in_the_trainers_own_convention(name: str) -> None:
+    assert TRAINERS[name].row(one_row()) == GOLDEN[name]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_every_export_round_trips(tmp_path: Path, name: str, kind: Format) -> None:
+    rows = selected_rows(30, seed=1)
+    folder = export(rows, tmp_path / "out", to=name, format=kind)
+    result = verify_export(folder, name, selected=rows, how="rules")
+    assert result.ok, result.describe()
+    assert result.trained_tokens == sum(int(row.train_T[1:].sum()) for row in rows)
+    assert "the trainer itself did not run" in result.how
+
+
+def test_the_core_has_no_columns_but_its_three(tmp_path: Path) -> None:
+    folder = selected_rows(3).export(tmp_path / "out")
+    table = pq.read_table(folder / "data" / "train.parquet")
+    assert table.column_names == ["input_ids", "attention_mask", "labels"]
+    first = next(iter(selected_rows(3)))
+    assert table.slice(0, 1).to_pylist()[0] == trainer_row(first)
+
+
+def test_the_manifest_tells_what_was_left_out_and_by_whom(tmp_path: Path) -> None:
+    rows = selected_rows(8)
+    manifest = read_manifest(rows.export(tmp_path / "out"))
+    response = sum(int(row.tokens.in_response_T.sum()) for row in rows)
+    trained = sum(int(row.train_T[1:].sum()) for row in rows)
+    assert manifest.facts["share_left_out"] == pytest.approx(1 - trained / response)
+    assert (manifest.facts["policy"], manifest.facts["scorer"], manifest.facts["trainer"]) == ("stm:2.5", "base", "trl")
+    assert manifest.inputs["selected"] == rows.manifest.digest
+    assert manifest.model == rows.manifest.model
+
+
+def test_rows_without_a_trained_token_are_counted_out(tmp_path: Path) -> None:
+    first, second = selected_rows(2)
+    rows = of([first, Selected(second.scored, second.train_T & False)])
+    counts = read_manifest(rows.export(tmp_path / "out")).counts
+    assert counts.dropped_ids == {"no trained token": ["row/1"]}
+    assert (counts.rows_in, counts.rows_out) == (2, 1)
+
+
+def test_no_row_left_leaves_no_folder(tmp_path: Path) -> None:
+    (only,) = selected_rows(1)
+    with pytest.raises(InputError, match="not one row is left; no trained token: 1"):
+        of([Selected(only.scored, only.train_T & False)]).export(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINERS if name != "ms-swift"])
+def test_soft_weights_are_refused_where_a_trainer_takes_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"token weights between 0 and 1.*row|row.*token weights between 0 and 1"):
+        export(selected_rows(3, soft=True), tmp_path / "out", to=name)
+
+
+def test_soft_weights_are_rounded_at_one_half_on_request(tmp_path: Path) -> None:
+    rows = selected_rows(20, soft=True)
+    folder = export(rows, tmp_path / "out", weights="round")
+    for got, want in zip(pq.read_table(folder / "data" / "train.parquet").to_pylist(), rows, strict=True):
+        trained = np.asarray(got["labels"]) != -100
+        assert want.weight_T is not None
+        assert trained.tolist() == (want.train_T & (want.weight_T >= 0.5)).tolist()
+    assert verify_export(folder, "trl", selected=rows, how="rules").ok
+
+
+def test_ms_swift_takes_the_weights_themselves(tmp_path: Path) -> None:
+    rows = selected_rows(10, soft=True)
+    folder = export(rows, tmp_path / "out", to="ms-swift")
+    assert verify_export(folder, selected=rows, how="rules").ok
+    lines = (folder / "data" / "train.jsonl").read_text().splitlines()
+    scale = json.loads(lines[0])["messages"][0]["content"]["loss_scale"]
+    first = next(iter(rows))
+    assert scale == pytest.approx(cast("list[float]", first.weight_T.tolist() if first.weight_T is not None else []))
+
+
+def _shift(row: dict[str, list[int]]) -> None:
+    row["labels"] = [*row["labels"][1:], -100]
+
+
+def _train_prompt(row: dict[str, list[int]]) -> None:
+    row["labels"] = list(row["input_ids"])
+
+
+def _drop_end(row: dict[str, list[int]]) -> None:
+    row["labels"] = [-100 if label == 2 else label for label in row["labels"]]
+
+
+def _other_token(row: dict[str, list[int]]) -> None:
+    row["input_ids"][0] += 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (_shift, "trained but not selected"),
+        (_train_prompt, "trained but not selected"),
+        (_drop_end, "selected but not trained"),
+        (_other_token, "the context is another from here on"),
+    ],
+)
+def test_the_usual_mistakes_are_found(
+    tmp_path: Path, spoil: Callable[[dict[str, list[int]]], None], problem: str
+) -> None:
+    rows = selected_rows(4)
+    folder = export(rows, tmp_path / "out", format="jsonl")
+    path = folder / "data" / "train.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    spoil(lines[1])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = verify_export(folder, selected=rows, how="rules")
+    assert not result.ok
+    assert problem in result.describe()
+    assert all(difference.row == 1 for difference in result.first)
+
+
+def test_a_missing_row_and_one_too_many_are_found(tmp_path: Path) -> None:
+    rows = selected_rows(3)
+    folder = export(rows, tmp_path / "out", format="jsonl")
+    path = folder / "data" / "train.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2]))
+    assert "row 2 (row/2): the row is missing" in verify_export(folder, selected=rows, how="rules").describe()
+    path.write_text("".join([*lines, lines[0]]))
+    assert "a row too many" in verify_export(folder, selected=rows, how="rules").describe()
+
+
+def test_another_selection_is_refused(tmp_path: Path) -> None:
+    folder = selected_rows(3).export(tmp_path / "out")
+    with pytest.raises(InputError, match="not the one that the export was made from"):
+        verify_export(folder, selected=of(list(selected_rows(4))), how="rules")
+
+
+def test_a_trainer_of_another_convention_is_refused(tmp_path: Path) -> None:
+    rows = selected_rows(2)
+    folder = export(rows, tmp_path / "out", to="automodel")
+    with pytest.raises(InputError, match="written for automodel, whose convention trl does not read"):
+        verify_export(folder, "trl", selected=rows)
+
+
+def test_the_selection_is_found_where_it_lay(tmp_path: Path) -> None:
+    saved = selected_rows(3).save(tmp_path / "selected")
+    folder = saved.export(tmp_path / "out")
+    assert verify_export(folder, how="rules").ok
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_configuration_and_readme_lie_beside_the_rows(tmp_path: Path, name: str) -> None:
+    folder = export(selected_rows(3), tmp_path / "out", to=name)
+    readme = (folder / "README.md").read_text()
+    assert TRAINERS[name].command in readme
+    files = [path for path in folder.iterdir() if path.suffix in (".py", ".yaml", ".sh")]
+    assert files
+    for path in files:
+        text = path.read_text()
+        if path.suffix == ".py":
+            compile(text, str(path), "exec")
+        elif path.suffix == ".yaml":
+            import yaml
+
+            assert yaml.safe_load(text)
+        assert "{{" not in text or name == "ms-swift"
+
+
+def test_an_export_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -> None:
+    out = selected_rows(2).export(tmp_path / "out")
+    selected_rows(5).export(out)
+    assert read_manifest(out).counts.rows_out == 5
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not delete")
+    with pytest.raises(InputError, match="expected an empty folder or an earlier export"):
+        selected_rows(2).export(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+def test_what_is_not_selected_yet_and_unknown_trainers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected selected rows, got scored"):
+        in_memory([one_row().scored], Manifest(stage="scored")).export(tmp_path / "a")
+    with pytest.raises(InputError, match="unknown trainer 'torchtune'"):
+        selected_rows(1).export(tmp_path / "b", to="torchtune")
+    with pytest.raises(InputError, match="does not load jsonl"):
+        export(selected_rows(1), tmp_path / "c", to="llamafactory", format="jsonl")
