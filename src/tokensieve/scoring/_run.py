@@ -1,10 +1,10 @@
 """Score a data set: in memory, or shard by shard into a folder that a kill cannot spoil."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.data.folder import FolderWriter, Rows, in_memory, in_shards
@@ -15,6 +15,8 @@ from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring._portions import score_portion
 from tokensieve.scoring._scorer import Backend, Scorer, open_store
 from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
+
+T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of rows done and of all rows, from the thread that scores."""
@@ -133,14 +135,14 @@ def check_same_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, 
 def _into_folder(
     rows: TokenRows, scorer: Scorer, draft: Manifest, out: Path, progress: Progress | None
 ) -> Rows[Scored]:
-    """Score shard by shard; a shard is written while the next one is scored."""
+    """Score shard by shard; while one is scored the next is read and the one before it written."""
     done = 0
     writing: Future[Shard] | None = None
     with FolderWriter(out, draft) as writer, ThreadPoolExecutor(max_workers=1) as background:
         # An earlier start's batches are made again as they were, whatever memory is free now.
         scorer = replace(scorer, backend=scorer.backend.pinned(writer.draft.facts))
         shards = in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)
-        for index, shard in enumerate(shards):
+        for index, shard in enumerate(read_ahead(shards)):
             if not writer.has(index):
                 scored = scorer.score(shard)
                 if writing is not None:
@@ -152,3 +154,13 @@ def _into_folder(
         if writing is not None:
             writing.result()
         return cast("Rows[Scored]", writer.finish(Counts(rows_in=done)))
+
+
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, the next one being made in a thread while the caller works on the one before."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming: Future[T | object] = reader.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = reader.submit(next, iterator, end)
+            yield cast(T, item)

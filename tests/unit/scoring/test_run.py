@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tokensieve.scoring import score, score_with
 from tokensieve.scoring._local import open_backend
 from tokensieve.scoring._plan import Batch
 from tokensieve.scoring._request import Request
+from tokensieve.scoring._run import read_ahead
 from tokensieve.types import Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -338,3 +339,21 @@ def test_portions_agree_on_what_they_do(tmp_path: Path) -> None:
     first = _Counting(facts={"token_budget": 1})
     score_with(_rows(30), first, PLAIN, out=out, portion=Portion(1, 2))
     assert open_rows(out).manifest.facts["token_budget"] == 64
+
+
+def test_reading_ahead_is_one_item_and_keeps_order_and_errors() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+        raise InputError("the file ends in the middle of a row")
+
+    ahead = read_ahead(items())
+    assert next(ahead) == 0
+    assert len(made) <= 2
+    assert [next(ahead), next(ahead), next(ahead)] == [1, 2, 3]
+    with pytest.raises(InputError, match="middle of a row"):
+        next(ahead)
+    assert list(read_ahead([])) == []
