@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,12 +44,12 @@ PIECES = st.one_of(
     st.sampled_from(
         ["\n", "\n\n", " ", "  ", "\t", "\r\n", "the answer", " is", "Paris", "é", "漢", "👩‍🔬", "<", "|", "end|>"]
     ),
-    st.text(max_size=6).filter(lambda text: text.isprintable()),
+    st.text(st.characters(exclude_categories=("C", "Z")), max_size=6),
 )
-TEXTS = st.lists(PIECES, min_size=1, max_size=8).map("".join).filter(lambda text: bool(text.strip()))
+TEXTS = st.lists(PIECES, min_size=1, max_size=8).map("".join).map(lambda text: text if text.strip() else "a")
 POLICIES = ("plain", "stm:2.5", "share:0.3", "random:stm:2.5", "lowest:stm:2.5", "soft:2.5")
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -67,6 +68,11 @@ def _made(family: str, messages: tuple[Message, ...]) -> Tokens | None:
         return tokenise(Example("row", messages), tokenizer(family), DataSettings())
     except RefusedRow:
         return None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> None:
+    datasets.disable_progress_bars()
 
 
 def _special(made_by: PreTrainedTokenizerFast) -> set[int]:
@@ -108,7 +114,7 @@ def test_a_row_begins_as_its_sampler_would(family: str, messages: tuple[Message,
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(family=st.sampled_from(FAMILIES), data=st.data())
 def test_no_policy_and_no_export_trains_a_token_outside_a_response(
     policy: str, family: str, data: st.DataObject
@@ -147,17 +153,26 @@ FIELD_NAMES = (
     "prompt",
     "completion",
     "instruction",
-) + ("output", "input", "history", "system", "tools", "tool_calls", "id", "origin", "sampled_ids")
+    "output",
+    "input",
+    "history",
+    "system",
+    "tools",
+    "tool_calls",
+    "id",
+    "origin",
+    "sampled_ids",
+)
 FIELDS = st.sampled_from(FIELD_NAMES)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=st.lists(st.dictionaries(FIELDS, VALUES, max_size=5), min_size=1, max_size=4))
 def test_any_json_ends_in_examples_counted_drops_or_our_own_error(rows: list[dict[str, object]]) -> None:
     _read("".join(json.dumps(row) + "\n" for row in rows).encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=200))
 def test_any_bytes_end_in_examples_counted_drops_or_our_own_error(content: bytes) -> None:
     _read(content)
