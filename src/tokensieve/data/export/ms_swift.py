@@ -8,7 +8,9 @@ _TEMPLATE = '''"""A template of ms-swift that adds nothing to the tokens: no BOS
 
 from swift.template import TemplateMeta, register_template
 
-register_template(TemplateMeta("tokensieve", prefix=[], prompt=["{{{{QUERY}}}}"], chat_sep=None, suffix=[]))
+register_template(
+    TemplateMeta("tokensieve", prefix=[], prompt=["{{{{QUERY}}}}"], chat_sep=None, suffix=[]), exist_ok=True
+)
 '''
 
 _SCRIPT = """\

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -24,6 +25,9 @@ def load(data: Path, template: Path, processor: object) -> Iterator[LoadedRow]:
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     swift = importlib.import_module("swift.template")
     rows, _ = importlib.import_module("swift.dataset").load_dataset(str(data), load_from_cache_file=False)
+    # What ms-swift hangs on a tokenizer that it has loaded together with a model.
+    info = {"config": None, "task_type": "causal_lm", "max_model_len": None, "model_dir": None}
+    vars(processor).update(model_info=SimpleNamespace(**info), model_meta=SimpleNamespace(is_multimodal=False))
     meta = swift.TEMPLATE_MAPPING["tokensieve"]
     encoder = meta.template_cls(processor, meta, is_binary_loss_scale=False)
     encoder.set_mode("train")
