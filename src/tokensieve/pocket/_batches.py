@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tokensieve.pocket._tokenizer import BEGIN, END, HEADERS
 from tokensieve.tasks.pocket._draw import seeded
-from tokensieve.tasks.pocket.corpus import dialogues
+from tokensieve.tasks.pocket.corpus import LATER_MIXTURE, MIXTURE, dialogues
 from tokensieve.types import Message
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHUNK = 8192
 """Dialogues that are drawn, encoded and grouped at a time; training resumes at the start of a chunk."""
+LATER_FROM = 8
+"""Chunk from which on the later mixture is drawn."""
 PROMPT_WEIGHT = 0.2
 """Weight in the loss of a token outside the responses; above 0, so that the model can write a user's turn too."""
 
@@ -45,7 +47,8 @@ def encode(
 
 def chunk(tokenizer: "PreTrainedTokenizerFast", seed: int, number: int, tokens: int) -> Iterator[Batch]:
     """The batches of one chunk, each of at most ``tokens`` tokens with its padding, in a drawn order."""
-    rows = encode(tokenizer, list(islice(dialogues(seed, number), CHUNK)))
+    mixture = MIXTURE if number < LATER_FROM else LATER_MIXTURE
+    rows = encode(tokenizer, list(islice(dialogues(seed, number, mixture=mixture), CHUNK)))
     rows.sort(key=lambda row: len(row[0]))
     groups: list[list[tuple[list[int], list[float]]]] = [[]]
     for row in rows:

@@ -17,25 +17,39 @@ from tokensieve.tasks.pocket.corpus import dialogues
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the run with a learning rate of its own, which falls to 0, linearly, at its end."""
+
+    tokens: int
+    """Tokens to train on, padding not counted."""
+    rate: float
+    """Learning rate of the matrices (Muon, matched to the size of AdamW's updates)."""
+    other_rate: float
+    """Learning rate of the embedding and the norms (AdamW)."""
+    decay: float
+    """Share of the stage's tokens over which the rate falls; constant before."""
+    batch: int
+    """Tokens a step, padding counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the run is made of; the model card repeats it."""
 
     seed: int = 1
-    tokens: int = 11_000_000
-    """Tokens to train on, padding not counted."""
-    decay: float = 0.4
-    """Share of them over which the learning rate falls to 0, linearly; constant before, after a warm-up."""
-    batch: int = 8192
-    warm_up: int = 40
+    stages: tuple[Stage, ...] = (Stage(tokens=11_500_000, rate=3e-3, other_rate=3e-3, decay=0.7, batch=6144),)
+    """One stage after another. At rates of 1.5e-2 attention saturates and the model never learns to copy."""
+    warm_up: int = 60
     """Steps until the learning rate is full."""
-    rate: float = 1.5e-2
-    """Learning rate of the matrices (Muon, matched to AdamW's update size)."""
-    other_rate: float = 6e-3
-    """Learning rate of the embedding and the norms (AdamW)."""
     hidden: int = 256
     layers: int = 5
     heads: int = 4
     inner: int = 576
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return sum(stage.tokens for stage in self.stages)
 
 
 class Trainer:
@@ -47,13 +61,14 @@ class Trainer:
         self.model = LlamaForCausalLM(_config(settings)).to(torch.bfloat16)
         torch.manual_seed(settings.seed)
         self.full = LlamaForCausalLM(_config(settings))
+        # Positions turn by float32 angles in both, or the exported model would not be the one that was trained.
+        self.model.model.rotary_emb = self.full.model.rotary_emb
         matrices = [p for name, p in self.full.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in self.full.named_parameters() if p.ndim != 2 or "embed" in name]
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(matrices, lr=settings.rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=settings.other_rate, betas=(0.9, 0.95), weight_decay=0.0),
+            torch.optim.Muon(matrices, lr=0.0, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0),
         )
-        self.rates = (settings.rate, settings.other_rate)
         self.seen = self.steps = self.chunks = 0
 
     def step(self, batch: Batch) -> float:
@@ -75,18 +90,29 @@ class Trainer:
             full.grad = fast.grad.float() if fast.grad is not None else None
             fast.grad = None
         torch.nn.utils.clip_grad_norm_(self.full.parameters(), 1.0)
-        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+        factor, stage = self.factor(), self.stage()[0]
+        for optimizer, rate in zip(self.optimizers, (stage.rate, stage.other_rate), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate * self.factor()
+                group["lr"] = rate * factor
             optimizer.step()
         with torch.no_grad():
             for full, fast in pairs:
                 fast.copy_(full)
 
+    def stage(self) -> tuple[Stage, int]:
+        """The stage the run is in, and the tokens that the stages up to its end hold."""
+        end = 0
+        for stage in self.settings.stages:
+            end += stage.tokens
+            if self.seen < end:
+                break
+        return stage, end
+
     def factor(self) -> float:
-        """Share of the full learning rate at this point of the run."""
-        left = 1 - self.seen / self.settings.tokens
-        return min(1.0, (self.steps + 1) / self.settings.warm_up, max(0.0, left) / self.settings.decay)
+        """Share of the stage's full learning rate at this point of the run."""
+        stage, end = self.stage()
+        left = max(0.0, (end - self.seen) / stage.tokens)
+        return min(1.0, (self.steps + 1) / self.settings.warm_up, left / stage.decay)
 
     def save(self, path: Path) -> None:
         """Everything that resuming needs; written beside and moved, so that a kill leaves the old one whole."""
@@ -153,7 +179,7 @@ def run(settings: Settings, out: Path, log_every: int = 20) -> None:
     _say(f"{parameters / 1e6:.2f} M parameters, {json.dumps(asdict(settings))}")
     started, before, losses = time.monotonic(), trainer.seen, []
     while trainer.seen < settings.tokens:
-        for batch in chunk(tokenizer, settings.seed, trainer.chunks, settings.batch):
+        for batch in chunk(tokenizer, settings.seed, trainer.chunks, trainer.stage()[0].batch):
             losses.append(trainer.step(batch))
             if trainer.steps % log_every == 0:
                 rate = (trainer.seen - before) / (time.monotonic() - started)
@@ -179,11 +205,10 @@ def main(arguments: list[str]) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the state and, at the end, of the model")
-    parser.add_argument("--tokens", type=int, default=Settings().tokens, help="tokens to train on")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    run(Settings(tokens=given.tokens), given.out)
+    run(Settings(), given.out)
 
 
 if __name__ == "__main__":

@@ -33,13 +33,13 @@ OPERATIONS = {
 def draw(rng: Random, size: int) -> Draft:
     """A problem over about ``size`` words."""
     operation = weighted(rng, OPERATIONS)
-    words = rng.sample(WORDS, size) if rng.random() < 0.7 else [_made_up(rng) for _ in range(size)]
+    words = rng.sample(WORDS, size) if rng.random() < 0.7 else [made_up(rng) for _ in range(size)]
     asked, steps, answer = _OPERATIONS[operation](rng, words)
     prompt = f"{asked}\n{' '.join(words)}"
     return Draft(key=prompt, prompt=prompt, gold="\n".join([*steps, f"Answer: {answer}"]), facts={"answer": answer})
 
 
-def _made_up(rng: Random) -> str:
+def made_up(rng: Random) -> str:
     return "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 3)))
 
 
