@@ -34,7 +34,8 @@ def test_quantised_weights_are_scored_as_they_are(
     ids = [5, 9, 200, 31, 7, 7, 80]
     rows = in_memory([Tokens("r", ints(ids), bools([True] * 7), bools([False] * 7))], Manifest(stage="tokens"))
     found = next(iter(score(rows, loaded))).nll_T()[1:]
-    np.testing.assert_allclose(found, plain_scores(loaded, ids)[0], atol=1e-4)
+    # int8 products round their inputs to float16, whose sums depend on the shape of the batch.
+    np.testing.assert_allclose(found, plain_scores(loaded, ids)[0], atol=5e-3 if quantisation == "int8" else 1e-4)
     assert not np.allclose(found, plain_scores(whole, ids)[0], atol=1e-3)
 
 
