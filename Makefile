@@ -27,6 +27,10 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
+# Real trainers in environments of their own; downloads several of them, so it is no part of `make test`.
+contract-trainers: $(VENV)/.installed-test
+	sh tests/contract/trainers/run.sh
+
 clean:
 	rm -rf $(VENV) runs dist
 

@@ -62,11 +62,11 @@ def test_a_users_mistake_is_exit_code_2_and_says_what_would_be_right(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([GOOD, '{"prompt": "a", '], "my.jsonl:2"),
-        ([{"question": "a", "reply": "b"}], "my.jsonl:1"),
-        ([GOOD, {"prompt": "a"}], "my.jsonl:2"),
+        ([GOOD, '{"prompt": "a", '], "my.jsonl, line 2"),
+        ([{"question": "a", "reply": "b"}], "my.jsonl, line 1"),
+        ([GOOD, {"prompt": "a"}], "my.jsonl, line 2"),
         ([], "my.jsonl"),
-        ([{"prompt": "a", "completion": 3}], "my.jsonl:1"),
+        ([{"prompt": "a", "completion": 3}], "my.jsonl, line 1"),
     ],
 )
 def test_bad_rows_are_named_by_file_and_line(

@@ -127,6 +127,7 @@ def test_a_changed_threshold_redoes_selection_and_what_follows_only(finished: tu
 
 def test_killed_at_any_moment_the_same_command_goes_on(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
     recipe, undisturbed, _ = finished
+    run(recipe, undisturbed)  # other tests run other recipes in this folder; its report is to be this one's
     kills = 0
     for pause in (6.0, 9.0, 12.0):
         process = subprocess.Popen(
@@ -143,3 +144,15 @@ def test_killed_at_any_moment_the_same_command_goes_on(finished: tuple[Path, Pat
     run(recipe, tmp_path / "run")
     assert kills >= 1
     assert numbers(read_report(tmp_path / "run")) == numbers(read_report(undisturbed))
+
+
+def test_an_arm_without_a_row_is_reported_and_stops_nothing(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    generate = {"sampling": {"n": 1, "temperature": 0.7, "max_new_tokens": 1}, "none_correct": "drop"}
+    recipe = write(tmp_path / "cut.yaml", generate=generate, arms=[RECIPE["arms"][0], RECIPE["arms"][2]])  # type: ignore[index]
+    printed = run(recipe, finished[1]).stdout
+    (target,) = read_report(finished[1]).targets
+    assert target.arms[0].results
+    assert target.arms[1].not_trained == "no row is left to train on"
+    assert target.arms[1].rows_out == 0
+    assert sum(target.arms[1].dropped.values()) == ROWS
+    assert "no row is left to train on" in printed

@@ -42,6 +42,19 @@ def test_tokens_of_an_earlier_stage_are_taken_as_they_are(model: LoadedModel, tm
     assert len(list(load(tmp_path / "tokens", model, DataSettings(limit=2)))) == 2
 
 
+def test_a_finished_folder_is_taken_as_it_is_and_rows_dropped_on_the_way_stay_counted(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "a.jsonl", 5)
+    path.write_text(path.read_text() + json.dumps({"prompt": "empty?", "completion": ""}) + "\n")
+    tokens = load(path, model, out=tmp_path / "tokens")
+    written = (tmp_path / "tokens" / "manifest.json").stat().st_mtime_ns
+    assert load(path, model, out=tmp_path / "tokens").manifest == tokens.manifest
+    assert (tmp_path / "tokens" / "manifest.json").stat().st_mtime_ns == written
+    counts = score(tokens, model, NO_STORE, out=tmp_path / "scored").manifest.counts
+    assert (counts.rows_in, counts.rows_out, counts.dropped) == (6, 5, {"empty response": 1})
+
+
 def test_a_limit_is_kept_and_an_unknown_task_is_refused(model: LoadedModel, tmp_path: Path) -> None:
     rows = load(write_rows(tmp_path / "a.jsonl", 5), model, DataSettings(limit=3))
     assert (rows.manifest.counts.rows_in, len(rows)) == (3, 3)

@@ -80,7 +80,7 @@ class Work:
 
 def hush_transformers() -> None:
     """Keep transformers' own bars, one for every load and save, off the terminal; downloads keep theirs."""
-    from huggingface_hub.utils import enable_progress_bars
+    from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
     from transformers.utils import logging
 
     logging.disable_progress_bar()

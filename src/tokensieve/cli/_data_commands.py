@@ -35,7 +35,7 @@ def score(
     if model.device == "auto":
         model = model.model_copy(update={"device": device_of_launch()})
     loaded = load_model(model)
-    rows = load(data, loaded, read)
+    rows = load(data, loaded, read, out_ / ".tokens")  # on disk, so that memory does not grow with the rows
     with Work("score") as work:
         scored = score_rows(rows, loaded, settings, out=out_, portion=portion, progress=work.advanced)
     print_counts(scored.manifest, out_)
@@ -129,6 +129,7 @@ def export(
     to: Literal["trl", "axolotl", "llamafactory", "ms-swift", "litgpt", "automodel"] = "trl",
     format: Literal["parquet", "jsonl", "save_to_disk"] = "parquet",  # noqa: A002 the option's name
     weights: Literal["refuse", "round"] = "refuse",
+    push_to_hub: str | None = None,
 ) -> int:
     """Write the selected tokens as a training set in a trainer's own convention.
 
@@ -138,12 +139,17 @@ def export(
         to: The trainer; trl serves the plain Hugging Face Trainer and Unsloth too.
         format: Files of the training set, where the trainer leaves a choice.
         weights: What happens to soft weights where the trainer takes none.
+        push_to_hub: OWNER/NAME of a data set on the Hub that the training set is uploaded to; private where it is new.
     """
     from tokensieve.data.export import export as export_rows
     from tokensieve.stages import open_selected
 
     export_rows(open_selected(selected), out_, to=to, format=format, weights=weights)
     out.print(f"wrote {out_}; its README says how to train on it")
+    if push_to_hub is not None:
+        from tokensieve.data.export.hub import push_to_hub as push
+
+        out.print(f"uploaded: {push(out_, push_to_hub)}", markup=False)
     return 0
 
 

@@ -157,6 +157,12 @@ class FolderWriter:
     def __exit__(self, *_: object) -> None:
         return None
 
+    @property
+    def finished(self) -> bool:
+        """Whether the folder was finished by an earlier start and all its shards are sound."""
+        path = self.folder / MANIFEST_NAME
+        return path.is_file() and len(self._done) == len(read_manifest(self.folder).shards)
+
     def has(self, index: int) -> bool:
         """Whether the shard was finished, in this run or one before it."""
         return index in self._done

@@ -96,7 +96,7 @@ def score_with(
             scored += scorer.score(shard)
             if progress is not None:
                 progress(len(scored), len(rows))
-    return in_memory(scored, draft.model_copy(update={"counts": Counts(rows_in=len(scored))}))
+    return in_memory(scored, draft.model_copy(update={"counts": account(rows.manifest, len(scored))}))
 
 
 def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> Manifest:
@@ -153,7 +153,14 @@ def _into_folder(
                 progress(done, len(rows))
         if writing is not None:
             writing.result()
-        return cast("Rows[Scored]", writer.finish(Counts(rows_in=done)))
+        return cast("Rows[Scored]", writer.finish(account(rows.manifest, done)))
+
+
+def account(tokens: Manifest, rows: int) -> Counts:
+    """The account of a scored data set: scoring drops no row, but those dropped on the way to tokens stay counted."""
+    if tokens.stage != "tokens":
+        return Counts(rows_in=rows)
+    return tokens.counts.model_copy(update={"rows_in": rows + sum(tokens.counts.dropped.values())})
 
 
 def read_ahead(items: Iterable[T]) -> Iterator[T]:

@@ -35,6 +35,8 @@ def collect(
         counts, facts = account()
         return in_memory(gathered, draft.model_copy(update={"counts": counts, "facts": {**draft.facts, **facts}}))
     writer = FolderWriter(out, draft)
+    if writer.finished:
+        return cast("Rows[R]", open_rows(out))
     for index, shard in enumerate(in_shards(rows, _SHARD_ROWS)):
         if not writer.has(index):
             writer.write(index, shard)
@@ -48,7 +50,7 @@ def first(rows: Rows[R], limit: int | None) -> Rows[R]:
         return rows
     manifest = rows.manifest.model_copy(
         update={
-            "counts": rows.manifest.counts.model_copy(update={"rows_out": limit}),
+            "counts": Counts(rows_in=limit, rows_out=limit),
             "shards": (),
             "inputs": {"all": rows.manifest.digest, "first": str(limit)},
         }

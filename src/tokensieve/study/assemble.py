@@ -32,7 +32,7 @@ from tokensieve.report.contents import (
 )
 from tokensieve.report.samples import sample_rows
 from tokensieve.stages import open_selected
-from tokensieve.study.plan import ArmPlan, ArmRun, Plan, TargetPlan
+from tokensieve.study.plan import NOT_TRAINED, ArmPlan, ArmRun, Plan, TargetPlan
 from tokensieve.study.steps import Runner, Step
 from tokensieve.training import open_adapter
 from tokensieve.types import JSON, BoolArray, Outcome, Sample
@@ -125,6 +125,11 @@ class _Source:
         wall_s = record.wall_s if record else 0.0
         return StageTime(stage=f"{step.verb} {step.label}", wall_s=wall_s, cached=cached)
 
+    def not_trained(self, arm: ArmPlan) -> str:
+        """Why an arm has no run, in words; empty where it has one."""
+        notes = [self.runner.folder(run.train) / NOT_TRAINED for run in arm.runs]
+        return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), "")
+
     @cached_property
     def piece(self) -> Callable[[int], str]:
         """Token id to text."""
@@ -137,9 +142,16 @@ def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
     base_steps = {task: plan.base[task] for task in (name, *others)}
     before = source.flags(base_steps, base_steps)
     base = {task: float(flags.mean()) for task, flags in before.items()}
-    after = {arm.settings.name: [source.flags(run.evaluations, base_steps) for run in arm.runs] for arm in target.arms}
+    after = {
+        arm.settings.name: [source.flags(run.evaluations, base_steps) for run in arm.runs]
+        for arm in target.arms
+        if not source.not_trained(arm)
+    }
     reports = [
-        _arm(arm, name, before, after[arm.settings.name], after.get(REFERENCE_ARM), source) for arm in target.arms
+        _arm(arm, name, before, after[arm.settings.name], after.get(REFERENCE_ARM), source)
+        if arm.settings.name in after
+        else _arm_without_a_run(arm, source)
+        for arm in target.arms
     ]
     return TargetReport(
         task=name,
@@ -184,6 +196,19 @@ def _arm(
         runs=tuple(_run(run, target, before, flags, source) for run, flags in zip(arm.runs, after, strict=True)),
         wall_s=sum(record.wall_s for record in steps if record),
         samples=sample_rows(selected, source.piece),
+    )
+
+
+def _arm_without_a_run(arm: ArmPlan, source: _Source) -> ArmReport:
+    rows_in, dropped = _rows(arm, source)
+    return ArmReport(
+        name=arm.settings.name,
+        policy=arm.settings.policy,
+        origin=arm.settings.data,
+        not_trained=source.not_trained(arm),
+        rows_in=rows_in,
+        rows_out=0,
+        dropped=dropped,
     )
 
 

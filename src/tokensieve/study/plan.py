@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from pydantic import BaseModel
 
@@ -19,7 +19,7 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.data.folder import Rows
-from tokensieve.data.manifest import digest_of
+from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.study.steps import Step, step_key
 from tokensieve.types import JSON, Example, Origin
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
 
 Progress = Callable[[int, int], None]
+
+NOT_TRAINED: Final = "not_trained"
+"""File in place of a result where an arm has no row to train on; it says so in words."""
 
 _GENERATED: Mapping[Origin, str] = {
     Origin.SELF_OUTPUT: "self-output",
@@ -200,6 +203,9 @@ class Planner:
         settings: EvaluateSettings = self.settings.evaluate.model_copy(update={"tasks": (task,), "limit": limit})
 
         def build(folder: Path, progress: Progress) -> None:
+            if train is not None and (self.root / train.folder_name / NOT_TRAINED).is_file():
+                write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
+                return
             model = self.base() if train is None else self._after(train)
             evaluate(model, settings, folder, progress=progress)
 
