@@ -10,6 +10,7 @@ OTHERS = {
     "report.html.j2": "the page's template",
     "page.css": "its looks",
     "page.js": "its token browser",
+    "README.md": "the model card",
     "model.safetensors": "the weights",
     "config.json": "the architecture",
     "generation_config.json": "how it answers by default",
