@@ -189,9 +189,11 @@ class Planner:
         settings: TrainSettings = self.settings.train.model_copy(update={"seed": seed})
 
         def build(folder: Path, progress: Progress) -> None:
-            train(
-                open_selected(self.root / select.folder_name), self.settings.model, settings, folder, progress=progress
-            )
+            rows = open_selected(self.root / select.folder_name)
+            if len(rows) == 0:
+                write_atomically(folder / NOT_TRAINED, b"no row is left to train on\n")
+            else:
+                train(rows, self.settings.model, settings, folder, progress=progress)
 
         return Step("train", label, step_key("train", _json(settings), [self._model_key, select.key]), build)
 
