@@ -64,6 +64,9 @@ def print_study(report: Report) -> None:
             others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
             out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
         out.print(_arms(target))
+        for arm in target.arms:
+            if arm.not_trained:
+                out.print(f"{arm.name} was not trained: {arm.not_trained}")
         for task in target.dropped_from_transfer:
             out.print(f"{task} is left out of BWT: the base solves none of its problems")
 
@@ -96,7 +99,7 @@ def _arms(target: TargetReport) -> Table:
     table = _table("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)")
     for arm in target.arms:
         if arm.not_trained:
-            table.add_row(arm.name, f"{arm.rows_out:,}", "", arm.not_trained)
+            table.add_row(arm.name, f"{arm.rows_out:,}", "", "not trained")
             continue
         result = arm.result(target.task)
         accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
