@@ -20,7 +20,7 @@ def test_the_tree_in_the_readme_is_the_tree_on_disk() -> None:
         name = found[2]
         folders = folders[:depth]
         path = "/".join([*folders, name.rstrip("/")])
-        named.add(path.removeprefix("src/tokensieve/"))
+        named.add(path.removeprefix("tokensieve/"))
         if name.endswith("/"):
             folders.append(name.rstrip("/"))
     on_disk = {
