@@ -220,7 +220,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         ) from None
     with _explained(path):
         connection = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _into_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -234,6 +234,20 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.executescript(_TABLES)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
     return connection
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite does not wait its turn for that by itself when several processes start."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager
