@@ -38,7 +38,7 @@ class Settings:
 
     seed: int = 1
     stages: tuple[Stage, ...] = (Stage(tokens=11_500_000, rate=3e-3, other_rate=3e-3, decay=0.7, batch=6144),)
-    """One stage after another. At rates of 1.5e-2 attention saturates and the model never learns to copy."""
+    """One stage after another. A run at a rate of 1.5e-2 could hardly copy from its prompt."""
     warm_up: int = 60
     """Steps until the learning rate is full."""
     hidden: int = 256
