@@ -17,7 +17,9 @@ Out: TypeAlias = Annotated[Path, Parameter(name="--out")]
 OptionalOut: TypeAlias = Annotated[Path | None, Parameter(name="--out")]
 
 _LINE_EVERY_S = 10.0
-"""Where the output is no terminal, how often a line says how far the work is."""
+"""Where the output is no terminal, how often a line says how far the work is; shorter work says nothing."""
+_ESTIMATE_AFTER_S = 2.0
+"""Where the output is no terminal, when the first line comes, which says how long the work will take."""
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -42,7 +44,8 @@ class Work:
     def __init__(self, title: str, unit: str = "rows") -> None:
         self._title = title
         self._unit = unit
-        self._began = self._last_line = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        self._next_line = 0.0
         self._bar: Progress | None = None
         if err.is_terminal:
             columns = (
@@ -70,12 +73,22 @@ class Work:
             self._bar.update(self._task, completed=done, total=total or None)
             return
         now = time.monotonic()
-        if now - self._last_line < _LINE_EVERY_S:
+        if self._first is None:
+            # What is done by now may have been done by an earlier start: it says nothing of the rate.
+            self._first = now, done
+            self._next_line = now + _ESTIMATE_AFTER_S
+        began, done_before = self._first
+        if now < self._next_line or done == done_before:
             return
-        self._last_line = now
-        rate = done / (now - self._began)
-        left = f", {duration((total - done) / rate)} left" if rate and total else ""
-        print(f"{self._title}: {done:,} of {total:,} {self._unit}, {rate:,.1f}/s{left}", file=sys.stderr, flush=True)
+        rate = (done - done_before) / (now - began)
+        left = (total - done) / rate if total else 0.0
+        short = self._next_line == began + _ESTIMATE_AFTER_S and 0 <= left < _LINE_EVERY_S and total > 0
+        self._next_line = now + _LINE_EVERY_S
+        if short:
+            return
+        of = f"{done:,} of {total:,}" if total else f"{done:,}"
+        about = f", about {duration(left)} left" if left else ""
+        print(f"{self._title}: {of} {self._unit}, {rate:,.1f}/s{about}", file=sys.stderr, flush=True)
 
 
 def hush_transformers() -> None:
