@@ -2,12 +2,19 @@
 
 Definitions as in paper section 4 (Wu et al., arXiv 2501.14315): ``TI = 100 (after / before - 1)`` on the target,
 ``BWT = 100 mean (after / before - 1)`` over the other tasks. Both in percent; higher is better.
+
+Intervals are percentiles of a bootstrap in which two things are drawn anew: the problems of each task, the same ones
+for the base and for every arm, and the training seeds, S - 1 of S, which gives the mean over seeds its unbiased
+variance (Rao and Wu, JASA 83, 1988; both at once is the pigeonhole bootstrap of Owen, Ann. Appl. Stat. 1, 2007). Known
+limits: with fewer than about five seeds the interval is too narrow where the seeds are what varies, and where every
+problem came out alike it has no width.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +24,21 @@ from tokensieve.types import BoolArray
 
 BOOTSTRAP_DRAWS = 4000
 
+Flags: TypeAlias = Mapping[str, BoolArray]
+"""Task to one flag a problem, correct or not; the same problems in the same order wherever two are compared."""
+_Replicates: TypeAlias = dict[str, NDArray[np.float64]]
+"""Task to accuracy, a fraction, one value a bootstrap replicate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval; all NaN where it is not defined."""
+    """A number with its interval.
+
+    Attributes:
+        value: NaN where it is not defined.
+        low: lower end; NaN where there is no interval.
+        high: upper end, likewise.
+    """
 
     value: float
     low: float
@@ -49,20 +67,31 @@ class Forgetting:
     dropped_tasks: tuple[str, ...]
 
 
-def accuracy(correct: int, n: int, level: float = 0.95) -> Estimate:
+def accuracy(correct: int, n: int, level: float = 0.95, *, problems: int | None = None) -> Estimate:
     """Share of correct answers, a fraction, with its Wilson score interval; all NaN for ``n = 0``.
 
+    Args:
+        correct: correct answers.
+        n: all answers.
+        level: coverage of the interval.
+        problems: how many problems they answer, where several seeds or samples answer the same ones; None is one answer
+            a problem. Answers to one problem are alike, so the interval counts problems: exact where the answers to a
+            problem always agree, wider than needed elsewhere.
+
     Raises:
-        InputError: more correct answers than answers.
+        InputError: more correct answers than answers, or more problems than answers.
     """
     if not 0 <= correct <= n:
         raise InputError(f"{correct} correct answers of {n}")
+    size = n if problems is None else problems
+    if not 0 <= size <= n or (n and not size):
+        raise InputError(f"{n} answers to {problems} problems")
     if n == 0:
         return Estimate(math.nan, math.nan, math.nan)
     z = NormalDist().inv_cdf(0.5 + level / 2)
     share = correct / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    centre = (share + z * z / (2 * size)) / (1 + z * z / size)
+    half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
@@ -103,8 +132,8 @@ def undefined_tasks(before: Mapping[str, float], target: str) -> tuple[str, ...]
 
 
 def forgetting(
-    before: Mapping[str, BoolArray],
-    after: Sequence[Mapping[str, BoolArray]],
+    before: Flags,
+    after: Sequence[Flags],
     target: str,
     *,
     seed: int = 0,
@@ -113,35 +142,36 @@ def forgetting(
 ) -> Forgetting:
     """TI and BWT with intervals by a paired bootstrap over problems, and over seeds where there are several.
 
-    Problems are drawn with replacement within each task, the same ones before and after, so that a problem's
-    difficulty cancels; with several training seeds a seed is drawn first. Draws in which a ratio is undefined
-    are left out of the percentiles.
+    Problems are drawn within each task, the same ones before and after, so that a problem's difficulty cancels. An
+    interval depends on the answers and the bootstrap's seed only: not on the order of problems or tasks, nor on what
+    else was evaluated. Where more replicates have an undefined ratio (a base of 0) than lie beyond one end of the
+    interval, there is no interval.
 
     Args:
-        before: task to one flag a problem (correct or not) under the base model.
-        after: the same problems in the same order after training; one mapping a training seed.
+        before: the base model's answers.
+        after: the answers after training; one mapping a training seed.
         target: the task that was trained.
         seed: of the bootstrap.
         draws: bootstrap replicates.
         level: coverage of the intervals.
 
     Raises:
-        InputError: problems or tasks that do not pair up.
+        InputError: no target, no run, no problems, or problems or tasks that do not pair up.
     """
-    replicates = _replicates(before, after, target, seed, draws)
-    base, tuned = _means(before), _mean_over_runs(before, after)
+    replicates, arms = _replicates(before, [after], target, seed, draws)
+    base, tuned, drawn = _means(before), _mean_over_runs(before, after), arms[0]
     return Forgetting(
-        ti=_estimate(target_improvement(base, tuned, target), replicates.ti, level),
-        ti_points=_estimate(100 * (tuned[target] - base[target]), replicates.points, level),
-        bwt=_estimate(backward_transfer(base, tuned, target), replicates.bwt, level),
+        ti=_estimate(target_improvement(base, tuned, target), _percent(replicates[target], drawn[target]), level),
+        ti_points=_estimate(100 * (tuned[target] - base[target]), 100 * (drawn[target] - replicates[target]), level),
+        bwt=_estimate(backward_transfer(base, tuned, target), _transfer(before, replicates, drawn, target), level),
         dropped_tasks=undefined_tasks(base, target),
     )
 
 
 def difference(
-    before: Mapping[str, BoolArray],
-    arm: Sequence[Mapping[str, BoolArray]],
-    reference: Sequence[Mapping[str, BoolArray]],
+    before: Flags,
+    arm: Sequence[Flags],
+    reference: Sequence[Flags],
     target: str,
     *,
     seed: int = 0,
@@ -150,11 +180,11 @@ def difference(
 ) -> tuple[Estimate, Estimate]:
     """An arm minus a reference arm on the same resampled problems: the target in points, and BWT in percent.
 
-    The same draw of problems, and of the seed where both arms have as many, serves both arms, so that what they
+    The same draw of problems serves both arms, and the same draw of seeds where both have as many, so that what they
     share cancels.
 
     Args:
-        before: as in ``forgetting``.
+        before: as in ``forgetting``, and so are ``target``, ``seed``, ``draws`` and ``level``.
         arm: the arm's runs.
         reference: the reference's runs.
         target: the task that was trained.
@@ -163,52 +193,86 @@ def difference(
         level: coverage of the intervals.
 
     Raises:
-        InputError: problems or tasks that do not pair up.
+        InputError: as ``forgetting``.
     """
-    ours, theirs = (_replicates(before, runs, target, seed, draws) for runs in (arm, reference))
+    replicates, (ours, theirs) = _replicates(before, [arm, reference], target, seed, draws)
     base, tuned, other = _means(before), _mean_over_runs(before, arm), _mean_over_runs(before, reference)
     bwt = backward_transfer(base, tuned, target) - backward_transfer(base, other, target)
+    with np.errstate(invalid="ignore"):  # infinite less infinite is NaN, and counts as undefined
+        bwts = _transfer(before, replicates, ours, target) - _transfer(before, replicates, theirs, target)
     return (
-        _estimate(100 * (tuned[target] - other[target]), ours.points - theirs.points, level),
-        _estimate(bwt, ours.bwt - theirs.bwt, level),
+        _estimate(100 * (tuned[target] - other[target]), 100 * (ours[target] - theirs[target]), level),
+        _estimate(bwt, bwts, level),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Replicates:
-    """One value a bootstrap replicate; NaN or infinite where a ratio is undefined."""
-
-    ti: NDArray[np.float64]
-    points: NDArray[np.float64]
-    bwt: NDArray[np.float64]
-
-
 def _replicates(
-    before: Mapping[str, BoolArray], after: Sequence[Mapping[str, BoolArray]], target: str, seed: int, draws: int
-) -> _Replicates:
-    if not after:
+    before: Flags, arms: Sequence[Sequence[Flags]], target: str, seed: int, draws: int
+) -> tuple[_Replicates, list[_Replicates]]:
+    """The accuracies of the base and of every arm (the mean over its seeds) on the same resampled problems."""
+    for runs in arms:
+        _check_pairs(before, runs, target)
+    base: _Replicates = {}
+    tuned: list[_Replicates] = [{} for _ in arms]
+    for task, flags in before.items():
+        rng = np.random.default_rng([seed, *task.encode()])
+        means = _resampled([flags, *(run[task] for runs in arms for run in runs)], draws, rng)
+        base[task], means = means[:, 0], means[:, 1:]
+        for runs, into in zip(arms, tuned, strict=True):
+            into[task] = (means[:, : len(runs)] * _seed_weights(len(runs), seed, draws)).sum(axis=1)
+            means = means[:, len(runs) :]
+    return base, tuned
+
+
+def _check_pairs(before: Flags, runs: Sequence[Flags], target: str) -> None:
+    if not runs:
         raise InputError("no run to compare with the base")
-    for run in after:
-        for task, flags in before.items():
-            if task not in run or len(run[task]) != len(flags):
-                raise InputError(f"task {task!r}: the problems before and after do not pair up")
-    rng = np.random.default_rng(seed)
-    runs = rng.integers(len(after), size=draws)
-    means = {task: _bootstrap_means(flags, [run[task] for run in after], runs, rng) for task, flags in before.items()}
-    dropped = undefined_tasks(_means(before), target)
-    others = [task for task in before if task != target and task not in dropped]
+    if target not in before:
+        raise InputError(f"the target {target!r} was not evaluated; there are: {', '.join(before) or 'none'}")
+    for task, flags in before.items():
+        if len(flags) == 0:
+            raise InputError(f"task {task!r} has no problems")
+        if any(task not in run or len(run[task]) != len(flags) for run in runs):
+            raise InputError(f"task {task!r}: the problems before and after do not pair up")
+
+
+def _resampled(columns: Sequence[BoolArray], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Mean of each column over problems that are drawn with replacement, the same ones for all: draws x columns.
+
+    Problems that came out alike in every column are exchangeable, so their number is drawn instead of themselves: the
+    same distribution, in memory that does not grow with the problems.
+    """
+    kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws)
+    return drawn @ kinds.astype(np.float64) / counts.sum()
+
+
+def _seed_weights(runs: int, seed: int, draws: int) -> NDArray[np.float64]:
+    """How much each training seed weighs in each replicate: draws x runs."""
+    if runs == 1:
+        return np.ones((draws, 1))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(runs,)))
+    return rng.multinomial(runs - 1, np.full(runs, 1 / runs), size=draws) / (runs - 1)
+
+
+def _percent(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Relative change in percent; infinite or NaN where the base is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ti = 100 * (means[target][1] / means[target][0] - 1)
-        changes = [means[task][1] / means[task][0] - 1 for task in others]
-        bwt = 100 * np.mean(changes, axis=0) if changes else np.full(draws, math.nan)
-    return _Replicates(ti, 100 * (means[target][1] - means[target][0]), bwt)
+        return 100 * (after / before - 1)
 
 
-def _means(flags: Mapping[str, BoolArray]) -> dict[str, float]:
+def _transfer(flags: Flags, before: _Replicates, after: _Replicates, target: str) -> NDArray[np.float64]:
+    """BWT in every replicate, over the tasks that count in it for the problems as they were."""
+    dropped = undefined_tasks(_means(flags), target)
+    changes = [_percent(before[task], after[task]) for task in flags if task != target and task not in dropped]
+    return np.mean(changes, axis=0) if changes else np.full(len(before[target]), math.nan)
+
+
+def _means(flags: Flags) -> dict[str, float]:
     return {task: float(values.mean()) for task, values in flags.items()}
 
 
-def _mean_over_runs(before: Mapping[str, BoolArray], runs: Sequence[Mapping[str, BoolArray]]) -> dict[str, float]:
+def _mean_over_runs(before: Flags, runs: Sequence[Flags]) -> dict[str, float]:
     return {task: float(np.mean([run[task].mean() for run in runs])) for task in before}
 
 
@@ -222,19 +286,10 @@ def _of(accuracies: float | Mapping[str, float], task: str | None) -> float:
     return accuracies[task]
 
 
-def _bootstrap_means(
-    before: BoolArray, after: Sequence[BoolArray], runs: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean accuracy before and after on the same resampled problems, one pair a replicate."""
-    n = len(before)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=len(runs)).astype(np.float64)
-    tuned = np.stack(after).astype(np.float64)
-    return counts @ before.astype(np.float64) / n, np.einsum("dn,dn->d", counts, tuned[runs]) / n
-
-
 def _estimate(value: float, replicates: NDArray[np.float64], level: float) -> Estimate:
     finite = replicates[np.isfinite(replicates)]
-    if math.isnan(value) or len(finite) == 0:
+    tail = (1 - level) / 2
+    if math.isnan(value) or len(replicates) - len(finite) > tail * len(replicates):
         return Estimate(value, math.nan, math.nan)
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))

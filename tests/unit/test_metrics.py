@@ -1,6 +1,7 @@
 """Accuracy, TI and BWT against the paper's own numbers, and intervals against what they must do."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -64,15 +65,76 @@ def test_pairing_makes_the_interval_narrower_than_independent_problems_would() -
     assert reverse.bwt.high > 5
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def draw(rng: np.random.Generator, share: float, n: int) -> BoolArray:
+    return rng.random(n) < share
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """300 studies with known truths: TI, points, and BWT over two tasks of unlike size."""
     rng = np.random.default_rng(11)
+    covered = Counter[str]()
+    for trial in range(300):
+        before = {"t": draw(rng, 0.5, 100), "o": draw(rng, 0.8, 150), "p": draw(rng, 0.9, 60)}
+        after = {
+            "t": np.where(before["t"], draw(rng, 0.9, 100), draw(rng, 0.4, 100)),
+            "o": before["o"] & draw(rng, 0.75, 150),
+            "p": before["p"] & draw(rng, 0.5, 60),
+        }
+        found = forgetting(before, [after], "t", seed=trial, draws=400)
+        truths = {"ti": (found.ti, 30.0), "points": (found.ti_points, 15.0), "bwt": (found.bwt, -37.5)}
+        covered.update(name for name, (estimate, truth) in truths.items() if estimate.low <= truth <= estimate.high)
+    # 95 % of 300 is 285; the binomial's own spread (sd 3.8) times three to either side, and a point for small samples.
+    assert all(270 <= covered[name] <= 297 for name in ("ti", "points", "bwt")), covered
+
+
+def test_intervals_over_seeds_cover_the_truth_where_seeds_are_what_varies() -> None:
+    rng = np.random.default_rng(12)
     covered = 0
     for trial in range(200):
-        base = rng.random(150) < 0.8
-        tuned = base & (rng.random(150) < 0.75)  # true relative change: -25 %
-        found = forgetting({"t": base, "o": base}, [{"t": base, "o": tuned}], "t", seed=trial, draws=400)
-        covered += found.bwt.low <= -25 <= found.bwt.high
-    assert 180 <= covered <= 198
+        before = {"t": draw(rng, 0.5, 50), "o": draw(rng, 0.8, 200)}
+        kept = np.clip(rng.normal(0.6, 0.1, size=8), 0, 1)  # share of its skill that each seed's run keeps
+        runs = [{"t": before["t"], "o": before["o"] & draw(rng, share, 200)} for share in kept]
+        found = forgetting(before, runs, "t", seed=trial, draws=400).bwt
+        covered += found.low <= -40 <= found.high
+    assert 178 <= covered <= 199
+
+
+def test_the_wilson_interval_covers_on_average_what_it_says() -> None:
+    """Exact, without chance: the coverage of all outcomes of 50 answers, averaged over true shares."""
+    n = 50
+    ends = [accuracy(k, n) for k in range(n + 1)]
+    truths = np.linspace(0.02, 0.98, 97)
+    coverage = [
+        sum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k, end in enumerate(ends) if end.low <= p <= end.high)
+        for p in truths
+    ]
+    assert np.mean(coverage) == pytest.approx(0.95, abs=0.01)
+    assert min(coverage) > 0.83
+
+
+def test_answers_to_the_same_problems_do_not_count_as_more_problems() -> None:
+    once, pooled = accuracy(60, 100), accuracy(180, 300, problems=100)
+    assert pooled == once
+    assert accuracy(180, 300).high < once.high
+    with pytest.raises(InputError, match="2 answers to 3 problems"):
+        accuracy(1, 2, problems=3)
+    with pytest.raises(InputError, match="2 answers to 0 problems"):
+        accuracy(1, 2, problems=0)
+
+
+def test_the_interval_depends_on_nothing_but_the_answers_and_the_seed() -> None:
+    rng = np.random.default_rng(4)
+    before = {task: draw(rng, 0.6, 120) for task in ("t", "o", "p")}
+    after = {task: draw(rng, 0.5, 120) for task in before}
+    found = forgetting(before, [after], "t")
+    assert forgetting(before, [after], "t") == found
+    order = rng.permutation(120)
+    shuffled = [{task: flags_[order] for task, flags_ in reversed(one.items())} for one in (before, after)]
+    again = forgetting(shuffled[0], [shuffled[1]], "t")
+    assert again.ti == found.ti
+    assert (again.bwt.low, again.bwt.high) == pytest.approx((found.bwt.low, found.bwt.high))
+    assert forgetting({"t": before["t"]}, [after], "t").ti == found.ti
+    assert forgetting(before, [after], "t", seed=1).ti != found.ti
 
 
 def test_seeds_widen_the_interval() -> None:
@@ -81,6 +143,14 @@ def test_seeds_widen_the_interval() -> None:
     one, two = forgetting(before, [good], "t"), forgetting(before, [good, bad], "t")
     assert two.bwt.value == pytest.approx(-37.5)
     assert two.bwt.high - two.bwt.low > one.bwt.high - one.bwt.low + 50
+
+
+def test_more_seeds_narrow_the_interval_of_their_mean() -> None:
+    before = {"t": flags(50, 100), "o": flags(80, 100)}
+    runs = [{"t": flags(50, 100), "o": flags(kept, 100)} for kept in (20, 40, 60)]
+    few, many = (forgetting(before, runs * times, "t").bwt for times in (1, 5))
+    assert few.value == pytest.approx(many.value)
+    assert many.high - many.low < 0.6 * (few.high - few.low)
 
 
 def test_a_new_task_is_counted_in_points() -> None:
@@ -102,3 +172,38 @@ def test_the_difference_of_two_arms_cancels_what_they_share() -> None:
     lost = forgetting(before, [shared], "t").bwt
     assert gain.value == pytest.approx(-lost.value)
     assert gain.low > 0
+
+
+def test_arms_with_unlike_numbers_of_seeds_are_still_paired_by_problem() -> None:
+    rng = np.random.default_rng(3)
+    before = {"t": draw(rng, 0.5, 80), "o": draw(rng, 0.8, 80)}
+    run = {"t": draw(rng, 0.6, 80), "o": draw(rng, 0.5, 80)}
+    points, bwt = difference(before, [run], [run, run, run], "t")
+    assert (points.low, points.high) == pytest.approx((0.0, 0.0))
+    assert (bwt.low, bwt.high) == pytest.approx((0.0, 0.0))
+
+
+def test_a_base_that_hardly_solves_anything_gives_a_number_without_an_interval() -> None:
+    before = {"t": flags(1, 100), "o": flags(80, 100)}  # 37 % of the replicates hold no problem that the base solves
+    found = forgetting(before, [{"t": flags(50, 100), "o": flags(1, 100)}], "t")
+    assert found.ti.value == pytest.approx(4900.0)
+    assert math.isnan(found.ti.low)
+    assert math.isnan(found.ti.high)
+    assert found.ti_points.low > 0
+    assert not math.isnan(found.bwt.low)
+    _, bwt = difference({"o": before["t"], "t": before["o"]}, [{"o": flags(3, 100), "t": before["o"]}],
+                        [{"o": flags(5, 100), "t": before["o"]}], "t")  # fmt: skip
+    assert bwt.value == pytest.approx(-200.0)
+    assert math.isnan(bwt.low)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    some = {"t": flags(1, 4)}
+    with pytest.raises(InputError, match="target 'typo' was not evaluated; there are: t"):
+        forgetting(some, [some], "typo")
+    with pytest.raises(InputError, match="no run"):
+        forgetting(some, [], "t")
+    with pytest.raises(InputError, match="'t' has no problems"):
+        forgetting({"t": flags(0, 0)}, [{"t": flags(0, 0)}], "t")
+    with pytest.raises(InputError, match="do not pair up"):
+        difference(some, [some], [{"o": flags(1, 4)}], "t")
