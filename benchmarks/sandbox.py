@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from machine import describe_run
+
 from tokensieve.tasks import TASKS
 from tokensieve.tasks._sandbox import close, describe
 from tokensieve.tasks.judging import judge
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     problems = list(islice(TASKS["mbpp"].load("test", arguments.data), arguments.programs))
+    print(describe_run())
     print(f"{len(problems)} gold programs of MBPP with their tests, {arguments.workers} workers; {describe()}")
     for name, way in (("sandbox", in_sandbox), ("fresh interpreter, no walls", in_fresh_interpreters)):
         rate, cost_ms, passed = timed(way, problems, arguments.workers)

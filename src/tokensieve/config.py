@@ -187,12 +187,14 @@ class AnswererSettings(BaseModel):
 
     model_config = STRICT
 
-    backend: Literal["transformers", "vllm", "server"] = "transformers"
-    """In this process by transformers or vLLM, or any server that speaks OpenAI's chat completions."""
+    backend: Literal["transformers", "ray", "vllm", "server"] = "transformers"
+    """In this process by transformers or vLLM, by Ray's workers, or a server that speaks OpenAI's chat completions."""
     model: str | None = None
     """Another model than the one under study: a Hub name or a folder; with a server, the name it has there."""
     url: str | None = None
     """Base address of the server, e.g. http://localhost:8000/v1."""
+    workers: int = 2
+    """Ray: models at the same time, each on a GPU of its own where there are any."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable with the server's key; where it is not set, none is sent."""
     concurrency: int = 16
@@ -222,6 +224,12 @@ class DialogueSettings(BaseModel):
     """Longest answer, unless sampling.max_new_tokens says."""
     max_perplexity: float | None = None
     """Dialogues whose last answer has a higher sentence perplexity are counted out."""
+    max_prompt_perplexity: float | None = None
+    """Dialogues with a user's turn of a higher sentence perplexity are counted out."""
+    verify: str | None = None
+    """Check of the last answer: shown-tests (the prompt's own assert lines, in the sandbox), or file.py:name."""
+    unverified: Literal["keep", "drop"] = "keep"
+    """What happens to dialogues that the check does not fit."""
 
 
 class GenerateSettings(BaseModel):

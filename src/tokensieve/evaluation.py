@@ -17,6 +17,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Sampler
 from tokensieve.sampling.judged import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
+from tokensieve.sampling.weighed import weigh
 from tokensieve.tasks import Task
 from tokensieve.tasks.lookup import get_task
 from tokensieve.types import BoolArray, Outcome, Problem, Sample
@@ -122,7 +123,8 @@ def evaluate(
     """Answer and judge the problems of all tasks; greedy unless the settings say otherwise.
 
     Answers and verdicts do not depend on the batch size. An answer that the length limit cut off is not judged: its
-    verdict is ``cut_off``. With several samples a problem, accuracy is the mean over all of them.
+    verdict is ``cut_off``. With several samples a problem, accuracy is the mean over all of them. Of a task whose given
+    texts the model weighs there is one sample a problem, whatever the settings say.
 
     Args:
         model: the model, or any sampler.
@@ -132,7 +134,7 @@ def evaluate(
 
     Raises:
         InputError: no tasks, an unknown task, or as in loading the model and the tasks' data.
-        EnvironmentProblem: no sandbox for generated code, no memory, no disk space.
+        EnvironmentProblem: no sandbox for generated code, no harness for ``lm-eval:`` tasks, no memory, no disk space.
     """
     tasks = {name: get_task(name) for name in dict.fromkeys(settings.tasks)}
     if not tasks:
@@ -176,6 +178,10 @@ class _Counter:
 def _answers(
     sampler: Sampler, task: Task, problems: Sequence[Problem], settings: EvaluateSettings, count: _Counter
 ) -> list[Sample]:
+    if task.weighing is not None:
+        weighed = weigh(task, task.weighing, problems, sampler)
+        count.add(len(problems) * settings.sampling.n)
+        return weighed
     drawn = sampler.draw(requests_of(task, problems, settings.sampling), settings.sampling)
     return judge_samples(task, problems, told(drawn, count.add))
 

@@ -70,7 +70,7 @@ def evaluate(
     """Answer the problems of benchmarks, check every answer, keep every one with its verdict.
 
     Args:
-        tasks: Names of tasks.
+        tasks: Names of tasks, YAML files of your own, or lm-eval:NAME for a task of lm-evaluation-harness.
         out_: Folder of the result.
     """
     from tokensieve.cli._tables import print_accuracies

@@ -1,9 +1,9 @@
-"""Who answers: the model under study, another one, or a server."""
+"""Who answers: the model under study, another one, here or on Ray's workers, or a server."""
 
 from tokensieve.config import GenerateSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.sampling import LocalSampler, Sampler, ServerSampler, VllmSampler
+from tokensieve.sampling import LocalSampler, RaySampler, Sampler, ServerSampler, VllmSampler
 
 
 def answerer_of(settings: GenerateSettings, base: LoadedModel) -> Sampler:
@@ -11,7 +11,7 @@ def answerer_of(settings: GenerateSettings, base: LoadedModel) -> Sampler:
 
     Raises:
         InputError: a larger model's answers are wanted but none is named, or a server without an address.
-        EnvironmentProblem: vLLM is not installed, or as in ``load_model``.
+        EnvironmentProblem: vLLM or Ray is not installed, or as in ``load_model``.
     """
     answerer = settings.answerer
     if settings.arm == "larger-model" and answerer.model is None:
@@ -25,4 +25,6 @@ def answerer_of(settings: GenerateSettings, base: LoadedModel) -> Sampler:
         other = other.model_copy(update={"model": answerer.model, "revision": None, "adapter": None, "tokenizer": None})
     if answerer.backend == "vllm":
         return VllmSampler(other)
+    if answerer.backend == "ray":
+        return RaySampler(other, workers=answerer.workers)
     return LocalSampler(base if answerer.model is None else load_model(other))

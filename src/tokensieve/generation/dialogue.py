@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from tokensieve.config import GenerateSettings
+from tokensieve.config import DialogueSettings, GenerateSettings
 from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Counts
 from tokensieve.data.tally import Tally
@@ -19,7 +19,8 @@ from tokensieve.generation.perplexity import conditional_nll
 from tokensieve.generation.phases import Progress, by_problem, phase_folder
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
-from tokensieve.types import Example, IntArray, Message, Origin, Sample
+from tokensieve.tasks.unprompted import PromptCheck, prompt_check
+from tokensieve.types import Example, IntArray, Message, Origin, Outcome, Sample, Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,7 +44,7 @@ def generate_dialogues(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Rows[Example]:
-    """Draw dialogues and keep those that are whole, varied and new; every other is counted by reason.
+    """Draw dialogues and keep those that are whole, varied, new and not found wrong; others are counted by reason.
 
     Every turn is kept in ``out/samples``: even numbers are the user's, odd ones the answers.
 
@@ -56,18 +57,20 @@ def generate_dialogues(
         progress: called with the turns drawn and the turns in all.
 
     Raises:
-        InputError: a template without a user header, or a folder of another run.
+        InputError: a template without a user header, a check that is not there, or a folder of another run.
+        EnvironmentProblem: no sandbox for the tests that prompts show; or as in drawing.
     """
     from tokensieve.generation.run import draft_of
 
     count = min(settings.dialogue.count, limit) if limit is not None else settings.dialogue.count
+    check = None if settings.dialogue.verify is None else prompt_check(settings.dialogue.verify)
     draft = draft_of(settings, {"dialogues": str(count)}, sampler)
     with FolderWriter(out, draft) as writer:
         if (out / MANIFEST_NAME).is_file():
             return cast("Rows[Example]", open_rows(out))
         samples = _draw(base, sampler, settings, count, phase_folder(out, "samples", draft, "samples"), progress)
         tally = Tally()
-        for index, rows in enumerate(in_shards(_kept(samples, base, settings, tally), _SHARD_ROWS)):
+        for index, rows in enumerate(in_shards(_kept(samples, base, settings.dialogue, check, tally), _SHARD_ROWS)):
             writer.write(index, rows)
         return cast("Rows[Example]", writer.finish(tally.counts, {"noted": dict(tally.noted)}))
 
@@ -152,24 +155,24 @@ def _turns(spoken: Sequence[Sample]) -> tuple[Message, ...]:
     return tuple({"role": "assistant" if s.index % 2 else "user", "content": s.text} for s in spoken)
 
 
-def _kept(samples: Rows[Sample], base: LoadedModel, settings: GenerateSettings, tally: Tally) -> Iterator[Example]:
+def _kept(
+    samples: Rows[Sample], base: LoadedModel, rules: DialogueSettings, check: PromptCheck | None, tally: Tally
+) -> Iterator[Example]:
     seen: set[str] = set()
     for name, turns in by_problem(samples):
         tally.take()
-        reason = _fault(turns, 2 * settings.dialogue.turns)
         question = " ".join(turns[0].text.casefold().split())
-        if reason is None and question in seen:
-            reason = "asked before"
+        reason = _fault(turns, 2 * rules.turns) or ("asked before" if question in seen else None)
         seen.add(question)
-        example = None if reason else _example(name, turns)
-        if example is not None and settings.dialogue.max_perplexity is not None:
-            nll = turns[-1].nll if not math.isnan(turns[-1].nll) else conditional_nll([example], base)[0]
-            if nll > math.log(settings.dialogue.max_perplexity):
-                reason = "answer above the perplexity limit"
-        if reason is not None or example is None:
-            tally.drop(reason or "empty", name)
+        reason = reason or _too_unlikely(turns, base, rules)
+        if reason is None and check is not None:
+            verdict = check(_turns(turns[:-1]), turns[-1].text)
+            tally.note(f"answers {verdict.outcome.value}")
+            reason = _refused(verdict, rules)
+        if reason is not None:
+            tally.drop(reason, name)
         else:
-            yield example
+            yield _example(name, turns)
 
 
 def _fault(turns: Sequence[Sample], expected: int) -> str | None:
@@ -181,6 +184,27 @@ def _fault(turns: Sequence[Sample], expected: int) -> str | None:
     if any(is_degenerate(turn.ids) for turn in turns):
         return "degenerate"
     return None
+
+
+def _too_unlikely(turns: Sequence[Sample], base: LoadedModel, rules: DialogueSettings) -> str | None:
+    """Whether a user's turn, or the last answer, has a perplexity above its limit."""
+    limit = rules.max_prompt_perplexity
+    # A user's turn was drawn as token ids, which only samplers that tell the nll can do.
+    if limit is not None and any(turn.nll > math.log(limit) for turn in turns[::2]):
+        return "prompt above the perplexity limit"
+    if rules.max_perplexity is not None:
+        last = turns[-1].nll
+        nll = last if not math.isnan(last) else conditional_nll([_example(turns[-1].problem_id, turns)], base)[0]
+        if nll > math.log(rules.max_perplexity):
+            return "answer above the perplexity limit"
+    return None
+
+
+def _refused(verdict: Verdict, rules: DialogueSettings) -> str | None:
+    """Why a check's finding counts a dialogue out; None where it does not."""
+    if verdict.outcome is Outcome.NOT_JUDGED:
+        return "not verified" if rules.unverified == "drop" else None
+    return None if verdict.correct else "answer found wrong"
 
 
 def _example(name: str, turns: Sequence[Sample]) -> Example:

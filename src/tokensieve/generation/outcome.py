@@ -26,6 +26,7 @@ class PromptYield:
         cut_off: those that the length limit ended.
         not_judged: those without a finding.
         leftovers: correct ones that still talk about the request to rephrase.
+        retokenised: answers of which the server gave text only, so that their ids were made from it.
         chosen: number of the answer that became training data; None where none did.
         nll: its mean nll in nats a token, where the choice went by it; else None.
     """
@@ -38,6 +39,7 @@ class PromptYield:
     cut_off: int
     not_judged: int
     leftovers: int = 0
+    retokenised: int = 0
     chosen: int | None = None
     nll: float | None = None
 
@@ -46,12 +48,14 @@ def yield_of(
     problem_id: str, samples: Iterable[Sample], *, leftovers: int = 0, chosen: Sample | None, nll: float
 ) -> PromptYield:
     """One prompt's account; an nll of NaN becomes None."""
-    outcomes = [Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples]
+    listed = list(samples)
+    outcomes = [Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in listed]
     return PromptYield(
         id=problem_id,
         drawn=len(outcomes),
         **{outcome.value: outcomes.count(outcome) for outcome in Outcome},
         leftovers=leftovers,
+        retokenised=sum(sample.retokenised for sample in listed),
         chosen=None if chosen is None else chosen.index,
         nll=None if chosen is None or nll != nll else nll,
     )

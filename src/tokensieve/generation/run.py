@@ -101,8 +101,12 @@ def generate(
 
 def draft_of(settings: GenerateSettings, inputs: Mapping[str, str], sampler: Sampler) -> Manifest:
     """The manifest of the result, as far as it is known at the start."""
-    # How many answers are drawn at a time, and how a server is asked, changes no answer.
-    left_out = {"sampling": {"batch_size"}, "answerer": {"concurrency", "retries", "timeout_s", "requests_per_minute"}}
+    # How many answers are drawn at a time, on which machine, and how a server is asked, changes no answer.
+    asking = {"workers", "concurrency", "retries", "timeout_s", "requests_per_minute"}
+    left_out = {"sampling": {"batch_size"}, "answerer": asking}
+    if settings.answerer.backend == "ray":
+        here = settings.answerer.model_copy(update={"backend": "transformers"})
+        settings = settings.model_copy(update={"answerer": here})
     return Manifest(
         stage="examples",
         settings=settings.model_dump(mode="json", exclude=left_out),

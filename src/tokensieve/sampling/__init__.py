@@ -1,9 +1,10 @@
-"""Draw answers from a model: here through transformers or vLLM, from a server, or from a script in tests."""
+"""Draw answers from a model: here through transformers or vLLM, by Ray, from a server, or from a script in tests."""
 
 from tokensieve.sampling.local import LocalSampler
+from tokensieve.sampling.ray import RaySampler
 from tokensieve.sampling.request import Request, Sampler
 from tokensieve.sampling.scripted import ScriptedSampler
 from tokensieve.sampling.server import ServerSampler
 from tokensieve.sampling.vllm import VllmSampler
 
-__all__ = ["LocalSampler", "Request", "Sampler", "ScriptedSampler", "ServerSampler", "VllmSampler"]
+__all__ = ["LocalSampler", "RaySampler", "Request", "Sampler", "ScriptedSampler", "ServerSampler", "VllmSampler"]

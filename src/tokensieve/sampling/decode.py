@@ -27,7 +27,7 @@ _REFILL_SHARE: Final = 0.125
 _SHRINK_SHARE: Final = 0.7
 """With nothing waiting, the batch shrinks once fewer of its rows than this are still being drawn."""
 
-_SPARE_COLUMNS: Final = 128
+_SPARE_COLUMNS: Final = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Answers to the problems of a task, each with its verdict: what evaluation counts and generation chooses from."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -33,12 +33,20 @@ def sampler_of(model: ModelSettings | LoadedModel | Sampler | str) -> Sampler:
 
 
 def load_problems(task: Task, split: str, data: Path | None, limit: int | None) -> list[Problem]:
-    """The problems of a task's split, up to the limit; ``data`` holds local copies, one folder a task.
+    """The problems of a task's split, up to the limit.
+
+    Args:
+        task: the task.
+        split: one of its splits.
+        data: local copies, one folder a benchmark, or the one benchmark's own folder; None for the default source.
+        limit: at most so many; None for all.
 
     Raises:
         InputError: an unknown split, or data that is missing or malformed.
     """
-    return list(islice(task.load(split, data / task.name if data is not None else None), limit))
+    # The strict variants of a benchmark (gsm8k_paper) have no folder of their own: their loaders look into its.
+    folder = data / task.name if data is not None and (data / task.name).is_dir() else data
+    return list(islice(task.load(split, folder), limit))
 
 
 def problems_digest(problems: Iterable[Problem]) -> str:
@@ -56,14 +64,15 @@ def judge_samples(task: Task, problems: Sequence[Problem], samples: Iterable[Sam
     """The samples with their verdicts, ordered by problem and number.
 
     The samples are read as they come, so that answers are judged while others are still being drawn. One that was cut
-    off is not given to the checker; one that has a verdict keeps it.
+    off is not given to the checker; one that has a verdict keeps it. Where the task names texts that end an answer, the
+    sample's text ends there (its ids stay as they were drawn).
     """
     by_id = {problem.id: problem for problem in problems}
     waiting: list[Sample] = []
     judged: list[Sample] = []
 
     def pairs() -> Iterator[tuple[Problem, str]]:
-        for sample in samples:
+        for sample in (_ended(task, by_id, drawn) for drawn in samples):
             if sample.verdict is not None:
                 judged.append(sample)
             elif not sample.finished:
@@ -76,6 +85,11 @@ def judge_samples(task: Task, problems: Sequence[Problem], samples: Iterable[Sam
     judged += [replace(sample, verdict=verdict) for sample, verdict in zip(waiting, verdicts, strict=True)]
     order = {problem.id: place for place, problem in enumerate(problems)}
     return sorted(judged, key=lambda sample: (order[sample.problem_id], sample.index))
+
+
+def _ended(task: Task, problems: Mapping[str, Problem], sample: Sample) -> Sample:
+    text = None if task.ended is None else task.ended(problems[sample.problem_id], sample.text)
+    return sample if text is None else replace(sample, text=text, finished=True)
 
 
 def told(samples: Iterable[Sample], answered: Callable[[], None]) -> Iterator[Sample]:

@@ -31,6 +31,11 @@ class LocalSampler:
         self._stops = stop_ids(loaded.model, loaded.tokenizer)
 
     @property
+    def loaded(self) -> LoadedModel:
+        """The model that answers."""
+        return self._loaded
+
+    @property
     def identity(self) -> ModelIdentity:
         """The loaded model's."""
         return self._loaded.identity

@@ -1,6 +1,6 @@
 """Benchmarks: problems to load and checkers for their answers, by name in ``TASKS``."""
 
-from tokensieve.tasks._task import Task
+from tokensieve.tasks._task import Continuation, Likelihood, Task, Weighing
 from tokensieve.tasks.arc_challenge import ARC_TASKS
 from tokensieve.tasks.bird import BIRD_TASKS
 from tokensieve.tasks.gsm8k import GSM8K_TASKS
@@ -20,4 +20,4 @@ TASKS: dict[str, Task] = {
 }
 """Every task by name; where a benchmark has a strict rule beside the robust one, each has a name of its own."""
 
-__all__ = ["TASKS", "Task"]
+__all__ = ["TASKS", "Continuation", "Likelihood", "Task", "Weighing"]

@@ -1,10 +1,49 @@
 """What a benchmark is to the rest of the system: problems to load, and a checker that judges one answer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokensieve.types import Problem, Verdict
+from tokensieve.types import Message, Problem, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """One of the texts that a model chooses among by how likely it finds them.
+
+    Attributes:
+        prompt: the turns before the answer; empty where the text stands alone.
+        text: what the assistant would say.
+    """
+
+    prompt: tuple[Message, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """What a model says of a continuation.
+
+    Attributes:
+        nll: sum over its tokens, in nats.
+        greedy: whether each of its tokens is the model's first choice.
+    """
+
+    nll: float
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How problems are answered that are not answered by writing: the likeliest of given texts counts.
+
+    Attributes:
+        continuations: the texts of a problem, at least one.
+        judge: the verdict on a model that finds them this likely; same order.
+    """
+
+    continuations: Callable[[Problem], Sequence[Continuation]]
+    judge: Callable[[Problem, Sequence[Likelihood]], Verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +62,9 @@ class Task:
         max_new_tokens: length limit of an answer, in tokens, that evaluation uses unless told otherwise.
         rephrase: ``rephrase(problem, reference)`` is the user's turn that asks for the model's own wording of a
             reference answer; None where the task has no form of its own.
+        ended: ``ended(problem, text)`` is an answer up to the first of the texts that end answers to this problem,
+            None where it holds none of them; None where only the model's own stop token ends an answer.
+        weighing: where the model weighs given texts instead of writing one; None for all other tasks.
     """
 
     name: str
@@ -32,3 +74,5 @@ class Task:
     check: Callable[[Problem, str], Verdict]
     max_new_tokens: int = 512
     rephrase: Callable[[Problem, str], str] | None = None
+    ended: Callable[[Problem, str], str | None] | None = None
+    weighing: Weighing | None = None

@@ -10,14 +10,11 @@ Paths are relative to the YAML file; templates are Jinja with a row's fields as 
 """
 
 import difflib
-import importlib.util
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -25,11 +22,12 @@ from pydantic import BaseModel, Field, ValidationError
 from tokensieve.config import STRICT
 from tokensieve.errors import InputError
 from tokensieve.tasks import _checkers
+from tokensieve.tasks._function import UserFunction, check_by_function, user_function
 from tokensieve.tasks._program import judge_program
 from tokensieve.tasks._queries import Comparison, judge_query
 from tokensieve.tasks._source import Row, read_array, read_lines, require_split, texts
 from tokensieve.tasks._task import Task
-from tokensieve.types import JSON, Message, Outcome, Problem, Verdict
+from tokensieve.types import JSON, Message, Problem, Verdict
 
 Checker = Callable[[Problem, str], Verdict]
 
@@ -126,10 +124,6 @@ class CustomTask(BaseModel):
     """Length limit of an answer, in tokens."""
 
 
-class _UserFunction(Protocol):
-    def __call__(self, row: Mapping[str, JSON], answer: str) -> bool | Verdict: ...
-
-
 def read_task(path: Path) -> Task:
     """The task that a YAML file describes.
 
@@ -191,9 +185,11 @@ def _templates(path: Path) -> _Render:
 def _load(
     task: CustomTask, base: Path, splits: tuple[str, ...], render: _Render, split: str, folder: Path | None
 ) -> Iterator[Problem]:
-    """The problems of a split; ``folder`` stands in for the YAML file's own."""
+    """The problems of a split; ``folder`` stands in for the YAML file's own where it has the rows."""
     require_split(task.name, split, splits)
-    path = (folder or base) / next(file for name, file in task.rows.items() if name == split)
+    name = next(file for key, file in task.rows.items() if key == split)
+    root = folder if folder is not None and (folder / name).is_file() else base
+    path = root / name
     if not path.is_file():
         raise InputError("no such file", where=str(path), fix=f"rows.{split} in the task's YAML file")
     rows = read_array(path) if path.suffix == ".json" else read_lines(path)
@@ -203,7 +199,7 @@ def _load(
             turns.append({"role": "system", "content": render(task.system, row)})
         turns.append({"role": "user", "content": render(task.prompt, row)})
         own = render(task.id, row) if task.id is not None else f"{task.name}/{split}/{number}"
-        facts = _facts(task, row, render, folder or base)
+        facts = _facts(task, row, render, root)
         yield Problem(own, task.name, tuple(turns), render(task.gold, row), facts)
 
 
@@ -226,7 +222,7 @@ def _facts(task: CustomTask, row: Row, render: _Render, base: Path) -> dict[str,
 def _checker(task: CustomTask, path: Path) -> Checker:
     check = task.check
     if isinstance(check, _Function):
-        return partial(_check_by_function, _user_function(check.function, path))
+        return partial(_check_by_function, user_function(check.function, path.parent, f"{path}: check.function"))
     if isinstance(check, _Python):
         return _check_python
     if isinstance(check, _Sql):
@@ -261,6 +257,11 @@ def _check_regex(pattern: re.Pattern[str], problem: Problem, answer: str) -> Ver
     return _checkers.check_regex(answer, None if gold is None else str(gold), pattern)
 
 
+def _check_by_function(function: UserFunction, problem: Problem, answer: str) -> Verdict:
+    row = problem.facts["row"]
+    return check_by_function(function, row if isinstance(row, dict) else {}, answer)
+
+
 def _check_python(problem: Problem, answer: str) -> Verdict:
     from tokensieve.tasks.mbpp import called
 
@@ -278,42 +279,3 @@ def _check_sql(comparison: Comparison, problem: Problem, answer: str) -> Verdict
         script=None if script is None else str(script),
         comparison=comparison,
     )
-
-
-def _check_by_function(function: _UserFunction, problem: Problem, answer: str) -> Verdict:
-    """Call the user's function; an error of its own is theirs to see, but must not end a long evaluation."""
-    row = problem.facts["row"]
-    try:
-        found = function(row if isinstance(row, dict) else {}, answer)
-    except Exception as error:  # noqa: BLE001 - reported in the verdict
-        return Verdict(Outcome.NOT_JUDGED, reason=f"the checker raised {type(error).__name__}: {error}")
-    if isinstance(found, Verdict):
-        return found
-    return Verdict(Outcome.CORRECT if found else Outcome.WRONG, answer.strip())
-
-
-def _user_function(place: str, path: Path) -> _UserFunction:
-    file_name, colon, name = place.rpartition(":")
-    file = path.parent / file_name
-    if not colon or not file.is_file():
-        raise InputError(f"check.function: expected file.py:name beside this file, got {place!r}", where=str(path))
-    function = getattr(_module(file), name, None)
-    if not callable(function):
-        raise InputError(f"check.function: {file_name} has no function {name!r}", where=str(path))
-    found: _UserFunction = function
-    return found
-
-
-def _module(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tokensieve_checker_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise InputError("check.function: this is no Python file", where=str(file))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(
-            f"check.function: importing it raised {type(error).__name__}: {error}", where=str(file)
-        ) from error
-    return module

@@ -1,4 +1,4 @@
-"""A task by its name, or from the user's own file."""
+"""A task by its name, from the user's own file, or from lm-evaluation-harness."""
 
 import difflib
 from pathlib import Path
@@ -8,17 +8,22 @@ from tokensieve.tasks import TASKS, Task
 
 
 def get_task(name: str) -> Task:
-    """The task of a name, or the one that a YAML file describes.
+    """The task of a name, the one that a YAML file describes, or with ``lm-eval:`` before it one of the harness.
 
     Raises:
-        InputError: neither; the nearest name is given.
+        InputError: none of these; the nearest name is given.
+        EnvironmentProblem: the harness is not installed, or its task's data cannot be had.
     """
     if name in TASKS:
         return TASKS[name]
+    if name.startswith("lm-eval:"):
+        from tokensieve.tasks.harness import read_harness_task
+
+        return read_harness_task(name)
     if name.endswith((".yaml", ".yml")):
         from tokensieve.tasks.custom import read_task
 
         return read_task(Path(name))
     near = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"no task {name!r}", fix=f"{hint}known: {', '.join(TASKS)}; or a YAML file of your own")
+    raise InputError(f"no task {name!r}", fix=f"{hint}known: {', '.join(TASKS)}; a YAML file; or lm-eval:NAME")

@@ -113,6 +113,50 @@ def test_answers_above_the_perplexity_limit_are_counted_out(base: LoadedModel, t
     assert made.manifest.counts.dropped == {"answer above the perplexity limit": 2}
 
 
+def test_prompts_above_their_perplexity_limit_are_counted_out(base: LoadedModel, tmp_path: Path) -> None:
+    nll = {f"user {n}": 0.1 * n for n in range(5)}
+    sampler = ScriptedSampler(
+        lambda request, _: f"{request.id.split('/')[2]} {request.id.split('/')[1]}", base.tokenizer, nll, end=END
+    )
+    made = generate("", base, rules(max_prompt_perplexity=1.25), tmp_path / "out", sampler=sampler)
+    assert [example.id for example in made] == ["dialogue/0", "dialogue/1", "dialogue/2"]
+    assert made.manifest.counts.dropped == {"prompt above the perplexity limit": 2}
+
+
+ASKED = {0: "double x\nassert double(2) == 4", 1: "Double x.\nassert double(3) == 6", 2: "say it"}
+ANSWERED = {0: "def double(x):\n    return 2 * x", 1: "def double(x):\n    return x", 2: "it"}
+
+
+@pytest.mark.parametrize(("unverified", "kept"), [("keep", [0, 2]), ("drop", [0])])
+def test_answers_that_fail_the_tests_in_their_prompt_are_counted_out(
+    base: LoadedModel, tmp_path: Path, unverified: str, kept: list[int]
+) -> None:
+    sampler = speaker(base, lambda n, role, turn: (ASKED if role == "user" else ANSWERED)[n])
+    settings = rules(3, verify="shown-tests", unverified=unverified)
+    made = generate("", base, settings, tmp_path / "out", sampler=sampler)
+    assert [example.id for example in made] == [f"dialogue/{number}" for number in kept]
+    assert made.manifest.counts.dropped["answer found wrong"] == 1
+    assert made.manifest.facts["noted"] == {"answers correct": 1, "answers not_judged": 1, "answers wrong": 1}
+
+
+def test_a_function_of_the_user_s_verifies_answers(
+    base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checks.py").write_text(
+        "def echoes(row, answer):\n"
+        "    number = row['prompt'].split()[1]\n"
+        "    return None if number == '2' else answer == f'assistant {number}'\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    sampler = speaker(base, lambda n, role, turn: f"{role} {n}" if (role, n) != ("assistant", 1) else "wrong")
+    made = generate("", base, rules(3, verify="checks.py:echoes"), tmp_path / "out", sampler=sampler)
+    assert [example.id for example in made] == ["dialogue/0", "dialogue/2"]
+    with pytest.raises(InputError, match=r"generate\.dialogue\.verify: .*no function 'absent'"):
+        generate("", base, rules(3, verify="checks.py:absent"), tmp_path / "other", sampler=sampler)
+    assert not (tmp_path / "other" / "samples").exists()
+
+
 def test_dialogues_drawn_before_a_kill_are_not_drawn_again(
     base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

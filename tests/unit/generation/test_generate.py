@@ -165,6 +165,7 @@ def test_texts_of_a_server_lose_their_ids_and_are_counted(base: LoadedModel, tmp
     made = generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=cast(Sampler, sampler))
     assert all(example.sampled_ids is None for example in made)
     assert made.manifest.facts["retokenised_rows"] == 6
+    assert {entry.retokenised for entry in read_yields(tmp_path / "out")} == {3}
     assert made.manifest.facts["retokenised_rows_with_another_text"] == 0
 
 
