@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, get_args
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokensieve.analysis.classes import token_class
 from tokensieve.analysis.results import ClassShare, Histogram, Profile, ThresholdShare, TokenClass
 from tokensieve.errors import InputError
-from tokensieve.types import BASE_SCORER, BoolArray, FloatArray, Scored, Selected, Tokens
+from tokensieve.types import BASE_SCORER, BoolArray, FloatArray, IntArray, Scored, Selected
 
 THRESHOLDS: Final = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
 """Perplexities for which shares are taken by default: those of the paper's tables and ablation."""
@@ -57,135 +57,191 @@ def profile(
     if bad:
         raise InputError(f"a threshold is a perplexity above 0, got {bad[0]}", where="thresholds")
     decided = None if threshold_nats is None or math.isinf(threshold_nats) else threshold_nats
-    tally = _Tally(np.log(np.asarray(thresholds, dtype=np.float64)), decided, band_nats, piece)
+    tally = _Tally(thresholds, decided, band_nats, piece)
     for row in rows:
         tally.add(row, scorer)
-    return tally.profile(scorer, thresholds)
+    return tally.profile(scorer)
 
 
-@dataclass
-class _Tally:
-    """Sums over the rows seen so far."""
+@dataclass(slots=True)
+class _RowSums:
+    """Rows and their response tokens, scored or not."""
 
-    log_thresholds: NDArray[np.float64]
-    threshold_nats: float | None
-    band_nats: float
-    piece: Callable[[int], str] | None
     rows: int = 0
-    rows_with_response: int = 0
-    rows_scored: int = 0
+    with_response: int = 0
     response: int = 0
-    scored: int = 0
     trained: int = 0
     trained_fractions: float = 0.0
-    sentence_perplexities: float = 0.0
+
+    def add(self, response: int, trained: int) -> None:
+        """Count one row by its response tokens and those of them that are trained."""
+        self.rows += 1
+        self.response += response
+        self.trained += trained
+        if response:
+            self.with_response += 1
+            self.trained_fractions += trained / response
+
+
+@dataclass(slots=True)
+class _NllSums:
+    """Nll in nats of the scored response tokens."""
+
+    rows: int = 0
+    tokens: int = 0
     nll: float = 0.0
     nll_kept: float = 0.0
     weight_kept: float = 0.0
-    near: int = 0
-    above: NDArray[np.float64] = field(init=False)
-    above_fractions: NDArray[np.float64] = field(init=False)
-    above_nll: NDArray[np.float64] = field(init=False)
-    bins: NDArray[np.int64] = field(init=False)
-    bins_trained: NDArray[np.int64] = field(init=False)
-    by_class: Counter[TokenClass] = field(default_factory=Counter)
-    by_class_above: Counter[TokenClass] = field(default_factory=Counter)
-    class_of: dict[int, TokenClass] = field(default_factory=dict)
+    sentence_perplexities: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.above, self.above_fractions, self.above_nll = np.zeros((3, len(self.log_thresholds)))
-        self.bins, self.bins_trained = np.zeros((2, len(_EDGES) - 1), dtype=np.int64)
+    def add(self, nll_T: NDArray[np.float64], weight_T: FloatArray) -> None:
+        """Count one row's scored tokens; a weight of 0 is not trained."""
+        self.rows += 1
+        self.tokens += len(nll_T)
+        self.nll += float(nll_T.sum())
+        self.nll_kept += float((nll_T * weight_T).sum())
+        self.weight_kept += float(weight_T.sum())
+        self.sentence_perplexities += math.exp(nll_T.mean())
+
+
+class _ThresholdSums:
+    """What lies above each of several thresholds."""
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        self._thresholds = thresholds
+        self._limits_nats = np.log(np.asarray(thresholds, dtype=np.float64))
+        self._tokens, self._fractions, self._nll = np.zeros((3, len(thresholds)))
+
+    def add(self, nll_T: NDArray[np.float64]) -> None:
+        """Count one row's scored tokens."""
+        above = nll_T[None, :] > self._limits_nats[:, None]
+        self._tokens += above.sum(axis=1)
+        self._fractions += above.mean(axis=1)
+        self._nll += (above * nll_T[None, :]).sum(axis=1)
+
+    def shares(self, whole: _NllSums) -> tuple[ThresholdShare, ...]:
+        """The sums as shares of all scored tokens."""
+        return tuple(
+            ThresholdShare(
+                threshold=threshold,
+                tokens_pooled=_ratio(float(tokens), whole.tokens),
+                tokens_mean=_ratio(float(fractions), whole.rows),
+                nll_pooled=_ratio(float(nll), whole.nll),
+            )
+            for threshold, tokens, fractions, nll in zip(
+                self._thresholds, self._tokens, self._fractions, self._nll, strict=True
+            )
+        )
+
+
+class _Bins:
+    """Scored response tokens by perplexity."""
+
+    def __init__(self) -> None:
+        self._all, self._trained = np.zeros((2, len(_EDGES) - 1), dtype=np.int64)
+
+    def add(self, nll_T: NDArray[np.float64], train_T: BoolArray) -> None:
+        """Count one row's scored tokens; what lies beyond the last edge is in the last bin."""
+        last = len(self._all) - 1
+        bin_T = np.clip(nll_T / math.log(10) * _BINS_A_DECADE, 0, last).astype(np.int64)
+        self._all += np.bincount(bin_T, minlength=last + 1)
+        self._trained += np.bincount(bin_T[train_T], minlength=last + 1)
+
+    def histogram(self) -> Histogram:
+        """The counts with their edges."""
+        return Histogram(edges=_EDGES, counts=tuple(self._all.tolist()), trained=tuple(self._trained.tolist()))
+
+
+class _ClassSums:
+    """Scored response tokens by what they are made of, and those of them above a threshold."""
+
+    def __init__(self, piece: Callable[[int], str]) -> None:
+        self._piece = piece
+        self._tokens: Counter[TokenClass] = Counter()
+        self._above: Counter[TokenClass] = Counter()
+        self._class_of: dict[int, TokenClass] = {}  # at most one entry for each of the vocabulary
+
+    def add(self, ids_T: IntArray, ends_T: BoolArray, above_T: BoolArray) -> None:
+        """Count one row's scored tokens; end-of-turn tokens are special whatever their text."""
+        self._tokens["special"] += int(ends_T.sum())
+        self._above["special"] += int((ends_T & above_T).sum())
+        ids, place_T = np.unique(ids_T[~ends_T], return_inverse=True)
+        counts = np.bincount(place_T, minlength=len(ids))
+        counts_above = np.bincount(place_T[above_T[~ends_T]], minlength=len(ids))
+        for token_id, count, above in zip(ids.tolist(), counts.tolist(), counts_above.tolist(), strict=True):
+            if token_id not in self._class_of:
+                self._class_of[token_id] = token_class(self._piece(token_id))
+            self._tokens[self._class_of[token_id]] += count
+            self._above[self._class_of[token_id]] += above
+
+    def shares(self) -> tuple[ClassShare, ...]:
+        """The classes that occur, in the order of their definition."""
+        return tuple(
+            ClassShare(token_class=kind, tokens=self._tokens[kind], above=self._above[kind])
+            for kind in get_args(TokenClass)
+            if self._tokens[kind]
+        )
+
+
+class _Tally:
+    """What the rows seen so far come to."""
+
+    def __init__(
+        self,
+        thresholds: Sequence[float],
+        threshold_nats: float | None,
+        band_nats: float,
+        piece: Callable[[int], str] | None,
+    ) -> None:
+        self._threshold_nats = threshold_nats
+        self._band_nats = band_nats
+        self._near = 0
+        self._rows = _RowSums()
+        self._nll = _NllSums()
+        self._above = _ThresholdSums(thresholds)
+        self._bins = _Bins()
+        self._classes = None if piece is None else _ClassSums(piece)
 
     def add(self, row: Selected | Scored, scorer: str) -> None:
         """Count one row."""
         scored = row.scored if isinstance(row, Selected) else row
         tokens = scored.tokens
         train_T = row.train_T if isinstance(row, Selected) else tokens.in_response_T
-        self.rows += 1
-        response, trained = int(tokens.in_response_T.sum()), int(train_T.sum())
-        self.response += response
-        self.trained += trained
-        if response:
-            self.rows_with_response += 1
-            self.trained_fractions += trained / response
+        self._rows.add(int(tokens.in_response_T.sum()), int(train_T.sum()))
         all_nll_T = scored.nll_T(scorer)
         seen_T = tokens.in_response_T & ~np.isnan(all_nll_T)
-        if seen_T.any():
-            nll_T = all_nll_T[seen_T].astype(np.float64)
-            self._add_nll(nll_T, train_T[seen_T], _weights(row, train_T)[seen_T])
-            self._add_classes(tokens, seen_T, nll_T)
-
-    def _add_nll(self, nll_T: NDArray[np.float64], train_T: BoolArray, weight_T: FloatArray) -> None:
-        self.rows_scored += 1
-        self.scored += len(nll_T)
-        self.sentence_perplexities += math.exp(nll_T.mean())
-        self.nll += float(nll_T.sum())
-        self.nll_kept += float((nll_T * weight_T).sum())
-        self.weight_kept += float(weight_T.sum())
-        above = nll_T[None, :] > self.log_thresholds[:, None]
-        self.above += above.sum(axis=1)
-        self.above_fractions += above.mean(axis=1)
-        self.above_nll += (above * nll_T[None, :]).sum(axis=1)
-        bin_T = np.clip(nll_T / math.log(10) * _BINS_A_DECADE, 0, len(self.bins) - 1).astype(np.int64)
-        self.bins += np.bincount(bin_T, minlength=len(self.bins))
-        self.bins_trained += np.bincount(bin_T[train_T], minlength=len(self.bins))
-        if self.threshold_nats is not None:
-            self.near += int((np.abs(nll_T - self.threshold_nats) <= self.band_nats).sum())
-
-    def _add_classes(self, tokens: Tokens, seen_T: BoolArray, nll_T: NDArray[np.float64]) -> None:
-        if self.piece is None:
+        if not seen_T.any():
             return
-        above_T = nll_T > (math.inf if self.threshold_nats is None else self.threshold_nats)
-        ends_T = tokens.ends_turn_T[seen_T]
-        self.by_class["special"] += int(ends_T.sum())
-        self.by_class_above["special"] += int((ends_T & above_T).sum())
-        ids, place_T = np.unique(tokens.ids_T[seen_T][~ends_T], return_inverse=True)
-        counts = np.bincount(place_T, minlength=len(ids))
-        counts_above = np.bincount(place_T[above_T[~ends_T]], minlength=len(ids))
-        for token_id, count, above in zip(ids, counts, counts_above, strict=True):
-            kind = self._class(int(token_id), self.piece)
-            self.by_class[kind] += int(count)
-            self.by_class_above[kind] += int(above)
+        nll_T = all_nll_T[seen_T].astype(np.float64)
+        self._nll.add(nll_T, _weights(row, train_T)[seen_T])
+        self._above.add(nll_T)
+        self._bins.add(nll_T, train_T[seen_T])
+        limit = math.inf if self._threshold_nats is None else self._threshold_nats
+        self._near += int((np.abs(nll_T - limit) <= self._band_nats).sum())
+        if self._classes is not None:
+            self._classes.add(tokens.ids_T[seen_T], tokens.ends_turn_T[seen_T], nll_T > limit)
 
-    def _class(self, token_id: int, piece: Callable[[int], str]) -> TokenClass:
-        if token_id not in self.class_of:  # at most one entry for each of the vocabulary
-            self.class_of[token_id] = token_class(piece(token_id))
-        return self.class_of[token_id]
-
-    def profile(self, scorer: str, thresholds: Sequence[float]) -> Profile:
+    def profile(self, scorer: str) -> Profile:
         """The sums as a profile."""
-        classes = tuple(
-            ClassShare(token_class=kind, tokens=self.by_class[kind], above=self.by_class_above[kind])
-            for kind in get_args(TokenClass)
-            if self.by_class[kind]
-        )
-        decided = self.threshold_nats
+        rows, nll, decided = self._rows, self._nll, self._threshold_nats
         return Profile(
             scorer=scorer,
-            rows=self.rows,
-            response_tokens=self.response,
-            scored_tokens=self.scored,
-            trained_tokens=self.trained,
-            trained_pooled=_ratio(self.trained, self.response),
-            trained_mean=_ratio(self.trained_fractions, self.rows_with_response),
-            nll_left_out=_ratio(max(0.0, self.nll - self.nll_kept), self.nll),
-            nll_per_token=_ratio(self.nll, self.scored),
-            nll_per_trained_token=_ratio(self.nll_kept, self.weight_kept),
-            sentence_perplexity=_finite(_ratio(self.sentence_perplexities, self.rows_scored)),
-            histogram=Histogram(edges=_EDGES, counts=_ints(self.bins), trained=_ints(self.bins_trained)),
-            shares=tuple(self._share(i, threshold) for i, threshold in enumerate(thresholds)),
+            rows=rows.rows,
+            response_tokens=rows.response,
+            scored_tokens=nll.tokens,
+            trained_tokens=rows.trained,
+            trained_pooled=_ratio(rows.trained, rows.response),
+            trained_mean=_ratio(rows.trained_fractions, rows.with_response),
+            nll_left_out=_ratio(max(0.0, nll.nll - nll.nll_kept), nll.nll),
+            nll_per_token=_ratio(nll.nll, nll.tokens),
+            nll_per_trained_token=_ratio(nll.nll_kept, nll.weight_kept),
+            sentence_perplexity=_finite(_ratio(nll.sentence_perplexities, nll.rows)),
+            histogram=self._bins.histogram(),
+            shares=self._above.shares(nll),
             threshold=None if decided is None else math.exp(decided),
-            near_threshold=None if decided is None else self.near,
-            band=None if decided is None else self.band_nats,
-            classes=classes,
-        )
-
-    def _share(self, index: int, threshold: float) -> ThresholdShare:
-        return ThresholdShare(
-            threshold=threshold,
-            tokens_pooled=_ratio(float(self.above[index]), self.scored),
-            tokens_mean=_ratio(float(self.above_fractions[index]), self.rows_scored),
-            nll_pooled=_ratio(float(self.above_nll[index]), self.nll),
+            near_threshold=None if decided is None else self._near,
+            band=None if decided is None else self._band_nats,
+            classes=() if self._classes is None else self._classes.shares(),
         )
 
 
@@ -201,7 +257,3 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or math.isinf(value) else value
-
-
-def _ints(values: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)

@@ -73,7 +73,7 @@ class TaskResult(BaseModel):
     task: str
     """The registered task's name."""
     accuracy: Estimate
-    """Fraction of problems answered correctly, with the Wilson interval."""
+    """Fraction of problems answered correctly, with the Wilson interval over problems."""
     outcomes: Outcomes
     """Number of answers by finding."""
 
@@ -224,6 +224,14 @@ class TargetReport(BaseModel):
     def base_result(self, task: str) -> TaskResult | None:
         """The base model's result on a task; None where it was not evaluated."""
         return next((result for result in self.base if result.task == task), None)
+
+    @property
+    def gain_in_points(self) -> bool:
+        """Whether the gain is told in percentage points, because TI says nothing here.
+
+        So it is where the base solves none of the target's problems, or too few for an interval of a ratio to them.
+        """
+        return any(arm.target_improvement.low is None and arm.target_points.low is not None for arm in self.arms)
 
     @property
     def reference(self) -> ArmReport | None:

@@ -7,9 +7,10 @@
   const state = { target: 0, arm: 0, row: 0 };
   const [rowBox, tip, picker] = ["row", "tip", "pick-row"].map((id) => document.getElementById(id));
 
+  const grouped = (value) => value.toLocaleString("en").replaceAll(",", "\u202f");
   const step = (perplexity) => steps.filter((limit) => perplexity > limit).length;
   const three = (value) =>
-    value >= 1e6 ? value.toExponential(1).replace("e+", "e") : value >= 100 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(3)).toString();
+    value >= 1e6 ? value.toExponential(1).replace("e+", "e") : value >= 100 ? grouped(Math.round(value)) : Number(value.toPrecision(3)).toString();
   const percent = (p) => (p >= 0.9995 ? "over 99.9" : p < 0.0001 ? "under 0.01" : p < 0.01 ? (100 * p).toFixed(2) : (100 * p).toFixed(1)) + " %";
   const visible = (piece) => piece.replaceAll("\r", "\\r").replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "(empty)";
 
@@ -178,7 +179,7 @@
   steps.forEach((limit, index) => {
     const part = document.createElement("span");
     part.className = `p${index + 1}`;
-    part.textContent = limit.toLocaleString("en");
+    part.textContent = grouped(limit);
     scale.append(part);
   });
 

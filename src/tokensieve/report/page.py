@@ -35,7 +35,6 @@ class _TargetView:
     anchor: str
     target: TargetReport
     verdict: TargetVerdict
-    in_points: bool
     styles: dict[str, plots.ArmStyle]
     scatter: _Pair | None
     accuracy: _Pair
@@ -132,7 +131,6 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
         anchor=anchor,
         target=target,
         verdict=verdict,
-        in_points=plots.uses_points(target),
         styles=styles,
         scatter=_Pair(wide, narrow) if wide and narrow else None,
         accuracy=_Pair(draw_wide(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)),

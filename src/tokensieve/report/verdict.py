@@ -56,16 +56,20 @@ class StudyVerdict:
 
 
 _HEADLINES = {
-    (Finding.HIGHER, Finding.HIGHER): "{arm} learns more than plain fine-tuning and forgets less.",
-    (Finding.OPEN, Finding.HIGHER): "{arm} forgets less than plain fine-tuning; which of the two learns more is open.",
-    (Finding.LOWER, Finding.HIGHER): "{arm} forgets less than plain fine-tuning, but learns less of the target.",
-    (Finding.HIGHER, Finding.OPEN): "{arm} learns more than plain fine-tuning; which of the two forgets more is open.",
+    (Finding.HIGHER, Finding.HIGHER): "{arm} {more} than plain fine-tuning and forgets less.",
+    (Finding.OPEN, Finding.HIGHER): "{arm} forgets less than plain fine-tuning; which of the two {more} is open.",
+    (Finding.LOWER, Finding.HIGHER): "{arm} forgets less than plain fine-tuning, but {less}.",
+    (Finding.HIGHER, Finding.OPEN): "{arm} {more} than plain fine-tuning; which of the two forgets more is open.",
     (Finding.OPEN, Finding.OPEN): "{arm} and plain fine-tuning cannot be told apart here.",
-    (Finding.LOWER, Finding.OPEN): "{arm} learns less than plain fine-tuning, and no gain in what is kept is shown.",
-    (Finding.HIGHER, Finding.LOWER): "{arm} learns more than plain fine-tuning, but forgets more.",
-    (Finding.OPEN, Finding.LOWER): "{arm} forgets more than plain fine-tuning; which of the two learns more is open.",
-    (Finding.LOWER, Finding.LOWER): "{arm} learns less than plain fine-tuning and forgets more.",
+    (Finding.LOWER, Finding.OPEN): "{arm} {less} than plain fine-tuning, and no gain in what is kept is shown.",
+    (Finding.HIGHER, Finding.LOWER): "{arm} {more} than plain fine-tuning, but forgets more.",
+    (Finding.OPEN, Finding.LOWER): "{arm} forgets more than plain fine-tuning; which of the two {more} is open.",
+    (Finding.LOWER, Finding.LOWER): "{arm} {less} than plain fine-tuning and forgets more.",
 }
+
+
+_ENOUGH_SEEDS = 5
+"""With fewer the bootstrap over seeds covers less than it says; see metrics."""
 
 
 def judge(report: Report) -> StudyVerdict:
@@ -105,7 +109,10 @@ def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
         return f"{(stm if stm.not_trained else plain).name} was not trained, so the two cannot be compared."
     gain, transfer = against(stm, plain)
     text = _HEADLINES.get((gain, transfer), "{arm} and plain fine-tuning lack the numbers for a comparison.")
-    text = text.format(arm=stm.name)
+    # Who gained nothing did not learn more than another who lost: it only ends better.
+    learnt = Finding.HIGHER in (_sign(stm.target_points), _sign(plain.target_points))
+    more, less = ("learns more", "learns less") if learnt else ("ends better on the target", "ends worse on the target")
+    text = text.format(arm=stm.name, more=more, less=less)
     if _sign(plain.backward_transfer) is Finding.OPEN:
         text += " Plain fine-tuning itself forgot nothing that can be measured."
     elif _sign(plain.backward_transfer) is Finding.HIGHER:
@@ -145,10 +152,12 @@ def _numbers(target: TargetReport, arm: ArmReport) -> str:
     if base and after:
         before = figures.number(None if base.accuracy.value is None else 100 * base.accuracy.value)
         parts.append(f"accuracy {before} → {figures.percent(after.accuracy.value)}")
-    if arm.target_improvement.value is None:
-        parts.append(f"gain {figures.change(arm.target_points, 'points')}, no TI over a base of 0")
-    else:
+    if target.gain_in_points:
+        parts.append(f"gain {figures.change(arm.target_points, 'points')}")
+    if arm.target_improvement.value is not None:
         parts.append(f"TI {figures.change(arm.target_improvement, '%')}")
+    elif target.gain_in_points:
+        parts.append("no TI over a base of 0")
     parts.append(f"BWT {figures.change(arm.backward_transfer, '%')}")
     return " · ".join(parts)
 
@@ -182,6 +191,11 @@ def _caveats(report: Report) -> list[str]:
         found.append(
             "One seed. The intervals cover the choice of test problems, not the chance in training; "
             "a difference between two arms may change with the seed."
+        )
+    elif len(report.seeds) < _ENOUGH_SEEDS:
+        found.append(
+            f"{len(report.seeds)} seeds. That is too few to know how much chance there is in training: "
+            "the intervals are somewhat too narrow."
         )
     parts = [s for s in report.subsets if s.available is not None and s.evaluated < s.available]
     if parts:

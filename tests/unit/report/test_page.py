@@ -135,7 +135,7 @@ def test_a_base_of_zero_shows_points_and_names_what_bwt_leaves_out() -> None:
     page = render(report)
     assert report.targets[1].dropped_from_transfer == ("pocket_arithmetic",)
     assert "Gain on the target, points" in page
-    assert "gain is in percentage points" in page
+    assert "The base solves none of the target's problems, so the gain is in percentage points" in page
     assert "pocket_arithmetic is left out of BWT" in page
     read(page)
 

@@ -48,7 +48,7 @@ def verdict(*arms: ArmReport) -> TargetVerdict:
     [
         ((9, 9), "STM learns more than plain fine-tuning and forgets less."),
         ((0, 9), "STM forgets less than plain fine-tuning; which of the two learns more is open."),
-        ((-9, 9), "STM forgets less than plain fine-tuning, but learns less of the target."),
+        ((-9, 9), "STM forgets less than plain fine-tuning, but learns less."),
         ((9, 0), "STM learns more than plain fine-tuning; which of the two forgets more is open."),
         ((0, 0), "STM and plain fine-tuning cannot be told apart here."),
         ((-9, 0), "STM learns less than plain fine-tuning, and no gain in what is kept is shown."),
@@ -64,7 +64,7 @@ def test_the_headline_follows_the_paired_differences(versus: tuple[float, float]
 
 def test_a_loss_on_the_target_is_said_in_the_headline() -> None:
     headline = verdict(arm("plain", 40, -20), arm("STM", -9, 0, "stm:2.5", (-49, 20))).headline
-    assert "learns less of the target" in headline
+    assert "but learns less." in headline
     assert headline.endswith("On the target STM ends below the base model.")
 
 
@@ -100,7 +100,29 @@ def test_each_arm_against_the_base(gain: float, transfer: float, words: str) -> 
 
 def test_undefined_ti_is_told_in_points() -> None:
     zero = arm("plain", 9, -9).model_copy(update={"target_improvement": Estimate()})
-    assert "gain +9.0\u202fpoints (+6.0 to +12.0), no TI over a base of 0" in verdict(zero).arms[0].numbers
+    assert "gain +9.0\u202fpoints (+6.0 to +12.0) · no TI over a base of 0" in verdict(zero).arms[0].numbers
+
+
+def test_a_ti_without_an_interval_is_told_beside_the_points() -> None:
+    low_base = arm("plain", 9, -9).model_copy(update={"target_improvement": Estimate(value=1800.0)})
+    numbers = verdict(low_base).arms[0].numbers
+    assert "gain +9.0\u202fpoints (+6.0 to +12.0) · TI +1\u202f800\u202f% · BWT" in numbers
+
+
+@pytest.mark.parametrize(
+    ("stm_gain", "plain_gain", "versus", "words"),
+    [
+        (-1, -40, 39, "STM ends better on the target than plain fine-tuning and forgets less."),
+        (-40, -1, -39, "STM forgets less than plain fine-tuning, but ends worse on the target."),
+        (0, 40, -40, "STM forgets less than plain fine-tuning, but learns less."),
+        (0, 0, 0, "which of the two ends better on the target is open"),
+    ],
+)
+def test_nobody_is_said_to_learn_more_who_learnt_nothing(
+    stm_gain: float, plain_gain: float, versus: float, words: str
+) -> None:
+    found = verdict(arm("plain", plain_gain, -20), arm("STM", stm_gain, 0, "stm:2.5", (versus, 20)))
+    assert words in found.headline
 
 
 @pytest.mark.parametrize(
@@ -157,5 +179,7 @@ def test_caveats_name_what_weakens_the_numbers() -> None:
         "paired comparison",
     ):
         assert words in told
-    more_seeds = judge(report.model_copy(update={"seeds": (0, 1, 2)}))
-    assert not any("One seed" in caveat for caveat in more_seeds.caveats)
+    few_seeds = judge(report.model_copy(update={"seeds": (0, 1, 2)}))
+    assert any("3 seeds. That is too few" in caveat for caveat in few_seeds.caveats)
+    more_seeds = judge(report.model_copy(update={"seeds": (0, 1, 2, 3, 4)}))
+    assert not any("seed" in caveat for caveat in more_seeds.caveats)

@@ -1,7 +1,7 @@
 """The report's pictures: inline SVG whose colours are the page's, so that they follow light and dark."""
 
 from tokensieve.report.plots.accuracy import accuracy_grid, accuracy_lanes, fits_grid
-from tokensieve.report.plots.scatter import scatter, uses_points
+from tokensieve.report.plots.scatter import scatter
 from tokensieve.report.plots.style import CONTROLS, ArmStyle, arm_styles
 from tokensieve.report.plots.training import curves, histogram, histogram_scale, left_out_bar
 
@@ -17,5 +17,4 @@ __all__ = [
     "histogram_scale",
     "left_out_bar",
     "scatter",
-    "uses_points",
 ]

@@ -44,14 +44,9 @@ class _Point:
     y: float
 
 
-def uses_points(target: TargetReport) -> bool:
-    """Whether the gain is shown in points, because TI is undefined for a base that solves nothing."""
-    return all(arm.target_improvement.value is None for arm in target.arms)
-
-
 def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> Markup | None:
     """BWT against TI (or against points) with 95 % intervals; None where no arm has both numbers."""
-    in_points = uses_points(target)
+    in_points = target.gain_in_points
     shown = [
         (arm, arm.target_points if in_points else arm.target_improvement)
         for arm in target.arms
