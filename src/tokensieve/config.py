@@ -1,11 +1,14 @@
 """The settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tokensieve.types import JSON, Origin
+
+Listed = TypeVar("Listed", bound=tuple[object, ...])
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every settings class behaves: no change after creation, no unknown key, docstrings as descriptions."""
@@ -51,7 +54,7 @@ class DataSettings(BaseModel):
     """Split of a Hub data set or of a task."""
     data: Path | None = None
     """Folder with local copies of the benchmarks, one folder a task, for task:NAME sources."""
-    max_length: int | None = None
+    max_length: int | None = Field(None, gt=0)
     """Longest row in tokens; None is the model's own limit."""
     over_long: Literal["drop", "cut", "error"] = "drop"
     """What happens to longer rows; cut shortens at the end."""
@@ -65,7 +68,7 @@ class DataSettings(BaseModel):
     """Changes to the responses' text before they are made into tokens."""
     template_kwargs: dict[str, JSON] = Field(default_factory=dict)
     """Arguments passed on to the chat template, e.g. {"enable_thinking": false}."""
-    limit: int | None = None
+    limit: int | None = Field(None, gt=0)
     """Take the first N rows only."""
 
 
@@ -82,13 +85,15 @@ class ScoreSettings(BaseModel):
     """Keep the entropy of the next-token distribution."""
     rank: bool = True
     """Keep how many entries of the vocabulary are likelier than the token."""
+    entropy_top_k: int | None = Field(None, ge=2)
+    """Keep the entropy of the K likeliest entries alone too, as if there were no others."""
     head_dtype: Literal["float32", "tf32", "model"] = "float32"
     """Numbers of the product of hidden states and head; a bfloat16 head moves 3-5 % of the tokens near a threshold."""
-    token_budget: int | None = None
+    token_budget: int | None = Field(None, gt=0)
     """Tokens in one batch, padding included; None finds it from the free memory."""
     packing: bool | None = None
     """Several rows in one sequence; None does so where the attention kernel keeps them apart."""
-    shard_rows: int = 512
+    shard_rows: int = Field(512, gt=0)
     """Rows in one file of the output; work lost by a crash is at most one of them."""
     store: Path | None = None
     """Folder of the score store; None is the user's cache."""
@@ -102,12 +107,13 @@ class SelectSettings(BaseModel):
     model_config = STRICT
 
     policy: str = "stm:2.5"
-    """plain, stm:PPL, share:FRACTION, random:PPL, lowest:PPL (the latter two leave out as many as stm:PPL would)."""
+    """plain; stm:PPL leaves out what is above a perplexity, share:FRACTION that share of all tokens; random:stm:PPL and
+    lowest:stm:PPL leave out as many of each row as stm:PPL would; soft:PPL weights instead of leaving out."""
     scorer: str = "base"
     """Whose scores decide."""
     paper_exact: bool = False
     """The paper's rule to the letter: end-of-turn tokens are not protected."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the random policy."""
 
 
@@ -116,14 +122,29 @@ class LoraSettings(BaseModel):
 
     model_config = STRICT
 
-    r: int = 16
+    r: int = Field(16, gt=0)
     """Rank."""
-    alpha: int = 32
+    alpha: int = Field(32, gt=0)
     """Scale: the update is multiplied by alpha / r."""
-    dropout: float = 0.05
+    dropout: float = Field(0.05, ge=0, lt=1)
     """Dropout on the adapter's input."""
     dora: bool = False
     """Weight-decomposed variant (DoRA)."""
+
+
+class MachineSettings(BaseModel):
+    """How a fine-tuning run is fitted to the machine; the same run to float rounding, whatever is chosen."""
+
+    model_config = STRICT
+
+    micro_batch_size: int | None = Field(None, gt=0)
+    """Rows in one forward pass on one device; None is the whole batch."""
+    packing: bool = False
+    """The rows of a forward pass as one sequence without padding; the same batches, the same loss."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations to save memory; None does so on a GPU."""
+    checkpoint_minutes: float = Field(10.0, ge=0)
+    """Minutes between checkpoints; after a kill a run goes on from the last one."""
 
 
 class TrainSettings(BaseModel):
@@ -133,34 +154,28 @@ class TrainSettings(BaseModel):
 
     method: Literal["lora", "full"] = "lora"
     """Train an adapter, or all weights."""
-    learning_rate: float = 2e-5
+    learning_rate: float = Field(2e-5, gt=0)
     """Peak learning rate."""
-    epochs: float = 3.0
+    epochs: float = Field(3.0, gt=0)
     """Passes over the data."""
-    batch_size: int = 4
+    batch_size: int = Field(4, gt=0)
     """Rows in one optimiser step, over all devices."""
-    micro_batch_size: int | None = None
-    """Rows in one forward pass on one device; None is the whole batch."""
-    warmup_steps: int = 20
+    warmup_steps: int = Field(20, ge=0)
     """Steps until the peak learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    weight_decay: float = 0.0
+    weight_decay: float = Field(0.0, ge=0)
     """AdamW's weight decay."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """adamw_8bit needs bitsandbytes and a GPU."""
-    packing: bool = False
-    """The rows of a forward pass as one sequence without padding; the same batches, the same loss."""
     group_by_length: bool = False
     """Batches of rows of like length: less padding (a fifth of the time on short rows), another order."""
-    gradient_checkpointing: bool | None = None
-    """Recompute activations to save memory; None does so on a GPU."""
-    checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints; after a kill a run goes on from the last one."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Order of the rows and initial adapter weights."""
     lora: LoraSettings = LoraSettings()
     """The adapter, where the method is lora."""
+    machine: MachineSettings = MachineSettings()
+    """How the run is fitted to the machine."""
 
 
 class SampleSettings(BaseModel):
@@ -168,17 +183,17 @@ class SampleSettings(BaseModel):
 
     model_config = STRICT
 
-    n: int = 1
+    n: int = Field(1, gt=0)
     """Answers a prompt."""
-    temperature: float = 0.0
+    temperature: float = Field(0.0, ge=0)
     """0 is greedy."""
-    top_p: float = 1.0
+    top_p: float = Field(1.0, gt=0, le=1)
     """Nucleus: the most likely tokens that hold this share of the probability."""
-    max_new_tokens: int | None = None
+    max_new_tokens: int | None = Field(None, gt=0)
     """Longest answer; None is the task's own limit."""
-    batch_size: int = 128
+    batch_size: int = Field(128, gt=0)
     """Answers drawn at the same time."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed; a prompt's draws depend on it and on the prompt's id, never on the batch."""
 
 
@@ -197,13 +212,13 @@ class AnswererSettings(BaseModel):
     """Ray: models at the same time, each on a GPU of its own where there are any."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable with the server's key; where it is not set, none is sent."""
-    concurrency: int = 16
+    concurrency: int = Field(16, gt=0)
     """Requests under way at the same time."""
-    retries: int = 6
+    retries: int = Field(6, ge=0)
     """Further tries of a request that a server refused for the moment, with growing pauses."""
-    timeout_s: float = 300.0
+    timeout_s: float = Field(300.0, gt=0)
     """Longest wait for one answer."""
-    requests_per_minute: int | None = None
+    requests_per_minute: int | None = Field(None, gt=0)
     """Not more than these; None leaves it to the server's refusals."""
 
 
@@ -212,17 +227,17 @@ class DialogueSettings(BaseModel):
 
     model_config = STRICT
 
-    count: int = 400
+    count: int = Field(400, gt=0)
     """Dialogues to draw; repeated, degenerate and cut-off ones among them are counted out."""
-    turns: int = 1
+    turns: int = Field(1, gt=0)
     """Exchanges of a dialogue."""
-    prompt_temperature: float = 1.0
+    prompt_temperature: float = Field(1.0, ge=0)
     """Temperature of the user's turns; the answers' is sampling.temperature."""
-    prompt_tokens: int = 256
+    prompt_tokens: int = Field(256, gt=0)
     """Longest user's turn."""
-    answer_tokens: int = 512
+    answer_tokens: int = Field(512, gt=0)
     """Longest answer, unless sampling.max_new_tokens says."""
-    max_perplexity: float | None = None
+    max_perplexity: float | None = Field(None, ge=1)
     """Dialogues whose last answer has a higher sentence perplexity are counted out."""
     max_prompt_perplexity: float | None = None
     """Dialogues with a user's turn of a higher sentence perplexity are counted out."""
@@ -232,6 +247,10 @@ class DialogueSettings(BaseModel):
     """What happens to dialogues that the check does not fit."""
 
 
+_SELF_OUTPUT = SampleSettings(n=32, temperature=0.7, top_p=0.95)
+"""The paper's drawing of Self-Output."""
+
+
 class GenerateSettings(BaseModel):
     """Training data made by a model."""
 
@@ -239,7 +258,7 @@ class GenerateSettings(BaseModel):
 
     arm: Literal["self-output", "rephrase", "larger-model", "self-dialogue"] = "self-output"
     """What is made."""
-    sampling: SampleSettings = SampleSettings(n=32, temperature=0.7, top_p=0.95)
+    sampling: SampleSettings = _SELF_OUTPUT
     """How it is drawn."""
     choose: Literal["lowest-perplexity", "random", "shortest", "first"] = "lowest-perplexity"
     """Which of the correct answers is kept."""
@@ -247,7 +266,7 @@ class GenerateSettings(BaseModel):
     """Of the answer given the prompt, or of its text alone (as the paper's authors' code chooses)."""
     none_correct: Literal["drop", "ground-truth"] = "drop"
     """What happens to a prompt without a correct answer."""
-    stop_at: int | None = None
+    stop_at: int | None = Field(None, gt=0)
     """Stop drawing for a prompt once it has this many correct answers."""
     correct_share: float = Field(1.0, ge=0, le=1)
     """Share of prompts whose kept answer is a correct one, the others' is a wrong one: for ablations."""
@@ -255,6 +274,12 @@ class GenerateSettings(BaseModel):
     """Who answers, where it is not the model under study in this process."""
     dialogue: DialogueSettings = DialogueSettings()
     """The arm self-dialogue only."""
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _keep_defaults(cls, given: object) -> object:
+        """What a recipe leaves out of ``sampling`` stays as above; SampleSettings' own default is one greedy answer."""
+        return {**_SELF_OUTPUT.model_dump(), **given} if isinstance(given, Mapping) else given
 
 
 class EvaluateSettings(BaseModel):
@@ -266,7 +291,7 @@ class EvaluateSettings(BaseModel):
     """Names of tasks."""
     split: str = "test"
     """Split of each task."""
-    limit: int | None = None
+    limit: int | None = Field(None, gt=0)
     """The first N problems of each."""
     data: Path | None = None
     """Folder with local copies of the benchmarks, one folder a task."""
@@ -299,6 +324,12 @@ class TargetSettings(BaseModel):
     title: str = ""
     """One line for people."""
 
+    @model_validator(mode="after")
+    def _check_others(self) -> "TargetSettings":
+        if self.task in self.others:
+            raise ValueError(f"{self.task} is the target, so it cannot be among the others")
+        return self
+
 
 class StudySettings(BaseModel):
     """Arms x targets x seeds with one setting of everything else."""
@@ -311,21 +342,31 @@ class StudySettings(BaseModel):
     """One line for people."""
     model: ModelSettings = ModelSettings()
     """The model under study."""
-    targets: tuple[TargetSettings, ...]
+    targets: tuple[TargetSettings, ...] = Field(min_length=1)
     """What is learnt."""
-    arms: tuple[ArmSettings, ...]
+    arms: tuple[ArmSettings, ...] = Field(min_length=1)
     """What is compared; an arm named `plain` is the reference."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
     """One run of every arm for each."""
     train: TrainSettings = TrainSettings()
     """One method and one learning rate for all arms."""
-    train_limit: int | None = None
+    train_limit: int | None = Field(None, gt=0)
     """The first N training rows of each target."""
     generate: GenerateSettings = GenerateSettings()
     """How Self-Output and its like are made."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """How skills are measured; `tasks` is filled from the targets."""
-    other_limit: int | None = None
+    other_limit: int | None = Field(None, gt=0)
     """The first N problems of each task that is not a target; None is evaluate.limit."""
     notes: tuple[str, ...] = ()
     """Sentences that the report's readers must know, such as how the learning rate was chosen."""
+
+    @field_validator("targets", "arms", "seeds")
+    @classmethod
+    def _check_unique(cls, listed: Listed) -> Listed:
+        """Results are kept and shown by these names, so that a second one would hide the first."""
+        names = [getattr(entry, "name", getattr(entry, "task", entry)) for entry in listed]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is listed twice")
+        return listed

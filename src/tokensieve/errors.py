@@ -1,6 +1,9 @@
 """The one family of errors that users meet; each class is one exit code of the command line."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class TokensieveError(Exception):
@@ -38,3 +41,18 @@ class EnvironmentProblem(TokensieveError):
     """The machine lacks something: a package, disk space, a device, a network, an isolation feature (exit code 3)."""
 
     exit_code = 3
+
+
+def in_words(complaint: "ErrorDetails") -> str:
+    """What pydantic found wrong with one value, for a person: what was expected and what came."""
+    text = complaint["msg"].removeprefix("Value error, ")
+    got = complaint.get("input")
+    if complaint["type"] == "too_short":
+        return f"expected at least {complaint['ctx']['min_length']} entry, got {complaint['ctx']['actual_length']}"
+    if not text.startswith("Input should be "):
+        return text[:1].lower() + text[1:]
+    return f"expected {text.removeprefix('Input should be ')}" + (f", got {got!r}" if _is_short(got) else "")
+
+
+def _is_short(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) < 80)

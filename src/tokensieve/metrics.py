@@ -244,7 +244,8 @@ def _resampled(columns: Sequence[BoolArray], draws: int, rng: np.random.Generato
     """
     kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
     drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws)
-    return drawn @ kinds.astype(np.float64) / counts.sum()
+    means: NDArray[np.float64] = drawn @ kinds.astype(np.float64) / counts.sum()
+    return means
 
 
 def _seed_weights(runs: int, seed: int, draws: int) -> NDArray[np.float64]:

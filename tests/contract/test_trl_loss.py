@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.selected_rows import make_rows
 
-from tokensieve.config import LoraSettings, ModelSettings, TrainSettings
+from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, TrainSettings
 from tokensieve.data.folder import Rows
 from tokensieve.models import load_model
 from tokensieve.training import train
@@ -43,8 +43,7 @@ def test_first_loss_is_the_mean_nll_of_the_kept_tokens(
         method="full" if method == "full" else "lora",
         lora=LoraSettings(r=4, dora=method == "dora"),
         batch_size=ROWS,
-        micro_batch_size=micro,
-        packing=packing,
+        machine=MachineSettings(micro_batch_size=micro, packing=packing),
         epochs=1,
         warmup_steps=0,
     )
@@ -56,6 +55,8 @@ def test_first_loss_is_the_mean_nll_of_the_kept_tokens(
 @pytest.mark.parametrize("micro", [None, 2])
 def test_soft_weights_give_the_weighted_mean(tiny_folder: Path, tmp_path: Path, micro: int | None) -> None:
     rows = make_rows(weights="soft")
-    settings = TrainSettings(method="full", batch_size=ROWS, micro_batch_size=micro, epochs=1, warmup_steps=0)
+    settings = TrainSettings(
+        method="full", batch_size=ROWS, epochs=1, warmup_steps=0, machine=MachineSettings(micro_batch_size=micro)
+    )
     adapter = train(rows, ModelSettings(model=str(tiny_folder)), settings, tmp_path / "out")
     assert adapter.log[0].loss == pytest.approx(expected_loss(tiny_folder, rows), rel=2e-6)

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 import cyclopts
+from pydantic import ValidationError
 
-from tokensieve.errors import TokensieveError
+from tokensieve.errors import TokensieveError, in_words
 
 _USERS_MISTAKE = 2
 _ENVIRONMENT = 3
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except cyclopts.CycloptsError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        err.print(f"error: {_in_words(error)}", style="red")
         err.print("tokensieve --help lists the commands, tokensieve COMMAND --help their options", style="dim")
         return _USERS_MISTAKE
     except TokensieveError as error:
-        err.print(f"error: {error}", style="red", markup=False)
+        err.print(f"error: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
         err.print("interrupted; the same command goes on where it stopped", style="yellow")
@@ -47,6 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        err.print(f"error: {error.filename or 'the disk'}: {error.strerror}", style="red", markup=False)
-        err.print("  fix: make room or choose another folder; the same command goes on where it stopped", markup=False)
+        err.print(f"error: {error.filename or 'the disk'}: {error.strerror}", style="red")
+        err.print("  fix: make room or choose another folder; the same command goes on where it stopped")
         return _ENVIRONMENT
+
+
+def _in_words(error: cyclopts.CycloptsError) -> str:
+    """What is wrong with an option; of settings by the option's own name instead of the class's and the field's."""
+    from tokensieve.cli._console import option_of
+
+    if not isinstance(error.__cause__, ValidationError):
+        return str(error)
+    complaint = error.__cause__.errors()[0]
+    holder = error.argument.name if isinstance(error, cyclopts.ValidationError) and error.argument else "*"
+    return f"{option_of(holder, complaint['loc'])}: {in_words(complaint)}"

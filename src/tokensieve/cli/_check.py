@@ -37,7 +37,7 @@ def check(
             )
         counted = ", ".join(f"{outcome.value} {number:,}" for outcome, number in judged.outcomes.items() if number)
         out.print(f"{judged.answers:,} answers to {judged.problems:,} problems: {counted}")
-        out.print(f"wrote {verdicts}", markup=False)
+        out.print(f"wrote {verdicts}")
         return 0
     with Work(f"check {task.name}", "answers") as work:
         gold = check_gold(task, data, limit=limit, workers=workers, progress=lambda done: work.advanced(done, 0))
@@ -45,7 +45,7 @@ def check(
         out.print(f"{task.name} {split}: {gold.correct[split]:,} of {rows:,} gold answers pass their own checker")
     for failure in gold.failures[:_SHOWN]:
         verdict = failure.verdict
-        err.print(f"{failure.id}: {verdict.outcome.value}: {verdict.reason or verdict.extracted}", markup=False)
+        err.print(f"{failure.id}: {verdict.outcome.value}: {verdict.reason or verdict.extracted}")
     if len(gold.failures) > _SHOWN:
         err.print(f"and {len(gold.failures) - _SHOWN:,} more")
     return 0 if gold.ok else 1

@@ -6,13 +6,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Final, TypeAlias
 
-from cyclopts import Parameter
+from cyclopts import Parameter, default_name_transform, validators
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-FLAT: Final = Parameter(name="*")
+
+def _option(field: str) -> str:
+    """A settings field's name as an option; what only fits a run to the machine lies flat among the run's settings."""
+    return "*" if field == "machine" else default_name_transform(field)
+
+
+def option_of(holder: str, place: tuple[int | str, ...]) -> str:
+    """The option that sets a field.
+
+    Args:
+        holder: option of the settings class that it lies in, ``*`` where that is flat.
+        place: names of the nested fields, then of the field itself.
+    """
+    parts = [_option(str(part)) for part in place]
+    return "--" + ".".join(part for part in (holder.lstrip("-"), *parts) if part != "*")
+
+
+FLAT: Final = Parameter(name="*", name_transform=_option)
 """On a settings class: its fields are options by their own names."""
+Count: TypeAlias = Annotated[int, Parameter(validator=validators.Number(gt=0))]
+Limit: TypeAlias = Annotated[int | None, Parameter(validator=validators.Number(gt=0))]
 Out: TypeAlias = Annotated[Path, Parameter(name="--out")]
 OptionalOut: TypeAlias = Annotated[Path | None, Parameter(name="--out")]
 
@@ -21,8 +40,9 @@ _LINE_EVERY_S = 10.0
 _ESTIMATE_AFTER_S = 2.0
 """Where the output is no terminal, when the first line comes, which says how long the work will take."""
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# Without markup: brackets in a path, a title or an error are text.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class _Rate(ProgressColumn):
@@ -49,7 +69,7 @@ class Work:
         self._bar: Progress | None = None
         if err.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 _Rate(),

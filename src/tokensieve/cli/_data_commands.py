@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tokensieve.cli._console import FLAT, Out, Work, hush_transformers, out
+from cyclopts import Parameter, validators
+
+from tokensieve.cli._console import FLAT, Count, Limit, Out, Work, hush_transformers, out
 from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
 
 
@@ -49,7 +51,7 @@ def compare_backends(
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     other: ModelSettings = ModelSettings(),
     read: Annotated[DataSettings, FLAT] = DataSettings(),
-    threshold: float = 2.5,
+    threshold: Annotated[float, Parameter(validator=validators.Number(gte=1))] = 2.5,
 ) -> int:
     """Score the same rows by two models, numbers or attentions, and say how far they are apart.
 
@@ -76,7 +78,7 @@ def select(
     out_: Out,
     settings: Annotated[SelectSettings, FLAT] = SelectSettings(),
     mix: str | None = None,
-    limit: int | None = None,
+    limit: Limit = None,
 ) -> int:
     """Decide which tokens teach.
 
@@ -105,7 +107,7 @@ def show(
     /,
     *,
     row: str | None = None,
-    limit: int = 3,
+    limit: Count = 3,
     model: str | None = None,
 ) -> int:
     """Show rows in the terminal: tokens coloured by perplexity, struck through where not trained.
@@ -149,7 +151,7 @@ def export(
     if push_to_hub is not None:
         from tokensieve.data.export.hub import push_to_hub as push
 
-        out.print(f"uploaded: {push(out_, push_to_hub)}", markup=False)
+        out.print(f"uploaded: {push(out_, push_to_hub)}")
     return 0
 
 
@@ -176,5 +178,5 @@ def verify_export(
 
     rows = None if selected is None else open_selected(selected)
     found = verify(folder, trainer, selected=rows, how=how, show=limit)
-    out.print(found.describe(), markup=False)
+    out.print(found.describe())
     return 0 if found.ok else 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from tokensieve.cli._console import FLAT, Out, Work, hush_transformers, out
+from tokensieve.cli._console import FLAT, Limit, Out, Work, hush_transformers, out
 from tokensieve.config import EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
 
 
@@ -14,7 +14,7 @@ def generate(
     out_: Out,
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     settings: Annotated[GenerateSettings, FLAT] = GenerateSettings(),
-    limit: int | None = None,
+    limit: Limit = None,
     data: Path | None = None,
 ) -> int:
     """Make training data with a model: its own checked answers, paraphrases, dialogues.
@@ -42,7 +42,7 @@ def train(
     out_: Out,
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     settings: Annotated[TrainSettings, FLAT] = TrainSettings(),
-    limit: int | None = None,
+    limit: Limit = None,
 ) -> int:
     """Fine-tune on the tokens that were selected.
 

@@ -35,7 +35,7 @@ class _Printer:
     def finished(self, step: Step, wall_s: float, *, cached: bool) -> None:
         self.stop()
         if not cached:
-            err.print(f"{self._place} {step.verb} {step.label}: {duration(wall_s)}", markup=False)
+            err.print(f"{self._place} {step.verb} {step.label}: {duration(wall_s)}")
 
     def stop(self) -> None:
         """Take the bar away, also after an error."""
@@ -54,20 +54,20 @@ def run(recipe: str, folder: Path | None, limit: int | None, changes: tuple[str,
     study = prepare(settings, folder or Path("runs") / settings.name, printer)
     steps, missing = study.plan.steps(), study.missing
     done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
-    err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}", markup=False)
+    err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
     if missing:
-        err.print(f"about {duration(estimate_seconds(study, missing))} on this machine", markup=False)
+        err.print(f"about {duration(estimate_seconds(study, missing))} on this machine")
     _say_subset(settings)
     if dry_run:
         for step in missing:
-            out.print(f"{step.verb} {step.label}", markup=False)
+            out.print(f"{step.verb} {step.label}")
         return 0
     try:
         page, report_ = study.make()
     finally:
         printer.stop()
     print_study(report_)
-    out.print(f"\nreport: {page}", markup=False)
+    out.print(f"\nreport: {page}")
     return 0
 
 
@@ -84,15 +84,18 @@ def report(folder: Path) -> int:
         )
     page, report_ = study.make(report_again=True)
     print_study(report_)
-    out.print(f"\nreport: {page}", markup=False)
+    out.print(f"\nreport: {page}")
     return 0
 
 
 def _change(text: str) -> tuple[str, object]:
-    key, equals, value = text.partition("=")
-    if not equals:
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not (key and value):
         raise InputError(f"expected KEY=VALUE, got {text!r}", where="--set", fix="--set train.learning_rate=1e-4")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"{value!r} is not a YAML value", where=f"--set {key}", fix="--set seeds='[0, 1]'") from None
 
 
 def _limited(settings: StudySettings, limit: int) -> StudySettings:
@@ -108,5 +111,4 @@ def _say_subset(settings: StudySettings) -> None:
         err.print(
             f"evaluated: the first {limit or 'all'} {settings.evaluate.split} problems of each target, "
             f"the first {others or limit or 'all'} of every other task",
-            markup=False,
         )

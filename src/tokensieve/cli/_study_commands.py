@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tokensieve.cli._console import OptionalOut
+from tokensieve.cli._console import Limit, OptionalOut
 
 
 def run(
@@ -13,7 +13,7 @@ def run(
     /,
     *,
     out_: OptionalOut = None,
-    limit: int | None = None,
+    limit: Limit = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     dry_run: bool = False,
 ) -> int:

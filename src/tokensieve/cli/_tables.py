@@ -41,15 +41,14 @@ def print_comparison(comparison: EvalComparison) -> None:
         table.add_row(change.before.task, *before, *after, f"{change.gained:,}", f"{change.lost:,}")
     out.print(table)
     found = comparison.forgetting
-    if found.ti.defined:
-        out.print(f"target improvement {found.ti.value:+.1f} % ({found.ti.low:.1f} … {found.ti.high:.1f})")
+    ti, points, bwt = (Estimate.of(measured) for measured in (found.ti, found.ti_points, found.bwt))
+    if ti.low is not None:
+        out.print(f"target improvement {_with_interval(ti, ' %')}")
     else:
-        points = found.ti_points
-        out.print(
-            f"target improvement {points.value:+.1f} points ({points.low:.1f} … {points.high:.1f}); the base is 0"
-        )
+        told = f"; {_value(ti, 1, ' %')} of a base too low for an interval" if found.ti.defined else "; the base is 0"
+        out.print(f"target improvement {_with_interval(points, ' points')}{told}")
     if found.bwt.defined:
-        out.print(f"backward transfer  {found.bwt.value:+.1f} % ({found.bwt.low:.1f} … {found.bwt.high:.1f})")
+        out.print(f"backward transfer  {_with_interval(bwt, ' %')}")
     for task in found.dropped_tasks:
         out.print(f"{task} is left out of backward transfer: the base solves none of its problems")
 
@@ -58,7 +57,7 @@ def print_study(report: Report) -> None:
     """A table a target: every arm's rows, share left out, target accuracy, TI and BWT with intervals."""
     for target in report.targets:
         out.print()
-        out.print(f"[bold]{target.title or target.task}[/bold]")
+        out.print(target.title or target.task, style="bold")
         base = target.base_result(target.task)
         if base is not None:
             others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
@@ -103,24 +102,20 @@ def _arms(target: TargetReport) -> Table:
             continue
         result = arm.result(target.task)
         accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
-        gain, unit = _gain(arm)
-        row = (f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit))
-        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %"))
+        gain = arm.target_points if target.gain_in_points else arm.target_improvement
+        unit = _POINTS if target.gain_in_points else " %"
+        row = (f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
+        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0))
     return table
 
 
-def _with_interval(estimate: Estimate, unit: str) -> str:
-    """A value and its interval, e.g. ``-12.5 % (-20 … -4)``."""
+def _with_interval(estimate: Estimate, unit: str, digits: int = 1) -> str:
+    """A value and its interval, e.g. ``-12.5 % (-20.1 … -4.0)``; the digits are the interval's."""
+    value = _value(estimate, 1, unit)
     if estimate.low is None or estimate.high is None:
-        return _value(estimate, 1, unit)
-    return f"{_value(estimate, 1, unit)} ({estimate.low:.0f} … {estimate.high:.0f})"
-
-
-def _gain(arm: ArmReport) -> tuple[Estimate, str]:
-    """TI in percent, or points where the base is 0."""
-    if arm.target_improvement.value is None:
-        return arm.target_points, _POINTS
-    return arm.target_improvement, " %"
+        return value
+    low, high = (f"{round(end, digits) + 0.0:.{digits}f}" for end in (estimate.low, estimate.high))
+    return f"{value} ({low} … {high})"
 
 
 def _left_out(arm: ArmReport) -> str:

@@ -1,8 +1,11 @@
 """Commands beside the pipeline: check, doctor, and the score store."""
 
 from pathlib import Path
+from typing import Annotated
 
-from tokensieve.cli._console import OptionalOut, out
+from cyclopts import Parameter, validators
+
+from tokensieve.cli._console import Limit, OptionalOut, out
 
 
 def check(
@@ -12,7 +15,7 @@ def check(
     data: Path | None = None,
     answers: Path | None = None,
     out_: OptionalOut = None,
-    limit: int | None = None,
+    limit: Limit = None,
     allow_weak_sandbox: bool = False,
 ) -> int:
     """Put every gold answer of a task through its own checker, or judge given answers.
@@ -65,7 +68,7 @@ def store_size(*, folder: Path | None = None) -> int:
 def store_prune(
     *,
     model: str | None = None,
-    unused_days: int | None = None,
+    unused_days: Annotated[int | None, Parameter(validator=validators.Number(gte=0))] = None,
     everything: bool = False,
     folder: Path | None = None,
 ) -> int:

@@ -107,6 +107,9 @@ def read_manifest(folder: Path) -> Manifest:
         InputError: no manifest there, one that is damaged, or one of another schema version.
     """
     path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        found = "expected a folder, this is a file" if folder.exists() else "there is no such folder"
+        raise InputError(found, where=str(folder))
     if not path.is_file():
         raise InputError(
             f"no {MANIFEST_NAME}, so this is not the finished folder of a stage",

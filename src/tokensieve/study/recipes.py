@@ -1,6 +1,7 @@
 """Recipes: a study's settings as YAML, shipped in the package and run by name, or a file of the user's own."""
 
 import difflib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tokensieve.config import StudySettings
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, in_words
 
 
 def recipe_names() -> list[str]:
@@ -67,22 +68,35 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{place}: {first['msg'].lower()}, got {first.get('input')!r}"
-    known = sorted(_keys_at(StudySettings, first["loc"][:-1]))
-    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        return f"{place}: {in_words(first)}"
+    here = _class_at(StudySettings, first["loc"][:-1])
+    known = sorted(here.model_fields)
+    near = difflib.get_close_matches(str(first["loc"][-1]), [*known, *_nested_keys(here)], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
     return f"unknown key {place!r}; {hint}"
 
 
-def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> set[str]:
-    """The valid keys of the settings class that a path leads to."""
+def _class_at(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel]:
+    """The settings class that a path leads to."""
     for part in place:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        nested = [a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type)]
-        model = next(a for a in nested if issubclass(a, BaseModel))
-    return set(model.model_fields)
+        if isinstance(part, str):
+            model = next(_classes_in(model, part))
+    return model
+
+
+def _nested_keys(model: type[BaseModel]) -> list[str]:
+    """Dotted keys of the settings within a settings class."""
+    return [
+        f"{name}.{key}" for name in model.model_fields for held in _classes_in(model, name) for key in held.model_fields
+    ]
+
+
+def _classes_in(model: type[BaseModel], field: str) -> Iterator[type[BaseModel]]:
+    """The settings classes that a field holds, by itself or in a tuple."""
+    annotation = model.model_fields[field].annotation
+    for kind in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield kind
 
 
 def with_overrides(settings: StudySettings, changes: dict[str, object]) -> StudySettings:

@@ -11,6 +11,8 @@ from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.errors import InputError
 
 LOG_NAME: Final = "log.jsonl"
+CHECKPOINTS: Final = "checkpoints"
+"""Folder of the checkpoints in a run's working folder."""
 
 Method: TypeAlias = Literal["lora", "dora", "full"]
 
@@ -82,8 +84,8 @@ def open_adapter(folder: str | Path) -> Adapter:
     log = path / LOG_NAME
     if not log.is_file():
         raise InputError(f"{LOG_NAME} is missing", where=str(path), fix="run tokensieve train again")
-    settings = TrainSettings.model_validate(manifest.settings)
-    return Adapter(path, method_of(settings), tuple(read_log(log)), manifest.model, manifest)
+    method = cast(Method, manifest.facts["method"])
+    return Adapter(path, method, tuple(read_log(log)), manifest.model, manifest)
 
 
 def method_of(settings: TrainSettings) -> Method:

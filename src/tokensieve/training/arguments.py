@@ -10,10 +10,8 @@ from trl import SFTConfig
 from tokensieve.config import TrainSettings
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
+from tokensieve.training.adapter import CHECKPOINTS
 from tokensieve.training.dataset import TrainingSet
-
-CHECKPOINTS: Final = "checkpoints"
-"""Folder of the checkpoints in a run's working folder."""
 
 _SCHEDULES: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 _OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
@@ -27,11 +25,12 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
         EnvironmentProblem: several GPUs without a launcher, or an optimiser that is not installed.
     """
     on_gpu = loaded.device.type == "cuda"
-    checkpointing = on_gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing
+    wanted = settings.machine.gradient_checkpointing
+    checkpointing = on_gpu if wanted is None else wanted
     arguments = SFTConfig(
         output_dir=str(work / CHECKPOINTS),
         max_length=None,  # TRL's default cuts rows, and drops those that lose all their labels, without a word
-        padding_free=settings.packing,
+        padding_free=settings.machine.packing,
         per_device_train_batch_size=1,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -68,11 +67,11 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
 
 def _micro_batches(settings: TrainSettings, processes: int) -> tuple[int, int]:
     """Rows in one forward pass of one process, and passes in a step."""
-    micro = settings.micro_batch_size or max(1, settings.batch_size // processes)
+    micro = settings.machine.micro_batch_size or max(1, settings.batch_size // processes)
     if settings.batch_size % (micro * processes):
         raise InputError(
             f"batches of {settings.batch_size} rows cannot be made of {processes} processes x {micro} rows",
-            where="train.micro_batch_size",
+            where="train.machine.micro_batch_size",
             fix="choose a batch_size that is a multiple of both",
         )
     return micro, settings.batch_size // (micro * processes)

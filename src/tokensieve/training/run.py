@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokensieve.config import ModelSettings, TrainSettings
+from pydantic import ValidationError
+
+from tokensieve.config import MachineSettings, ModelSettings, TrainSettings
 from tokensieve.data.folder import Rows
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
@@ -15,11 +17,12 @@ from tokensieve.data.manifest import (
     Timing,
     digest_of_file,
     package_versions,
+    read_manifest,
     write_atomically,
 )
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
+from tokensieve.training.adapter import CHECKPOINTS, LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
 from tokensieve.training.surroundings import (
     kept_random_state,
@@ -132,7 +135,7 @@ def _is_done(out: Path, draft: Manifest) -> bool:
     """Whether the folder is this run's result; another's is refused rather than overwritten."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if (out / MANIFEST_NAME).is_file() and _same_run(open_adapter(out).manifest, draft):
+    if (out / MANIFEST_NAME).is_file() and _same_run(read_manifest(out), draft):
         return True
     raise InputError(
         "the folder holds something else than this run", where=str(out), fix="choose another --out, or delete it"
@@ -140,16 +143,30 @@ def _is_done(out: Path, draft: Manifest) -> bool:
 
 
 def _same_run(one: Manifest, other: Manifest) -> bool:
-    return all(getattr(one, part) == getattr(other, part) for part in ("stage", "settings", "inputs", "model"))
+    """Whether two manifests are of one run; how it was fitted to the machine changes no result and does not count."""
+    settings = [{**manifest.settings, "machine": None} for manifest in (one, other)]
+    same = all(getattr(one, part) == getattr(other, part) for part in ("stage", "inputs", "model"))
+    return same and settings[0] == settings[1]
 
 
 def _pin(work: Path, draft: Manifest) -> None:
-    """Keep an earlier start's checkpoints only where it was a start of this very run."""
+    """Keep an earlier start's checkpoints only where it was a start of this very run, in the same portions."""
     path = work / _DRAFT
-    if path.is_file() and not _same_run(Manifest.model_validate_json(path.read_bytes()), draft):
-        shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    if path.is_file() and not _goes_on(path, draft):
+        shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
     shutil.rmtree(work / _RESULT, ignore_errors=True)
     write_atomically(path, draft.model_dump_json(indent=2).encode())
+
+
+def _goes_on(path: Path, draft: Manifest) -> bool:
+    """Whether the trainer can go on from the checkpoints of the start that is described in a file."""
+    try:
+        earlier = Manifest.model_validate_json(path.read_bytes())
+        before, now = (MachineSettings.model_validate(m.settings["machine"]) for m in (earlier, draft))
+    except (ValidationError, KeyError):  # written by another version
+        return False
+    # How often it saves is free to change; a checkpoint counts the passes within an epoch, so their size is not.
+    return _same_run(earlier, draft) and now == before.model_copy(update={"checkpoint_minutes": now.checkpoint_minutes})
 
 
 def _run(

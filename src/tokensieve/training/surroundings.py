@@ -64,6 +64,6 @@ def out_of_memory_explained() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise EnvironmentProblem(
             "the device has no room for this batch",
-            where="train.micro_batch_size",
+            where="train.machine.micro_batch_size",
             fix="a smaller micro_batch_size keeps the result the same; gradient_checkpointing: true saves more",
         ) from error

@@ -17,8 +17,8 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from tokensieve.config import TrainSettings
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import LoadedModel
-from tokensieve.training.adapter import StepLog
-from tokensieve.training.arguments import CHECKPOINTS, arguments_of
+from tokensieve.training.adapter import CHECKPOINTS, StepLog
+from tokensieve.training.arguments import arguments_of
 from tokensieve.training.dataset import IGNORED, TrainingSet
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ def make_trainer(
         EnvironmentProblem: several GPUs without a launcher, or an optimiser that is not installed.
         CheckFailed: the trainer's data set is not the rows that were given to it.
     """
-    if data.weighted and settings.packing:
-        raise InputError("soft weights cannot be trained with packing", where="train.packing", fix="packing: false")
+    if data.weighted and settings.machine.packing:
+        raise InputError(
+            "soft weights cannot be trained with packing", where="train.machine.packing", fix="packing: false"
+        )
     model, lora = _trainable(loaded, settings)
     dataset = Dataset.from_file(str(data.path), in_memory=False)
     tokenizer = cast("PreTrainedTokenizerBase", loaded.tokenizer)
@@ -133,7 +135,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     """Reports progress, asks for a checkpoint every few minutes, and stops a run that has diverged."""
 
     def __init__(self, settings: TrainSettings, progress: Progress | None) -> None:
-        self._every_s = 60 * settings.checkpoint_minutes
+        self._every_s = 60 * settings.machine.checkpoint_minutes
         self._progress = progress
         self._saved_at = time.monotonic()
 

@@ -38,9 +38,10 @@ def test_pocket_is_shipped() -> None:
     [
         ("seads: [1]", "unknown key 'seads'; did you mean 'seeds'?"),
         ("train: {lerning_rate: 1.0e-4}", "unknown key 'train.lerning_rate'; did you mean 'learning_rate'?"),
+        ("train: {packing: true}", "unknown key 'train.packing'; did you mean 'machine.packing'?"),
         ("train: {lora: {rank: 3}}", "unknown key 'train.lora.rank'; known here: alpha, dora, dropout, r"),
-        ("train: {epochs: many}", "train.epochs: input should be a valid number"),
-        ("seeds: 3", "seeds: input should be a valid tuple"),
+        ("train: {epochs: many}", "train.epochs: expected a valid number"),
+        ("seeds: 3", "seeds: expected a valid tuple, got 3"),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_nearest_valid_one(tmp_path: Path, change: str, message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.selected_rows import make_rows
 
-from tokensieve.config import LoraSettings, ModelSettings, TrainSettings
+from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, TrainSettings
 from tokensieve.data.folder import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import CheckFailed, InputError
@@ -74,14 +74,16 @@ def test_a_finished_run_does_nothing_the_second_time(
     first = train(make_rows(), base, QUICK, tmp_path / "out")
     monkeypatch.setattr(training_run, "_run", lambda *_: pytest.fail("trained again"))
     assert train(make_rows(), base, QUICK, tmp_path / "out") == first
+    other_portions = settings(machine=MachineSettings(micro_batch_size=2))
+    assert train(make_rows(), base, other_portions, tmp_path / "out") == first, "the same run, fitted otherwise"
 
 
 @pytest.mark.parametrize("change", [{"packing": True}, {"micro_batch_size": 1}, {"micro_batch_size": 2}], ids=str)
 def test_portions_and_packing_do_not_change_the_result(
-    base: ModelSettings, tmp_path: Path, change: dict[str, object]
+    base: ModelSettings, tmp_path: Path, change: dict[str, int]
 ) -> None:
     whole = train(make_rows(), base, QUICK, tmp_path / "whole")
-    other = train(make_rows(), base, settings(**change), tmp_path / "other")
+    other = train(make_rows(), base, settings(machine=MachineSettings(**change)), tmp_path / "other")
     assert [entry.loss for entry in other.log] == pytest.approx([entry.loss for entry in whole.log], rel=1e-4)
     assert [entry.trained_tokens for entry in other.log] == [entry.trained_tokens for entry in whole.log]
     assert same(weights_of(whole, base), weights_of(other, base), 2e-3)
@@ -153,9 +155,9 @@ def test_what_cannot_be_trained_is_refused(base: ModelSettings, tmp_path: Path) 
     with pytest.raises(InputError, match="some rows carry weights"):
         train(in_memory(mixed, Manifest(stage="selected")), base, QUICK, tmp_path / "out")
     with pytest.raises(InputError, match="packing"):
-        train(make_rows(weights="soft"), base, settings(packing=True), tmp_path / "out")
+        train(make_rows(weights="soft"), base, settings(machine=MachineSettings(packing=True)), tmp_path / "out")
     with pytest.raises(InputError, match="batches of 4 rows"):
-        train(make_rows(), base, settings(micro_batch_size=3), tmp_path / "out")
+        train(make_rows(), base, settings(machine=MachineSettings(micro_batch_size=3)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -214,7 +216,8 @@ train(make_rows(), ModelSettings(model={model!r}), settings, Path({out!r}), die)
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_killed_run_goes_on_to_the_same_result(base: ModelSettings, tmp_path: Path, method: str) -> None:
     # 0.1: with a drawn dropout, the random numbers too must go on where they were
-    rules = settings(method=method, epochs=3, checkpoint_minutes=0.0, lora=LoraSettings(r=4, dropout=0.1))
+    machine = MachineSettings(checkpoint_minutes=0.0)
+    rules = settings(method=method, epochs=3, machine=machine, lora=LoraSettings(r=4, dropout=0.1))
     undisturbed = train(make_rows(), base, rules, tmp_path / "whole")
     script = _KILLED.format(
         root=str(Path(__file__).parents[3]),

@@ -1,0 +1,83 @@
+"""Settings: small strict classes that explain every field, values that can be meant, defaults that stay."""
+
+import inspect
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tokensieve import config
+from tokensieve.config import (
+    DataSettings,
+    EvaluateSettings,
+    GenerateSettings,
+    LoraSettings,
+    MachineSettings,
+    SampleSettings,
+    StudySettings,
+    TrainSettings,
+)
+from tokensieve.errors import in_words
+
+CLASSES = [
+    value for value in vars(config).values()
+    if inspect.isclass(value) and issubclass(value, BaseModel) and value is not BaseModel
+]  # fmt: skip
+STUDY = {"name": "n", "targets": [{"task": "t", "others": ["o"]}], "arms": [{"name": "plain"}]}
+
+
+@pytest.mark.parametrize("settings", CLASSES, ids=lambda c: c.__name__)
+def test_a_settings_class_is_strict_small_and_explains_every_field(settings: type[BaseModel]) -> None:
+    assert settings.model_config.get("frozen")
+    assert settings.model_config.get("extra") == "forbid"
+    assert len(settings.model_fields) <= 12
+    assert [name for name, field in settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "value"),
+    [
+        (DataSettings, {"limit": 0}),
+        (DataSettings, {"max_length": -1}),
+        (TrainSettings, {"epochs": 0}),
+        (TrainSettings, {"learning_rate": -1e-5}),
+        (TrainSettings, {"batch_size": 0}),
+        (MachineSettings, {"micro_batch_size": 0}),
+        (LoraSettings, {"dropout": 1.0}),
+        (SampleSettings, {"temperature": -0.1}),
+        (SampleSettings, {"top_p": 0.0}),
+        (SampleSettings, {"n": 0}),
+        (EvaluateSettings, {"limit": -2}),
+    ],
+    ids=str,
+)
+def test_a_value_that_nobody_can_mean_is_refused_in_words(settings: type[BaseModel], value: dict[str, float]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings.model_validate(value)
+    (complaint,) = refused.value.errors()
+    assert in_words(complaint).startswith("expected ")
+    assert in_words(complaint).endswith(f"got {next(iter(value.values()))}")
+
+
+def test_what_a_recipe_leaves_out_of_sampling_stays_as_self_output_draws() -> None:
+    given = GenerateSettings.model_validate({"sampling": {"n": 4}}).sampling
+    assert (given.n, given.temperature, given.top_p) == (4, 0.7, 0.95)
+    greedy = SampleSettings()
+    assert GenerateSettings(sampling=greedy).sampling == greedy, "an object says everything"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arms": []}, "expected at least 1 entry, got 0"),
+        ({"arms": [{"name": "a"}, {"name": "a", "policy": "stm:2"}]}, "'a' is listed twice"),
+        ({"targets": [{"task": "t", "others": []}, {"task": "t", "others": ["o"]}]}, "'t' is listed twice"),
+        ({"seeds": [0, 1, 0]}, "0 is listed twice"),
+        ({"targets": [{"task": "t", "others": ["t"]}]}, "t is the target"),
+    ],
+    ids=str,
+)
+def test_a_study_names_each_thing_once(change: dict[str, object], words: str) -> None:
+    assert StudySettings.model_validate(STUDY).arms[0].policy == "plain"
+    with pytest.raises(ValidationError) as refused:
+        StudySettings.model_validate({**STUDY, **change})
+    assert words in in_words(refused.value.errors()[0])
