@@ -158,22 +158,25 @@ class Tokens:
 class Scores:
     """What one model says of one row's tokens, given all tokens before them.
 
-    NaN means not scored, in every array; on disk it is null. ``entropy_T`` and ``rank_T`` are None where a
-    backend cannot tell.
+    NaN means not scored, in every array; on disk it is null. All but ``nll_T`` are None where they were not asked for
+    or a backend cannot tell.
 
     Attributes:
         nll_T: negative log-likelihood in nats, float32; perplexity is ``exp(nll)``.
         entropy_T: entropy in nats of the model's next-token distribution at that place.
         rank_T: number of vocabulary entries that are strictly more likely than the token; 0 is top-1. A float
             array, exact up to 2**24, since integers have no NaN; on disk it is an integer.
+        top_entropy_T: entropy in nats of the likeliest K entries as if there were no others, from 0 to ln(K); K is
+            in the manifest.
     """
 
     nll_T: FloatArray
     entropy_T: FloatArray | None = None
     rank_T: FloatArray | None = None
+    top_entropy_T: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        arrays = {"entropy_T": self.entropy_T, "rank_T": self.rank_T}
+        arrays = {"entropy_T": self.entropy_T, "rank_T": self.rank_T, "top_entropy_T": self.top_entropy_T}
         check_aligned("scores", len(self.nll_T), **{name: a for name, a in arrays.items() if a is not None})
 
     @property

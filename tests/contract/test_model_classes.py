@@ -12,7 +12,7 @@ from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
 from tokensieve.scoring._local import open_backend
-from tokensieve.scoring._network import open_network
+from tokensieve.scoring._opening import open_network
 from tokensieve.scoring._plan import batches
 from tokensieve.scoring._request import request_for
 from tokensieve.types import Tokens, bools, ints
@@ -101,9 +101,10 @@ def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, na
     alone = score(in_memory(rows, Manifest(stage="tokens")), loaded, settings)
     together = settings.model_copy(update={"token_budget": 4096, "packing": packing})
     backend = open_backend(loaded, together)
-    assert backend.network.packs == packing
-    planned = batches([request_for(row, prompts=False) for row in rows], 4096, share=backend.network.shares)
-    assert sorted(batch.shared for batch in planned) == [0, 19]
+    assert backend.network.layout.packs == packing
+    planned = batches([request_for(row, prompts=False) for row in rows], 4096, backend.network.layout)
+    assert {batch.shared for batch in planned} == {0, 19}
+    assert any(batch.packed for batch in planned) == packing
     found = score_with(in_memory(rows, Manifest(stage="tokens")), backend, together)
     for one, other in zip(alone, found, strict=True):
         np.testing.assert_allclose(other.nll_T(), one.nll_T(), atol=1e-5, rtol=0)
@@ -135,8 +136,8 @@ def test_models_with_a_running_state_are_scored_unpacked(
 ) -> None:
     loaded = tiny_model(config_name, spread=2.0, **changes)
     backend = open_backend(loaded, ScoreSettings(packing=True))
-    assert not backend.network.packs
-    assert not backend.network.shares
+    assert not backend.network.layout.packs
+    assert not backend.network.layout.shares
     assert "unpacked" in str(backend.facts["notes"])
     rows = _rows([30, 3, 17, 18])
     for row, result in zip(rows, score(in_memory(rows, Manifest(stage="tokens")), loaded), strict=True):
@@ -154,16 +155,16 @@ def test_a_scale_or_cap_that_we_miss_is_noticed(
     tiny_model: ModelFactory, name: str, attribute: str, value: float | None, dtype: torch.dtype
 ) -> None:
     """The probe at opening must see it, whatever the model's numbers, and leave the head to the model."""
-    from tokensieve.scoring import _network
+    from tokensieve.scoring import _opening
 
     loaded = _make(tiny_model, name)
     loaded.model.to(dtype)
     causal = loaded.model
-    head = _network._head_of(causal, torch.float32, tf32=False)
+    head = _opening._head_of(causal, torch.float32, tf32=False)
     assert head is not None
     network = open_network(loaded, ScoreSettings())
-    assert _network._agrees(network, causal, head)
+    assert _opening._agrees(network, causal, head)
     from dataclasses import replace
 
     wrong = replace(head, softcap=None) if attribute == "final_logit_softcapping" else replace(head, scale=1.0)
-    assert not _network._agrees(replace(network, head=wrong), causal, wrong)
+    assert not _opening._agrees(replace(network, head=wrong), causal, wrong)

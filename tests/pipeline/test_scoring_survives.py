@@ -27,7 +27,7 @@ import numpy as np
 from tokensieve.config import ScoreSettings
 from tokensieve.data.folder import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.data.store import Record
+from tokensieve.data.records import Record
 from tokensieve.engine import portion_of_launch
 from tokensieve.errors import TokensieveError
 from tokensieve.scoring import score_with
@@ -44,7 +44,7 @@ class Backend:
     vocabulary = None
     tells_entropy = tells_rank = True
     def pinned(self, facts): return self
-    def answer(self, requests, *, entropy, rank):
+    def answer(self, requests, wanted):
         found = {}
         for batch in batches(requests, 64):
             time.sleep(pause)

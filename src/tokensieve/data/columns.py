@@ -29,8 +29,6 @@ Row: TypeAlias = Example | Tokens | Scored | Selected | Sample
 
 _IDS = pa.large_list(pa.int32())
 _FLAGS = pa.large_list(pa.bool_())
-_FLOATS = pa.large_list(pa.float32())
-_SCORE_PREFIXES = {"nll": _FLOATS, "entropy": _FLOATS, "rank": _IDS}
 
 
 def to_table(rows: Sequence[Row], stage: Stage) -> pa.Table:
@@ -143,10 +141,14 @@ def _scored_columns(rows: Sequence[Scored]) -> dict[str, pa.Array]:
     for name in sorted({name for row in rows for name in row.scores}):
         scores = [row.scores[name] for row in rows]
         columns[f"nll.{name}"] = _lists([s.nll_T for s in scores], pa.float32())
-        if all(s.entropy_T is not None for s in scores):
-            columns[f"entropy.{name}"] = _lists([cast(FloatArray, s.entropy_T) for s in scores], pa.float32())
-        if all(s.rank_T is not None for s in scores):
-            columns[f"rank.{name}"] = _lists([cast(FloatArray, s.rank_T) for s in scores], pa.int32())
+        optional: dict[str, tuple[list[FloatArray | None], pa.DataType]] = {
+            f"entropy.{name}": ([s.entropy_T for s in scores], pa.float32()),
+            f"rank.{name}": ([s.rank_T for s in scores], pa.int32()),
+            f"top_entropy.{name}": ([s.top_entropy_T for s in scores], pa.float32()),
+        }
+        for column, (arrays, kind) in optional.items():
+            if all(array is not None for array in arrays):
+                columns[column] = _lists(cast(list[FloatArray], arrays), kind)
     return columns
 
 
@@ -184,9 +186,8 @@ def _scored(table: pa.Table, tokens: Sequence[Tokens]) -> list[Scored]:
     by_scorer: dict[str, list[Scores]] = {}
     for name in names:
         nll = _floats(table, f"nll.{name}")
-        entropy = _floats(table, f"entropy.{name}") if f"entropy.{name}" in table.column_names else [None] * len(nll)
-        rank = _floats(table, f"rank.{name}") if f"rank.{name}" in table.column_names else [None] * len(nll)
-        by_scorer[name] = [Scores(n, e, r) for n, e, r in zip(nll, entropy, rank, strict=True)]
+        others = [_floats_or_none(table, f"{kind}.{name}") for kind in ("entropy", "rank", "top_entropy")]
+        by_scorer[name] = [Scores(*arrays) for arrays in zip(nll, *others, strict=True)]
     return [Scored(t, {name: by_scorer[name][i] for name in names}) for i, t in enumerate(tokens)]
 
 
@@ -212,3 +213,8 @@ def _flags(table: pa.Table, name: str) -> list[BoolArray]:
 def _floats(table: pa.Table, name: str) -> list[FloatArray]:
     values, bounds = _split(table, name)
     return np.split(values.to_numpy(zero_copy_only=False).astype(np.float32), bounds) if len(table) else []
+
+
+def _floats_or_none(table: pa.Table, name: str) -> list[FloatArray] | list[None]:
+    """A column's arrays; None for every row where there is no such column."""
+    return _floats(table, name) if name in table.column_names else [None] * len(table)

@@ -4,6 +4,7 @@ While a stage runs, its folder holds ``draft.json`` (what was pinned at the firs
 ``progress.jsonl`` with a line a finished shard. ``manifest.json`` appears last and means done.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 import pyarrow.parquet as pq
@@ -154,8 +156,12 @@ class FolderWriter:
     def __enter__(self) -> "FolderWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """After the user's mistake leave nothing that would keep the corrected command from this folder."""
+        if isinstance(error, InputError) and not any(self.folder.glob("rows-*.parquet")):
+            (self.folder / _DRAFT).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies in it
+                self.folder.rmdir()
 
     @property
     def finished(self) -> bool:
@@ -166,6 +172,14 @@ class FolderWriter:
     def has(self, index: int) -> bool:
         """Whether the shard was finished, in this run or one before it."""
         return index in self._done
+
+    def read(self, index: int) -> list[Row]:
+        """The rows of a finished shard."""
+        return read_shard(self.folder, self._done[index], self.draft)
+
+    def rows_in(self, index: int) -> int:
+        """Number of rows in a finished shard."""
+        return self._done[index].rows
 
     def write(self, index: int, rows: Sequence[Row]) -> Shard:
         """Write one shard, whole or not at all.

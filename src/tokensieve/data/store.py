@@ -5,28 +5,29 @@ of one machine share it. Records carry a checksum and are scored again where it 
 system, give every machine its own store (``--store``): SQLite's locks do not work there.
 """
 
+import hashlib
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-import numpy as np
-
 from tokensieve.data.cache import cache_folder
 from tokensieve.data.manifest import ModelIdentity, digest_of
+from tokensieve.data.records import Record, Wanted, pack, unpack
 from tokensieve.errors import EnvironmentProblem
-from tokensieve.types import FloatArray
 
 STORE_FILE: Final = "scores.sqlite"
 _FORMAT: Final = 1
 _KEY_PARTS: Final = ("weights_digest", "adapter_digest", "quantisation", "dtype", "head_dtype", "attention", "backend")
 _BUSY_S: Final = 60.0
 """How long a process waits while another one writes."""
+
+_EVERYTHING: Final = Wanted(entropy=True, rank=True)
 
 _AT_ONCE: Final = 500
 """Keys in one query; SQLite limits the variables of a statement."""
@@ -41,21 +42,6 @@ CREATE TABLE IF NOT EXISTS scores (
   UNIQUE (model, key)
 );
 """
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Record:
-    """The scores of one request, one value a scored place.
-
-    Attributes:
-        nll_N: nats.
-        entropy_N: nats; None where it was not measured.
-        rank_N: a whole number in float32; None where it was not measured.
-    """
-
-    nll_N: FloatArray
-    entropy_N: FloatArray | None = None
-    rank_N: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,44 +100,69 @@ class ScoreStore:
     ) -> None:
         self._connection.close()
 
-    def get(self, keys: Sequence[bytes], *, entropy: bool, rank: bool) -> dict[bytes, Record]:
-        """The records of those keys that are there, whole, and hold what is asked for.
+    def get(self, keys: Sequence[bytes], wanted: Wanted) -> dict[bytes, Record]:
+        """The records of those keys that are there, whole, and hold what is wanted.
 
         Args:
             keys: requests' keys.
-            entropy: a record without entropy does not count.
-            rank: a record without ranks does not count.
+            wanted: a record without one of these measures does not count.
         """
-        found: dict[bytes, Record] = {}
-        today = _today()
         with _explained(self.path), self._connection:
-            for start in range(0, len(keys), _AT_ONCE):
-                some = keys[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(some))
-                rows = self._connection.execute(
-                    f"SELECT key, crc, content, used_day FROM scores WHERE model = ? AND key IN ({marks})",  # noqa: S608
-                    (self._model, *some),
-                ).fetchall()
-                for key, crc, content, _ in rows:
-                    record = _unpacked(content) if zlib.crc32(content) == crc else None
-                    if record is not None and _suffices(record, entropy=entropy, rank=rank):
-                        found[key] = record
-                stale = [(today, self._model, key) for key, _, _, day in rows if day != today and key in found]
-                self._connection.executemany("UPDATE scores SET used_day = ? WHERE model = ? AND key = ?", stale)
-        return found
+            found = {key: one.only(wanted) for key, one in self._read(keys).items() if one.holds(wanted)}
+            if wanted.top_k is None:
+                return found
+            owners = {_top_key(key, wanted.top_k): key for key in found}
+            tops = self._read(list(owners))
+        return {owners[own]: replace(found[owners[own]], top_entropy_N=top.nll_N) for own, top in tops.items()}
 
-    def put(self, records: Mapping[bytes, Record]) -> None:
+    def put(self, records: Mapping[bytes, Record], top_k: int | None = None) -> None:
         """Keep records by their keys, all of them or none; one that is there already is replaced.
+
+        What an earlier record holds beyond a new one is kept with it. Top-k entropies are entries of their own, so
+        that those of other k stand beside them.
+
+        Args:
+            records: by their requests' keys.
+            top_k: the number of likeliest entries that top-k entropies are of.
 
         Raises:
             EnvironmentProblem: the disk is full or refuses.
         """
-        today = _today()
-        rows = [(self._model, key, today, zlib.crc32(c), c) for key, c in _packed_items(records)]
         with _explained(self.path), self._connection:
+            earlier = self._read([key for key, one in records.items() if not one.holds(_EVERYTHING)])
+            contents = {key: pack(record.completed(earlier.get(key))) for key, record in records.items()}
+            if top_k is not None:
+                tops = ((key, record.top_entropy_N) for key, record in records.items())
+                contents |= {_top_key(key, top_k): pack(Record(top_N)) for key, top_N in tops if top_N is not None}
+            today = _today()
             self._connection.executemany(
-                "INSERT OR REPLACE INTO scores (model, key, used_day, crc, content) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT OR REPLACE INTO scores (model, key, used_day, crc, content) VALUES (?, ?, ?, ?, ?)",
+                ((self._model, key, today, zlib.crc32(content), content) for key, content in contents.items()),
             )
+
+    def _read(self, keys: Sequence[bytes]) -> dict[bytes, Record]:
+        """The entries of those keys that are there and whole, marked as used today."""
+        found: dict[bytes, Record] = {}
+        today = _today()
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = self._connection.execute(
+                f"SELECT key, crc, content, used_day FROM scores WHERE model = ? AND key IN ({marks})",  # noqa: S608
+                (self._model, *some),
+            ).fetchall()
+            for key, crc, content, _ in rows:
+                record = unpack(content) if zlib.crc32(content) == crc else None
+                if record is not None:
+                    found[key] = record
+            stale = [(today, self._model, key) for key, _, _, day in rows if day != today and key in found]
+            self._connection.executemany("UPDATE scores SET used_day = ? WHERE model = ? AND key = ?", stale)
+        return found
+
+
+def _top_key(key: bytes, top_k: int) -> bytes:
+    """Where the entropies of the ``top_k`` likeliest entries lie, given a request's key."""
+    return hashlib.sha256(key + f"entropy of the {top_k} likeliest".encode()).digest()
 
 
 def model_digest(identity: ModelIdentity) -> str:
@@ -271,30 +282,6 @@ def _explained(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         fix = "delete the file: scores can be made again"
         raise EnvironmentProblem(f"the score store is damaged: {error}", where=str(path), fix=fix) from error
-
-
-def _packed_items(records: Mapping[bytes, Record]) -> Iterable[tuple[bytes, bytes]]:
-    """Records as bytes: which arrays there are, then the arrays, little-endian."""
-    for key, record in records.items():
-        flags = (record.entropy_N is not None) + 2 * (record.rank_N is not None)
-        arrays = [a for a in (record.nll_N, record.entropy_N, record.rank_N) if a is not None]
-        yield key, bytes([flags]) + b"".join(array.astype("<f4").tobytes() for array in arrays)
-
-
-def _unpacked(content: bytes) -> Record | None:
-    """The record, or None where its length is wrong."""
-    flags = content[0] if content else 0
-    count = 1 + (flags & 1) + (flags >> 1 & 1)
-    if (len(content) - 1) % (4 * count):
-        return None
-    arrays = list(np.frombuffer(content, dtype="<f4", offset=1).astype(np.float32).reshape(count, -1))
-    nll_N = arrays.pop(0)
-    entropy_N = arrays.pop(0) if flags & 1 else None
-    return Record(nll_N, entropy_N, arrays.pop(0) if flags & 2 else None)
-
-
-def _suffices(record: Record, *, entropy: bool, rank: bool) -> bool:
-    return (record.entropy_N is not None or not entropy) and (record.rank_N is not None or not rank)
 
 
 def _today() -> int:

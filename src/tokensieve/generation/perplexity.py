@@ -7,10 +7,8 @@ import numpy as np
 
 from tokensieve.config import DataSettings, ScoreSettings
 from tokensieve.data.chat import tokenise
-from tokensieve.data.folder import in_memory
-from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
-from tokensieve.scoring import score
+from tokensieve.scoring import score_all
 from tokensieve.types import Example, Tokens
 
 if TYPE_CHECKING:
@@ -54,8 +52,7 @@ def _mean_nll(groups: Sequence[Sequence[Tokens]], loaded: LoadedModel) -> list[f
     if not rows:
         return []
     renamed = [Tokens(f"{number}", row.ids_T, row.in_response_T, row.ends_turn_T) for number, row in enumerate(rows)]
-    manifest = Manifest(stage="tokens", model=loaded.identity)
-    scored = iter(score(in_memory(renamed, manifest), loaded, ScoreSettings(entropy=False, rank=False)))
+    scored = iter(score_all(renamed, loaded, ScoreSettings(entropy=False, rank=False)))
     means = []
     for group in groups:
         nll_T = np.concatenate([row.nll_T()[row.tokens.in_response_T] for row in (next(scored) for _ in group)])

@@ -11,8 +11,7 @@ from tokensieve.data.folder import in_shards
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.scoring._run import TokenRows
-from tokensieve.scoring._scorer import Backend, Scorer, open_store
+from tokensieve.scoring._scorer import Backend, Scorer, TokenRows, open_store
 from tokensieve.types import BASE_SCORER, Scored, Tokens
 
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999, 1.0)
@@ -108,5 +107,6 @@ def _nll(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> "np.ndar
         scorer = Scorer(backend, settings, store)
         for shard in in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows):
             bare = [row.tokens if isinstance(row, Scored) else row for row in shard]
-            parts += [row.nll_T() for row in scorer.score(bare)]
+            for row, scored in zip(bare, scorer.score(bare), strict=True):
+                parts.append(np.full(len(row), np.nan, np.float32) if scored is None else scored.nll_T())
     return np.concatenate(parts)

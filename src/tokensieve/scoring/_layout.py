@@ -61,3 +61,17 @@ def packed(requests: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor, tor
     pairs = zip(requests, starts, strict=True)
     sources_N = np.concatenate([request.sources_N + start for request, start in pairs]).astype(np.int64)
     return torch.from_numpy(ids_T)[None], torch.from_numpy(positions_T)[None], torch.from_numpy(sources_N)
+
+
+def in_sequences(requests: Sequence[Request], tokens: int) -> list[Sequence[Request]]:
+    """Consecutive rows, as many together as hold about so many tokens: equal shares, so that none is small."""
+    total = sum(len(request.inputs_T) for request in requests)
+    share = total / max(1, round(total / tokens))
+    sequences: list[list[Request]] = []
+    before = 0
+    for request in requests:
+        if not sequences or before >= share * len(sequences):
+            sequences.append([])
+        sequences[-1].append(request)
+        before += len(request.inputs_T)
+    return list(sequences)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from tokensieve.data.records import Wanted
 from tokensieve.scoring._head import TokenMeasures
+from tokensieve.scoring._tiles import entropy_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,20 +40,22 @@ class OwnHead:
             del backbone.forward  # the class's own method shows through again
         return logits[0].float()
 
-    def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, *, entropy: bool, rank: bool) -> TokenMeasures:
-        """Nll (nats), entropy (nats) and rank of each target; as ``Head.measure``, in tiles of whole vocabularies."""
+    def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, wanted: Wanted) -> TokenMeasures:
+        """Nll and what else is wanted of each target; as ``Head.measure``, in tiles of whole vocabularies."""
         vocabulary = int(self.causal.config.get_text_config().vocab_size)
         positions = max(1, _LOGITS_AT_ONCE // vocabulary)
-        nll, entropies, ranks = ([torch.zeros(0, device=hidden_ND.device)] for _ in range(3))
-        for start in range(0, len(targets_N), positions):
-            logits_NV = self.logits(hidden_ND[start : start + positions])
-            own_N1 = logits_NV.gather(1, targets_N[start : start + positions, None])
-            log_p_NV = torch.log_softmax(logits_NV, dim=1)
-            nll.append(-log_p_NV.gather(1, targets_N[start : start + positions, None])[:, 0])
-            ranks.append((logits_NV > own_N1).sum(1).float())
-            entropies.append(-(log_p_NV.exp() * log_p_NV).nan_to_num(0.0).sum(1))
+        tiles = zip(torch.split(hidden_ND, positions), torch.split(targets_N, positions), strict=True)
+        return TokenMeasures.joined(
+            [self._measure_tile(hidden_ND, targets_N, wanted) for hidden_ND, targets_N in tiles]
+        )
+
+    def _measure_tile(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, wanted: Wanted) -> TokenMeasures:
+        logits_NV = self.logits(hidden_ND)
+        own_N1 = logits_NV.gather(1, targets_N[:, None])
+        top_k = wanted.top_k and min(wanted.top_k, logits_NV.shape[1])
         return TokenMeasures(
-            nll_N=torch.cat(nll),
-            entropy_N=torch.cat(entropies) if entropy else None,
-            rank_N=torch.cat(ranks) if rank else None,
+            nll_N=(logits_NV.logsumexp(1) - own_N1[:, 0]).clamp_min(0.0),
+            entropy_N=entropy_of(logits_NV) if wanted.entropy else None,
+            rank_N=(logits_NV > own_N1).sum(1).float() if wanted.rank else None,
+            top_entropy_N=entropy_of(logits_NV.topk(top_k, dim=1).values) if top_k else None,
         )

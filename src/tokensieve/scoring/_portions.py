@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final, cast
 
 from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows, remove
-from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, read_manifest, write_atomically
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest, write_atomically
 from tokensieve.engine import Portion
 from tokensieve.errors import InputError
-from tokensieve.scoring._scorer import Scorer
+from tokensieve.scoring._account import Account
+from tokensieve.scoring._scorer import Scorer, TokenRows
 from tokensieve.types import Scored, Tokens
 
 _PORTIONS: Final = ".portions"
@@ -69,7 +70,7 @@ class Portions:
 
 
 def score_portion(
-    rows: Iterable[Tokens | Scored],
+    rows: TokenRows,
     scorer: Scorer,
     draft: Manifest,
     out: Path,
@@ -97,36 +98,36 @@ def score_portion(
         scorer = replace(scorer, backend=scorer.backend.pinned(pinned.facts))
         # The other parts of the draft are checked against what this process was asked for.
         draft = draft.model_copy(update={"facts": pinned.facts})
-        rows_in = passed = 0
+        mine, passed = Account(draft), 0
         with FolderWriter(portions.folder(portion.index), draft) as writer:
-            for index, shard in enumerate(in_shards(rows, scorer.settings.shard_rows)):
-                if portion.has(index):
-                    rows_in += len(shard)
-                    if not writer.has(index):
-                        writer.write(index, scorer.score(shard))
+            for index, shard in enumerate(in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)):
+                if portion.has(index) and writer.has(index):
+                    mine.recall(shard, writer, index)
+                elif portion.has(index):
+                    writer.write(index, mine.kept(shard, scorer.score(shard)))
                 passed += len(shard)
                 progress(passed)
-            part = writer.finish(Counts(rows_in=rows_in))
+            part = writer.finish(mine.counts)
         if not portions.finished:
             return cast("Rows[Scored]", part)
-    return join(portions)
+    return join(portions, rows.manifest)
 
 
-def join(portions: Portions) -> Rows[Scored]:
+def join(portions: Portions, source: Manifest) -> Rows[Scored]:
     """Move the shards of all portions into one folder, with one manifest; going on where a killed join stopped."""
     manifests = [read_manifest(portions.folder(index)) for index in range(portions.count)]
     shards = sorted((shard for manifest in manifests for shard in manifest.shards), key=lambda shard: shard.name)
     for index, manifest in enumerate(manifests):
         for shard in manifest.shards:
-            source = portions.folder(index) / shard.name
+            written = portions.folder(index) / shard.name
             try:
-                source.replace(portions.out / shard.name)
+                written.replace(portions.out / shard.name)
             except FileNotFoundError:  # moved already, by a join that was killed or that runs beside this one
                 continue
-    total = sum(manifest.counts.rows_in for manifest in manifests)
-    whole = manifests[0].model_copy(
-        update={"counts": Counts(rows_in=total, rows_out=sum(shard.rows for shard in shards)), "shards": tuple(shards)}
-    )
+    account = Account(source)
+    for manifest in manifests:
+        account.add(manifest.counts)
+    whole = manifests[0].model_copy(update={"counts": account.counts, "shards": tuple(shards)})
     whole.write(portions.out)
     remove(portions.out / _PORTIONS)
     return cast("Rows[Scored]", open_rows(portions.out))

@@ -14,7 +14,8 @@ from tokensieve.data.folder import Rows, open_rows
 from tokensieve.engine import Portion
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import load_model
-from tokensieve.scoring._run import TokenRows, score
+from tokensieve.scoring._run import score
+from tokensieve.scoring._scorer import TokenRows
 from tokensieve.types import Scored
 
 if TYPE_CHECKING:

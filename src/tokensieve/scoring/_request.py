@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokensieve.data.store import Record
+from tokensieve.data.records import Record
 from tokensieve.types import FloatArray, IntArray, Scores, Tokens
 
 
@@ -67,10 +67,10 @@ def unique(requests: Iterable[Request]) -> dict[bytes, Request]:
 
 def in_row(record: Record, places_N: IntArray, length: int) -> Scores:
     """A request's scores in their places in a row of ``length`` tokens, NaN elsewhere."""
+    optional = (record.entropy_N, record.rank_N, record.top_entropy_N)
     return Scores(
-        nll_T=_in_places(record.nll_N, places_N, length),
-        entropy_T=None if record.entropy_N is None else _in_places(record.entropy_N, places_N, length),
-        rank_T=None if record.rank_N is None else _in_places(record.rank_N, places_N, length),
+        _in_places(record.nll_N, places_N, length),
+        *(None if values_N is None else _in_places(values_N, places_N, length) for values_N in optional),
     )
 
 

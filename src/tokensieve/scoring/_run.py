@@ -1,6 +1,6 @@
 """Score a data set: in memory, or shard by shard into a folder that a kill cannot spoil."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,20 +8,19 @@ from typing import TypeAlias, TypeVar, cast
 
 from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.data.folder import FolderWriter, Rows, in_memory, in_shards
-from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, Shard, package_versions
+from tokensieve.data.manifest import Manifest, ModelIdentity, Shard, package_versions
 from tokensieve.engine import Portion
-from tokensieve.errors import InputError
+from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel, load_model
+from tokensieve.scoring._account import Account
 from tokensieve.scoring._portions import score_portion
-from tokensieve.scoring._scorer import Backend, Scorer, open_store
+from tokensieve.scoring._scorer import Backend, Scorer, TokenRows, open_store
 from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
 
 T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of rows done and of all rows, from the thread that scores."""
-
-TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
 
 _NO_PART_OF_THE_RESULT = {"store", "use_store", "token_budget", "packing"}
 """Settings that change how the work is done; the folder of a run may be taken up with others."""
@@ -51,8 +50,8 @@ def score(
 
     Returns:
         The rows with scores under ``settings.scorer``. Prompt tokens, and the first token of a row, are NaN; so is
-        every token of a row without a response. With a ``portion``: those of this portion, or all rows where it was
-        the last one to finish.
+        every token of a row without a response. A row that does not fit into memory, alone and in pieces, is left
+        out and counted. With a ``portion``: those of this portion, or all rows where it was the last one to finish.
 
     Raises:
         InputError: tokens of another tokenizer, over-long rows, scores of that name that are there already, a
@@ -88,15 +87,33 @@ def score_with(
         scorer = Scorer(backend, settings, store)
         if out is not None and portion is not None and not portion.whole:
             passed = (lambda _: None) if progress is None else (lambda done: progress(done, len(rows)))
-            return score_portion(cast(Iterable[Tokens | Scored], rows), scorer, draft, out, portion, passed)
+            return score_portion(rows, scorer, draft, out, portion, passed)
         if out is not None:
             return _into_folder(rows, scorer, draft, out, progress)
         scored: list[Scored] = []
+        account = Account(rows.manifest)
         for shard in in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows):
-            scored += scorer.score(shard)
+            scored += account.kept(shard, scorer.score(shard))
             if progress is not None:
-                progress(len(scored), len(rows))
-    return in_memory(scored, draft.model_copy(update={"counts": account(rows.manifest, len(scored))}))
+                progress(account.rows_in, len(rows))
+    return in_memory(scored, draft.model_copy(update={"counts": account.counts}))
+
+
+def score_all(rows: Sequence[Tokens], model: LoadedModel, settings: ScoreSettings) -> list[Scored]:
+    """As ``score``, in memory, for a caller that needs every row.
+
+    Raises:
+        InputError: as in ``score``.
+        EnvironmentProblem: a row does not fit into memory.
+    """
+    scored = list(score(in_memory(rows, Manifest(stage="tokens", model=model.identity)), model, settings))
+    if len(scored) < len(rows):
+        raise EnvironmentProblem(
+            f"{len(rows) - len(scored)} of {len(rows)} rows do not fit into memory",
+            where=model.identity.name,
+            fix="a smaller --dtype, --quantisation nf4, or shorter rows",
+        )
+    return scored
 
 
 def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> Manifest:
@@ -104,6 +121,9 @@ def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -
     scorers = dict(cast("dict[str, JSON]", rows.manifest.facts.get("scorers", {})))
     scorers[settings.scorer] = backend.identity.model_dump(mode="json")
     facts = cast("dict[str, JSON]", {**rows.manifest.facts, **backend.facts, "scorers": scorers})
+    if settings.entropy_top_k is not None:
+        counts = cast("dict[str, JSON]", facts.get("entropy_top_k", {}))
+        facts["entropy_top_k"] = {**counts, settings.scorer: settings.entropy_top_k}
     return Manifest(
         stage="scored",
         settings=settings.model_dump(mode="json", exclude=_NO_PART_OF_THE_RESULT),
@@ -136,31 +156,25 @@ def _into_folder(
     rows: TokenRows, scorer: Scorer, draft: Manifest, out: Path, progress: Progress | None
 ) -> Rows[Scored]:
     """Score shard by shard; while one is scored the next is read and the one before it written."""
-    done = 0
+    account = Account(rows.manifest)
     writing: Future[Shard] | None = None
     with FolderWriter(out, draft) as writer, ThreadPoolExecutor(max_workers=1) as background:
         # An earlier start's batches are made again as they were, whatever memory is free now.
         scorer = replace(scorer, backend=scorer.backend.pinned(writer.draft.facts))
         shards = in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)
         for index, shard in enumerate(read_ahead(shards)):
-            if not writer.has(index):
-                scored = scorer.score(shard)
+            if writer.has(index):
+                account.recall(shard, writer, index)
+            else:
+                scored = account.kept(shard, scorer.score(shard))
                 if writing is not None:
                     writing.result()
                 writing = background.submit(writer.write, index, scored)
-            done += len(shard)
             if progress is not None:
-                progress(done, len(rows))
+                progress(account.rows_in, len(rows))
         if writing is not None:
             writing.result()
-        return cast("Rows[Scored]", writer.finish(account(rows.manifest, done)))
-
-
-def account(tokens: Manifest, rows: int) -> Counts:
-    """The account of a scored data set: scoring drops no row, but those dropped on the way to tokens stay counted."""
-    if tokens.stage != "tokens":
-        return Counts(rows_in=rows)
-    return tokens.counts.model_copy(update={"rows_in": rows + sum(tokens.counts.dropped.values())})
+        return cast("Rows[Scored]", writer.finish(account.counts))
 
 
 def read_ahead(items: Iterable[T]) -> Iterator[T]:

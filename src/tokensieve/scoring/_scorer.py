@@ -3,16 +3,21 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from numpy import float32, zeros
 
 from tokensieve.config import ScoreSettings
+from tokensieve.data.folder import Rows
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.store import Record, ScoreStore
+from tokensieve.data.records import Record, Wanted
+from tokensieve.data.store import ScoreStore
 from tokensieve.errors import InputError
 from tokensieve.scoring._request import Request, in_row, request_for, unique
 from tokensieve.types import Scored, Tokens
+
+TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
+"""What is scored: tokens, or rows that hold other models' scores already."""
 
 
 class Backend(Protocol):
@@ -36,7 +41,7 @@ class Backend(Protocol):
 
     @property
     def tells_entropy(self) -> bool:
-        """Whether it can measure entropy; where it cannot, rows have none."""
+        """Whether it can measure entropies; where it cannot, rows have none."""
 
     @property
     def tells_rank(self) -> bool:
@@ -45,8 +50,11 @@ class Backend(Protocol):
     def pinned(self, facts: Mapping[str, object]) -> "Backend":
         """The same backend, working in the portions that an earlier start of the run found and noted in its facts."""
 
-    def answer(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
-        """The records, in the order of the requests; every request has at least one place."""
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> Sequence[Record | None]:
+        """The records, in the order of the requests, each of which has at least one place.
+
+        None for a request that does not fit into memory, whatever is tried.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +71,11 @@ class Scorer:
     settings: ScoreSettings
     store: ScoreStore | None
 
-    def score(self, rows: Sequence[Tokens | Scored]) -> list[Scored]:
+    def score(self, rows: Sequence[Tokens | Scored]) -> list[Scored | None]:
         """Score rows, each once however often it occurs, and keep the scores before they are handed out.
+
+        Returns:
+            The rows in their order; None in the place of one that does not fit into memory.
 
         Raises:
             InputError: a row is too long for the model, holds an id that it does not have, or has scores of that
@@ -74,38 +85,48 @@ class Scorer:
         requests = [request_for(one, prompts=self.settings.prompts) for one in tokens]
         self._check(rows, tokens)
         records = self._records(unique(request for request in requests if len(request.places_N)))
-        scored = []
+        scored: list[Scored | None] = []
         for row, one, request in zip(rows, tokens, requests, strict=True):
             record = records[request.key] if len(request.places_N) else self._nothing()
-            scores = in_row(record, request.places_N, len(one))
+            if record is None:
+                scored.append(None)
+                continue
             before = row.scores if isinstance(row, Scored) else {}
+            scores = in_row(record, request.places_N, len(one))
             scored.append(Scored(one, {**before, self.settings.scorer: scores}))
         return scored
 
-    def _records(self, requests: Mapping[bytes, Request]) -> dict[bytes, Record]:
-        entropy, rank = self._measured
-        known: dict[bytes, Record] = {}
-        if self.store is not None:
-            known = self.store.get(list(requests), entropy=entropy, rank=rank)
+    def _records(self, requests: Mapping[bytes, Request]) -> dict[bytes, Record | None]:
+        wanted = self._wanted
+        known = {} if self.store is None else self.store.get(list(requests), wanted)
         missing = {key: request for key, request in requests.items() if key not in known}
         if not missing:
-            return known
-        answers = self.backend.answer(list(missing.values()), entropy=entropy, rank=rank)
+            return {**known}
+        answers = self.backend.answer(list(missing.values()), wanted)
         fresh = dict(zip(missing, answers, strict=True))
         if self.store is not None:
-            self.store.put(fresh)
+            self.store.put({key: one for key, one in fresh.items() if one is not None}, wanted.top_k)
         return {**known, **fresh}
 
     @property
-    def _measured(self) -> tuple[bool, bool]:
-        """Whether entropy, and whether ranks, are wanted and can be had."""
-        return self.settings.entropy and self.backend.tells_entropy, self.settings.rank and self.backend.tells_rank
+    def _wanted(self) -> Wanted:
+        """What the settings ask for and the backend can tell."""
+        entropy = self.backend.tells_entropy
+        return Wanted(
+            entropy=self.settings.entropy and entropy,
+            rank=self.settings.rank and self.backend.tells_rank,
+            top_k=self.settings.entropy_top_k if entropy else None,
+        )
 
     def _nothing(self) -> Record:
         """The record of a row in which nothing is scored."""
-        entropy, rank = self._measured
-        none = zeros(0, dtype=float32)
-        return Record(none, none if entropy else None, none if rank else None)
+        wanted, none = self._wanted, zeros(0, dtype=float32)
+        return Record(
+            none,
+            none if wanted.entropy else None,
+            none if wanted.rank else None,
+            none if wanted.top_k is not None else None,
+        )
 
     def _check(self, rows: Sequence[Tokens | Scored], tokens: Sequence[Tokens]) -> None:
         longest, vocabulary = self.backend.longest, self.backend.vocabulary

@@ -17,7 +17,7 @@ import numpy as np
 from tokensieve.config import ModelSettings
 from tokensieve.data.digests import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
-from tokensieve.data.store import Record
+from tokensieve.data.records import Record, Wanted
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import fingerprint, load_tokenizer
 from tokensieve.scoring._request import Request
@@ -59,7 +59,7 @@ class VllmServer:
         """Itself."""
         return self
 
-    def answer(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:  # noqa: ARG002
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record]:
         """Score requests.
 
         Raises:
@@ -67,7 +67,7 @@ class VllmServer:
             InputError: the server answers without ``prompt_logprobs``, or for other tokens.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(lambda request: self._one(request, rank=rank), requests))
+            return list(pool.map(lambda request: self._one(request, rank=wanted.rank), requests))
 
     def _one(self, request: Request, *, rank: bool) -> Record:
         content = {
@@ -150,7 +150,7 @@ class VllmOffline:
         """Itself."""
         return self
 
-    def answer(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:  # noqa: ARG002
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record]:
         """Score requests."""
         from vllm import SamplingParams, TokensPrompt
 
@@ -161,7 +161,7 @@ class VllmOffline:
         for request, output in zip(requests, outputs, strict=True):
             logprobs = cast("list[dict[int, _Logprob]]", output.prompt_logprobs)
             found = [logprobs[t][int(request.ids_T[t])] for t in request.places_N]
-            records.append(_record([(one.logprob, one.rank) for one in found], rank=rank))
+            records.append(_record([(one.logprob, one.rank) for one in found], rank=wanted.rank))
         return records
 
 

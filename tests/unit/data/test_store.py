@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from tokensieve.data import store as store_module
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.store import Record, ScoreStore, model_digest, prune_store, store_size, stored_models
+from tokensieve.data.records import Record, Wanted
+from tokensieve.data.store import ScoreStore, model_digest, prune_store, store_size, stored_models
 from tokensieve.errors import EnvironmentProblem
 
 IDENTITY = ModelIdentity(name="m", weights_digest="w", dtype="float32", head_dtype="float32", attention="sdpa")
@@ -33,18 +35,43 @@ def test_what_was_put_comes_back_bit_for_bit(tmp_path: Path) -> None:
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put(records)
     with ScoreStore(tmp_path, IDENTITY) as store:
-        found = store.get([*records, _key(99_999)], entropy=False, rank=False)
-    assert found.keys() == records.keys()
-    assert all(_same(found[key], record) for key, record in records.items())
+        assert store.get([*records, _key(99_999)], Wanted()).keys() == records.keys()
+        for key, record in records.items():
+            wanted = Wanted(entropy=record.entropy_N is not None, rank=record.rank_N is not None)
+            assert _same(store.get([key], wanted)[key], record)
 
 
 def test_a_record_that_lacks_what_is_asked_for_does_not_count(tmp_path: Path) -> None:
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record(entropy=False)})
-        assert store.get([_key(1)], entropy=False, rank=True)
-        assert not store.get([_key(1)], entropy=True, rank=True)
+        assert store.get([_key(1)], Wanted(entropy=False, rank=True))
+        assert not store.get([_key(1)], Wanted(entropy=True, rank=True))
         store.put({_key(1): _record()})
-        assert store.get([_key(1)], entropy=True, rank=True)
+        assert store.get([_key(1)], Wanted(entropy=True, rank=True))
+
+
+def test_what_an_earlier_record_holds_is_kept_but_not_shown_unasked(tmp_path: Path) -> None:
+    whole, poorer = _record(0), _record(0, entropy=False, rank=False)
+    with ScoreStore(tmp_path, IDENTITY) as store:
+        store.put({_key(1): whole})
+        store.put({_key(1): poorer})
+        assert _same(store.get([_key(1)], Wanted(entropy=True, rank=True))[_key(1)], whole)
+        assert _same(store.get([_key(1)], Wanted())[_key(1)], poorer)
+
+
+def test_top_k_entropies_of_several_k_stand_beside_each_other(tmp_path: Path) -> None:
+    twenty, five = np.full(5, 2.5, np.float32), np.full(5, 1.5, np.float32)
+    with ScoreStore(tmp_path, IDENTITY) as store:
+        store.put({_key(1): _record()})
+        assert not store.get([_key(1)], Wanted(top_k=20))
+        store.put({_key(1): replace(_record(), top_entropy_N=twenty)}, 20)
+        store.put({_key(1): replace(_record(), top_entropy_N=five)}, 5)
+        for top_k, expected in ((20, twenty), (5, five)):
+            found = store.get([_key(1)], Wanted(entropy=True, top_k=top_k))[_key(1)].top_entropy_N
+            assert found is not None
+            np.testing.assert_array_equal(found, expected)
+        assert not store.get([_key(1)], Wanted(top_k=10))
+        assert store.get([_key(1)], Wanted())[_key(1)].top_entropy_N is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +90,7 @@ def test_another_model_or_other_numbers_are_another_key(tmp_path: Path, change: 
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record()})
     with ScoreStore(tmp_path, IDENTITY.model_copy(update=change)) as store:
-        assert not store.get([_key(1)], entropy=False, rank=False)
+        assert not store.get([_key(1)], Wanted(entropy=False, rank=False))
 
 
 @pytest.mark.parametrize("change", [{"name": "n"}, {"revision": "r"}, {"tokenizer_digest": "t"}])
@@ -71,7 +98,7 @@ def test_names_are_no_part_of_the_key(tmp_path: Path, change: dict[str, str]) ->
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record()})
     with ScoreStore(tmp_path, IDENTITY.model_copy(update=change)) as store:
-        assert store.get([_key(1)], entropy=False, rank=False)
+        assert store.get([_key(1)], Wanted(entropy=False, rank=False))
 
 
 def test_a_damaged_record_is_as_good_as_missing(tmp_path: Path) -> None:
@@ -81,7 +108,7 @@ def test_a_damaged_record_is_as_good_as_missing(tmp_path: Path) -> None:
         connection.execute("UPDATE scores SET content = zeroblob(LENGTH(content)) WHERE key = ?", (_key(1),))
     connection.close()
     with ScoreStore(tmp_path, IDENTITY) as store:
-        assert set(store.get([_key(1), _key(2)], entropy=True, rank=True)) == {_key(2)}
+        assert set(store.get([_key(1), _key(2)], Wanted(entropy=True, rank=True))) == {_key(2)}
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -110,7 +137,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.store import Record, ScoreStore
+from tokensieve.data.records import Record
+from tokensieve.data.store import ScoreStore
 folder, worker = Path(sys.argv[1]), int(sys.argv[2])
 identity = ModelIdentity(name="m", weights_digest="w")
 for start in range(0, 200, 20):
@@ -138,7 +166,7 @@ def test_listing_and_pruning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         store.put({_key(i): _record(i) for i in range(4)})
     monkeypatch.setattr(store_module, "_today", lambda: 20_010)
     with ScoreStore(tmp_path, IDENTITY) as store:
-        store.get([_key(0), _key(1)], entropy=True, rank=True)
+        store.get([_key(0), _key(1)], Wanted(entropy=True, rank=True))
     assert [(m.name, m.rows, m.last_used) for m in stored_models(tmp_path)] == [
         ("m", 10, "2024-10-14"),
         ("other", 4, "2024-10-04"),

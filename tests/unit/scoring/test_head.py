@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from tokensieve.config import ScoreSettings
 from tokensieve.data.folder import in_memory
 from tokensieve.data.manifest import Manifest
+from tokensieve.data.records import Wanted
 from tokensieve.models import LoadedModel, from_memory
 from tokensieve.scoring import _head, score
 from tokensieve.scoring._head import Head
 from tokensieve.scoring._local import open_backend
-from tokensieve.scoring._network import open_network
+from tokensieve.scoring._opening import open_network
+from tokensieve.scoring._tiles import Block
 from tokensieve.types import Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -44,6 +46,7 @@ def _plain(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tens
     scale=st.sampled_from([1.0, 0.3, 4.0]),
     softcap=st.sampled_from([None, 3.0, 30.0]),
     biased=st.booleans(),
+    top_k=st.integers(2, 80),
 )
 def test_tiles_of_any_size_give_the_plain_result(
     positions: int,
@@ -53,6 +56,7 @@ def test_tiles_of_any_size_give_the_plain_result(
     scale: float,
     softcap: float | None,
     biased: bool,
+    top_k: int,
 ) -> None:
     head, hidden_ND = _head_and_hidden(positions, vocabulary, 8, size)
     bias_V = torch.linspace(-2, 2, vocabulary) if biased else None
@@ -64,9 +68,13 @@ def test_tiles_of_any_size_give_the_plain_result(
     nll_N, entropy_N, rank_N = _plain(logits_NV, targets_N)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_head, "_CPU_TILE", tile)
-        found = head.measure(hidden_ND, targets_N, entropy=True, rank=True)
+        found = head.measure(hidden_ND, targets_N, Wanted(entropy=True, rank=True, top_k=top_k))
     assert found.entropy_N is not None
     assert found.rank_N is not None
+    assert found.top_entropy_N is not None
+    top_log_p_NK = logits_NV.double().topk(min(top_k, vocabulary)).values.log_softmax(1)
+    top_entropy_N = -torch.where(top_log_p_NK == -torch.inf, 0.0, top_log_p_NK.exp() * top_log_p_NK).sum(1)
+    torch.testing.assert_close(found.top_entropy_N.double(), top_entropy_N, atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(found.nll_N.double(), nll_N, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.entropy_N.double(), entropy_N, atol=2e-5, rtol=1e-5)
     # Where a soft cap squeezes logits together, float rounding decides their order; elsewhere ranks are exact.
@@ -78,7 +86,7 @@ def test_tiles_of_any_size_give_the_plain_result(
 def test_a_token_never_outranks_itself() -> None:
     head, hidden_ND = _head_and_hidden(500, 900, 64, 1.0)
     best_N = head.logits(hidden_ND).argmax(1)
-    found = head.measure(hidden_ND, best_N, entropy=False, rank=True)
+    found = head.measure(hidden_ND, best_N, Wanted(rank=True))
     assert found.rank_N is not None
     assert found.rank_N.eq(0).all()
 
@@ -86,7 +94,7 @@ def test_a_token_never_outranks_itself() -> None:
 def test_logits_far_apart_neither_overflow_nor_vanish() -> None:
     weight_VD = torch.tensor([[0.0], [500.0], [-500.0], [500.0]])
     head = Head(weight_VD, None, 1.0, None, torch.float32)
-    found = head.measure(torch.ones(4, 1), torch.arange(4), entropy=True, rank=True)
+    found = head.measure(torch.ones(4, 1), torch.arange(4), Wanted(entropy=True, rank=True))
     assert found.entropy_N is not None
     torch.testing.assert_close(found.nll_N, torch.tensor([500.0, 0.0, 1000.0, 0.0]) + np.log(2))
     torch.testing.assert_close(found.entropy_N, torch.full((4,), float(np.log(2))))
@@ -94,11 +102,11 @@ def test_logits_far_apart_neither_overflow_nor_vanish() -> None:
 
 def test_no_position_no_result() -> None:
     head, hidden_ND = _head_and_hidden(3, 9, 8, 1.0)
-    found = head.measure(hidden_ND[:0], torch.zeros(0, dtype=torch.long), entropy=True, rank=True)
+    found = head.measure(hidden_ND[:0], torch.zeros(0, dtype=torch.long), Wanted(entropy=True, rank=True))
     assert found.nll_N.shape == (0,)
 
 
-def test_memory_does_not_hold_the_logits() -> None:
+def test_memory_does_not_hold_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """128 k entries by 1 k positions would be half a GiB; a tile is 2 MiB."""
     import psutil
 
@@ -107,16 +115,14 @@ def test_memory_does_not_hold_the_logits() -> None:
     before = process.memory_info().rss
     peak = 0
 
-    class Watched(Head):
-        def logits(
-            self, hidden_ND: torch.Tensor, start: int = 0, stop: int | None = None, out_NV: torch.Tensor | None = None
-        ) -> torch.Tensor:
-            nonlocal peak
-            peak = max(peak, process.memory_info().rss)
-            return Head.logits(self, hidden_ND, start, stop, out_NV)
+    def watched(block: Block, tile: int, logits_NV: torch.Tensor, work_NV: torch.Tensor) -> None:
+        nonlocal peak
+        peak = max(peak, process.memory_info().rss)
+        add(block, tile, logits_NV, work_NV)
 
-    watched = Watched(head.weight_VD, None, 1.0, None, torch.float32)
-    watched.measure(hidden_ND, torch.zeros(1024, dtype=torch.long), entropy=True, rank=True)
+    add = Block.add
+    monkeypatch.setattr(Block, "add", watched)
+    head.measure(hidden_ND, torch.zeros(1024, dtype=torch.long), Wanted(entropy=True, rank=True))
     assert peak - before < 120 * 2**20
 
 
@@ -159,7 +165,8 @@ def test_a_head_with_an_adapter_is_left_to_the_model(tiny_model: ModelFactory, p
     assert "head" in network.notes[0]
     ids = [5, 9, 200, 31, 7, 7, 80]
     rows = [Tokens("r", ints(ids), bools([True] * 7), bools([False] * 7))]
-    scored = score(in_memory(rows, Manifest(stage="tokens")), loaded)
+    settings = ScoreSettings(entropy_top_k=5)
+    scored = score(in_memory(rows, Manifest(stage="tokens")), loaded, settings)
     assert scored.manifest.facts["head_path"] == "own"
     scores = next(iter(scored)).scores["base"]
     nll, entropy, rank = plain_scores(loaded, ids)

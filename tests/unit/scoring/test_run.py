@@ -5,18 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tokensieve.config import ScoreSettings
 from tokensieve.data.folder import Rows, in_memory, open_rows
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.data.store import Record
+from tokensieve.data.records import Record, Wanted
 from tokensieve.engine import Portion
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
-from tokensieve.scoring._local import open_backend
-from tokensieve.scoring._plan import Batch
 from tokensieve.scoring._request import Request
 from tokensieve.scoring._run import read_ahead
 from tokensieve.types import Scored, Tokens, bools, ints
@@ -54,7 +51,7 @@ class _Counting:
     def pinned(self, facts: object) -> "_Counting":
         return self
 
-    def answer(self, requests: Sequence[Request], *, entropy: bool, rank: bool) -> list[Record]:
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> Sequence[Record | None]:
         self.asked += requests
         if len(self.asked) > self.fails_after:
             raise KeyboardInterrupt
@@ -95,6 +92,26 @@ def test_entropy_and_rank_are_kept_where_they_are_wanted(tiny_model: ModelFactor
     scores = next(iter(score(_rows(1), tiny_model(), ScoreSettings(entropy=False, rank=False)))).scores["base"]
     assert scores.entropy_T is None
     assert scores.rank_T is None
+    assert scores.top_entropy_T is None
+
+
+def test_top_k_entropy_is_a_column_of_its_own_and_its_k_is_in_the_manifest(
+    tiny_model: ModelFactory, tmp_path: Path
+) -> None:
+    settings = ScoreSettings(entropy_top_k=320)  # the whole vocabulary: the entropy itself
+    scored = score(_rows(4), tiny_model(), settings, out=tmp_path / "out")
+    assert scored.manifest.facts["entropy_top_k"] == {"base": 320}
+    for row in scored:
+        scores = row.scores["base"]
+        assert scores.entropy_T is not None
+        assert scores.top_entropy_T is not None
+        np.testing.assert_allclose(scores.top_entropy_T, scores.entropy_T, atol=1e-5)
+    few = score(_rows(4), tiny_model(), settings.model_copy(update={"entropy_top_k": 5}))
+    for row in few:
+        top_T = row.scores["base"].top_entropy_T
+        assert top_T is not None
+        assert (top_T[row.scores["base"].scored_T] <= np.log(5) + 1e-6).all()
+    assert len(few) == 4
 
 
 def test_a_row_is_scored_once_however_often_it_comes() -> None:
@@ -218,46 +235,6 @@ def test_tokens_of_another_tokenizer_are_refused(tiny_model: ModelFactory) -> No
     with pytest.raises(InputError, match="tokenizer of other"):
         score(rows, tiny_model())
     assert len(score(rows, tiny_model(), ScoreSettings(scorer="larger"))) == 2
-
-
-def test_memory_that_runs_out_halves_the_batch(tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = tiny_model()
-    backend = open_backend(loaded, ScoreSettings(token_budget=512))
-    expected = [row.nll_T() for row in score_with(_rows(20), backend, PLAIN)]
-    sizes: list[int] = []
-    network = backend.network
-
-    class Small:
-        shares = packs = False
-
-        def measure(self, batch: Batch, *, entropy: bool, rank: bool) -> list[Record]:
-            sizes.append(len(batch.requests))
-            if len(batch.requests) > 3:
-                raise torch.OutOfMemoryError("no room")
-            return network.measure(batch, entropy=entropy, rank=rank)
-
-        def free(self) -> None: ...
-
-    small = replace(backend, network=Small())  # type: ignore[arg-type]
-    found = score_with(_rows(20), small, PLAIN.model_copy(update={"use_store": False, "shard_rows": 20}))
-    assert max(sizes) > 3
-    for row, nll_T in zip(found, expected, strict=True):
-        np.testing.assert_allclose(row.nll_T(), nll_T, atol=1e-5)
-
-
-def test_a_single_row_that_does_not_fit_is_an_error_with_advice(tiny_model: ModelFactory) -> None:
-    backend = open_backend(tiny_model(), ScoreSettings())
-
-    class Tiny:
-        shares = packs = False
-
-        def measure(self, batch: Batch, *, entropy: bool, rank: bool) -> list[Record]:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-
-        def free(self) -> None: ...
-
-    with pytest.raises(EnvironmentProblem, match="does not fit into memory"):
-        score_with(_rows(2), replace(backend, network=Tiny()), PLAIN)  # type: ignore[arg-type]
 
 
 def test_the_manifest_is_the_same_but_for_its_timing(tmp_path: Path) -> None:

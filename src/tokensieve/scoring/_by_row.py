@@ -1,0 +1,108 @@
+"""Attention over rows that lie end to end, row by row: neither padding nor products between neighbours.
+
+The linear layers see one long sequence without padding; attention, which is the only layer that mixes tokens, is
+called for each run of equally long rows. This is what a variable-length kernel does on a GPU; a CPU has none, and the
+mask that a plain kernel would need there costs the square of the whole sequence.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_NAME: Final = "tokensieve_by_row"
+_WINDOWS: Final = ("sliding_window", "attention_chunk_size", "window_size")
+_NOT_HANDLED: Final = ("softcap", "position_bias", "s_aux")
+"""Things that some models hand to their attention, and that the plain kernel knows nothing of."""
+
+
+class NotByRow(RuntimeError):
+    """A model's attention does something that cannot be done row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive rows of one length."""
+
+    rows: int
+    length: int
+
+
+_runs: ContextVar[tuple[_Run, ...]] = ContextVar("rows of the packed sequence that is being read")
+
+
+@contextmanager
+def rows_apart(causal: "PreTrainedModel", lengths: Sequence[int]) -> Iterator[None]:
+    """While it lasts, the model's attention reads a packed sequence as rows of these lengths.
+
+    Raises:
+        NotByRow: (from the model's call) its attention does more than a plain causal kernel.
+    """
+    config: PretrainedConfig = causal.config.get_text_config()
+    _register()
+    before = config._attn_implementation
+    token = _runs.set(tuple(_Run(len(list(same)), length) for length, same in groupby(lengths)))
+    config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _runs.reset(token)
+
+
+def longest_by_row(causal: "PreTrainedModel") -> int | None:
+    """Longest row of which every layer sees the whole, so that causal order is all that its mask says; None: any."""
+    config = causal.config.get_text_config()
+    windows = [getattr(config, name, None) for name in _WINDOWS]
+    return min((window for window in windows if isinstance(window, int)), default=None)
+
+
+def _register() -> None:
+    """Make the kernel known to transformers under a name; a name without a mask function gets no mask."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_NAME, _attend)
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **options: object,
+) -> tuple[torch.Tensor, None]:
+    """An attention function as transformers calls it: ``[1, H, T, D]`` each, and ``[1, T, H, D]`` as result."""
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    asked = [name for name in _NOT_HANDLED if options.get(name) is not None]
+    if attention_mask is not None or not causal or asked or len(query) != 1:
+        raise NotByRow(f"{type(module).__name__} asks for {', '.join(asked) or 'a mask of its own'}")
+    shared = query.shape[1] // key.shape[1]
+    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+    start = 0
+    for run in _runs.get():
+        stop = start + run.rows * run.length
+        query_BHTD, key_BHTD, value_BHTD = (_rows_of(part, start, run) for part in (query, key, value))
+        if shared > 1:  # the CPU's fused kernel wants as many key heads as query heads
+            key_BHTD, value_BHTD = (part.repeat_interleave(shared, 1) for part in (key_BHTD, value_BHTD))
+        rows_BHTD = torch.nn.functional.scaled_dot_product_attention(
+            query_BHTD, key_BHTD, value_BHTD, scale=scaling, is_causal=True
+        )
+        output[0, start:stop].view(run.rows, run.length, *output.shape[2:]).copy_(rows_BHTD.transpose(1, 2))
+        start = stop
+    return output, None
+
+
+def _rows_of(packed_BHTD: torch.Tensor, start: int, run: _Run) -> torch.Tensor:
+    """The rows of a run below each other, ``[B, H, T, D]``, without a copy."""
+    run_HTD = packed_BHTD[0, :, start : start + run.rows * run.length]
+    return run_HTD.view(len(run_HTD), run.rows, run.length, -1).transpose(0, 1)
