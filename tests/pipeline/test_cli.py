@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, and errors in words."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tokensieve.cli import main
+from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError
 
 GOOD = {"prompt": "Sort from Z to A:\nfig pear sun", "completion": "sun pear fig"}
 
@@ -115,6 +117,63 @@ def test_a_model_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], 
     code, _, err = cli(capsys, "score", data, "--model", tmp_path / "no-model", "--out", tmp_path / "scored")
     assert code in (2, 3)
     assert "no-model" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (CheckFailed("no"), 1, "error: no"),
+        (InputError("what [/x] is it", fix="this"), 2, "what [/x] is it\n  fix: this"),
+        (EnvironmentProblem("no network"), 3, "no network"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 3, "runs/x: No space left on device"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a.txt/x"), 2, "a.txt/x: Not a directory"),
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_way_to_end_has_its_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
+) -> None:
+    def fail() -> int:
+        raise error
+
+    monkeypatch.setattr("tokensieve.cli._look.doctor", fail)
+    found, _, told = cli(capsys, "doctor")
+    assert found == code
+    assert words in told
+
+
+def test_what_went_wrong_inside_is_not_dressed_up_as_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokensieve.cli._look.doctor", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor"])
+
+
+def test_after_a_mistake_the_corrected_command_works_in_the_same_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = jsonl(tmp_path / "my.jsonl", GOOD)
+    taken = jsonl(tmp_path / "taken.txt")
+    code, _, err = cli(capsys, "score", data, "--out", taken / "x")
+    assert (code, "taken.txt" in err) == (2, True)
+    assert cli(capsys, "score", data, "--out", tmp_path / "scored")[0] == 0
+    for wrong in (["--scorer", "larger"], ["--policy", "smt:2"], ["--mix", f"{tmp_path / 'scored'}:0.9"]):
+        assert cli(capsys, "select", tmp_path / "scored", *wrong, "--out", tmp_path / "chosen")[0] == 2
+        assert not (tmp_path / "chosen").exists()
+    assert cli(capsys, "select", tmp_path / "scored", "--out", tmp_path / "chosen")[0] == 0
+    code, _, err = cli(capsys, "select", tmp_path / "scored", "--policy", "stm:9", "--out", tmp_path / "chosen")
+    assert (code, "other settings" in err) == (2, True)
+    code, _, err = cli(capsys, "train", tmp_path / "scored", "--out", tmp_path / "adapter")
+    assert (code, "tokensieve select" in err) == (2, True)
+    code, _, err = cli(capsys, "generate", "--out", tmp_path / "made")
+    assert (code, "expected the name of a task" in err) == (2, True)
+
+
+def test_brackets_in_names_are_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = jsonl(tmp_path / "my.jsonl", GOOD)
+    code, out, _ = cli(capsys, "score", data, "--out", tmp_path / "a[/b]:smile:")
+    assert code == 0
+    assert "a[/b]:smile:" in out
 
 
 def test_the_stages_follow_each_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ from tokensieve.errors import TokensieveError, in_words
 _USERS_MISTAKE = 2
 _ENVIRONMENT = 3
 _INTERRUPTED = 130
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the disk refuses."""
+_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+"""What cannot be where the user's path says."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,9 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in _DISK and error.errno not in _PATH:
             raise
         err.print(f"error: {error.filename or 'the disk'}: {error.strerror}", style="red")
+        if error.errno in _PATH:
+            err.print("  fix: a part of this path is a file or is missing; choose another")
+            return _USERS_MISTAKE
         err.print("  fix: make room or choose another folder; the same command goes on where it stopped")
         return _ENVIRONMENT
 

@@ -39,6 +39,7 @@ def make_app() -> cyclopts.App:
         help="Fine-tune a language model without making it forget.",
         version=__version__,
         default_parameter=Parameter(consume_multiple=True),
+        suppress_keyboard_interrupt=False,  # main says that the same command goes on
     )
     for place, command in enumerate(COMMANDS):
         app.command(command, sort_key=place)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Final, TypeAlias
@@ -112,10 +113,11 @@ class Work:
 
 
 def hush_transformers() -> None:
-    """Keep transformers' own bars, one for every load and save, off the terminal; downloads keep theirs."""
+    """Keep transformers' own bars and what it deprecates in PEFT off the terminal; downloads keep their bars."""
     from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     logging.disable_progress_bar()
     enable_progress_bars()
 

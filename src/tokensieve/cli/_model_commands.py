@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tokensieve.cli._console import FLAT, Limit, Out, Work, hush_transformers, out
 from tokensieve.config import EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
+from tokensieve.errors import InputError
 
 
 def generate(
@@ -28,6 +29,8 @@ def generate(
     from tokensieve.cli._tables import print_counts
     from tokensieve.generation import generate as generate_rows
 
+    if not task and settings.arm != "self-dialogue":
+        raise InputError(f"expected the name of a task: {settings.arm} answers its training problems")
     hush_transformers()
     with Work("generate", "answers") as work:
         made = generate_rows(task, model, settings, out_, limit=limit, data=data, progress=work.advanced)

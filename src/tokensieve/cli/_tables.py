@@ -45,8 +45,8 @@ def print_comparison(comparison: EvalComparison) -> None:
     if ti.low is not None:
         out.print(f"target improvement {_with_interval(ti, ' %')}")
     else:
-        told = f"; {_value(ti, 1, ' %')} of a base too low for an interval" if found.ti.defined else "; the base is 0"
-        out.print(f"target improvement {_with_interval(points, ' points')}{told}")
+        why = f"{_value(ti, 1, ' %')}, the base solves too few for an interval" if found.ti.defined else "the base is 0"
+        out.print(f"target improvement {_with_interval(points, ' points')}; {why}")
     if found.bwt.defined:
         out.print(f"backward transfer  {_with_interval(bwt, ' %')}")
     for task in found.dropped_tasks:

@@ -34,14 +34,14 @@ def collect(
         gathered = list(rows)
         counts, facts = account()
         return in_memory(gathered, draft.model_copy(update={"counts": counts, "facts": {**draft.facts, **facts}}))
-    writer = FolderWriter(out, draft)
-    if writer.finished:
-        return cast("Rows[R]", open_rows(out))
-    for index, shard in enumerate(in_shards(rows, _SHARD_ROWS)):
-        if not writer.has(index):
-            writer.write(index, shard)
-    counts, facts = account()
-    return cast("Rows[R]", writer.finish(counts, dict(facts)))
+    with FolderWriter(out, draft) as writer:
+        if writer.finished:
+            return cast("Rows[R]", open_rows(out))
+        for index, shard in enumerate(in_shards(rows, _SHARD_ROWS)):
+            if not writer.has(index):
+                writer.write(index, shard)
+        counts, facts = account()
+        return cast("Rows[R]", writer.finish(counts, dict(facts)))
 
 
 def first(rows: Rows[R], limit: int | None) -> Rows[R]:
