@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.columns import Row
+from tokensieve.data.digests import file_digest
 from tokensieve.data.folder import Rows, open_rows
-from tokensieve.data.manifest import Manifest, ModelIdentity, digest_of_file, package_versions
+from tokensieve.data.manifest import Manifest, ModelIdentity, digest_of, package_versions
 from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
 from tokensieve.stages._rows import collect, first
@@ -30,14 +31,16 @@ def load(
     """Read a data set and make its tokens, once, with the model's tokenizer and chat template.
 
     Args:
-        source: a file (JSONL, Parquet, CSV), a saved data set, a Hub name, ``task:NAME/SPLIT`` for a task's own
-            gold answers, the folder of an earlier stage, or examples.
+        source: a file (JSONL, Parquet, CSV), a saved data set, a Hub name (``owner/name``, with ``:config`` and
+            ``@revision`` where they matter), ``task:NAME/SPLIT`` for a task's own gold answers, the folder of an
+            earlier stage, or examples.
         model: whose tokenizer and template; its weights are not needed.
         settings: form of the rows, length policy, and so on.
         out: folder for the result; None keeps it in memory.
 
     Returns:
-        The tokens; rows that were dropped are counted by reason in the manifest.
+        The tokens; rows that were dropped are counted by reason in the manifest. A Hub data set is held to the commit
+        that its name means now, which the manifest names.
 
     Raises:
         InputError: what the source holds is not what was expected: file, row and remedy are named.
@@ -50,6 +53,7 @@ def load(
         if earlier.manifest.stage != "examples":
             return _tokens_again(earlier, identity, settings)
         source = cast("Rows[Example]", earlier)
+    source = _held(source)
     tally = Tally()
     examples = _examples(source, settings, tally)
     tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=_longest_row(model))
@@ -125,12 +129,22 @@ def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSet
     return Rows(first(earlier, settings.limit).manifest.model_copy(update={"stage": "tokens"}), iterate)
 
 
+def _held(source: "str | Path | Rows[Example]") -> "str | Path | Rows[Example]":
+    """The source, a Hub data set's name with its commit."""
+    from tokensieve.data.formats import pinned
+
+    return source if isinstance(source, Rows) or str(source).startswith(_TASK_PREFIX) else pinned(source)
+
+
 def _digest(source: "str | Path | Rows[Example]") -> str:
-    """Identity of what is read: of a file its bytes, of rows their manifest, else the name."""
+    """Identity of what is read: of a file or folder its bytes, of rows their manifest, else the name."""
     if isinstance(source, Rows):
         return source.manifest.digest
     path = Path(source)
-    return digest_of_file(path) if path.is_file() else str(source)
+    if path.is_dir():
+        files = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "cache-")))
+        return digest_of({str(file.relative_to(path)): file_digest(file) for file in files})
+    return file_digest(path) if path.is_file() else str(source)
 
 
 def _longest_row(model: "LoadedModel | ModelSettings | str") -> int | None:

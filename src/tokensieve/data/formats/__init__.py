@@ -1,17 +1,20 @@
 """From a file, a folder or a Hub data set to examples, whatever the form of its rows."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from tokensieve.config import DataSettings
-from tokensieve.data.formats._rows import FORMATS, Record, build, columns_of, recognise, renamed
-from tokensieve.data.formats._sources import Located, records
+from tokensieve.data.formats._fields import Record
+from tokensieve.data.formats._hub import HubName, held
+from tokensieve.data.formats._rows import FORMATS, build, columns_of, recognise, renamed
+from tokensieve.data.formats._sources import Located, may_be_on_hub, records
 from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example
 
-__all__ = ["FORMATS", "example_of", "read_examples", "recognise"]
+__all__ = ["FORMATS", "example_of", "pinned", "read_examples", "recognise"]
 
 EMPTY_RESPONSE = "empty response"
 NO_ASSISTANT = "no assistant turn"
@@ -26,8 +29,8 @@ def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> I
 
     Args:
         source: a file (``.jsonl``, ``.json``, ``.parquet``, ``.csv``, the text ones also with ``.gz``), a folder
-            (a stage's examples, a data set's ``save_to_disk``, or such files), or a Hub name (``owner/name``, or
-            ``owner/name:config``).
+            (a stage's examples, a data set's ``save_to_disk``, or such files), or a Hub name (``owner/name``, with
+            ``:config`` and ``@revision`` where they matter).
         settings: the rows' form, the names of columns, the split, the limit.
         tally: counts rows in and dropped, and is told the recognised form.
 
@@ -36,7 +39,7 @@ def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> I
             form; with file and line.
         EnvironmentProblem: a Hub data set cannot be fetched.
     """
-    name = Path(source).name if isinstance(source, Path) or Path(source).exists() else str(source)
+    name = _name(source)
     seen: set[int] = set()
     columns: Mapping[str, str] | None = None
     empty = True
@@ -54,6 +57,16 @@ def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> I
             yield _unique(example, seen, located.index, tally)
     if empty and settings.limit != 0:
         raise InputError("the data set holds no rows", where=str(source))
+
+
+def pinned(source: str | Path) -> str | Path:
+    """The source as it is, but a Hub data set's name held to the commit that it means now.
+
+    Raises:
+        InputError: no such data set or revision on the Hub, or no access to it.
+        EnvironmentProblem: the Hub cannot be reached.
+    """
+    return str(held(HubName.parse(str(source)))) if may_be_on_hub(source) else source
 
 
 def example_of(record: Record, *, id: str, format: str, where: str) -> Example | None:  # noqa: A002 - the field's name
@@ -79,6 +92,13 @@ def example_of(record: Record, *, id: str, format: str, where: str) -> Example |
         sampled_ids=draft.sampled_ids,
         tools=draft.tools,
     )
+
+
+def _name(source: str | Path) -> str:
+    """What the ids of rows without an id begin with: a file's name, or a Hub data set's without its revision."""
+    if may_be_on_hub(source):
+        return str(replace(HubName.parse(str(source)), revision=None))
+    return Path(source).name
 
 
 def _decide(first: Located, settings: DataSettings, tally: Tally) -> Mapping[str, str]:

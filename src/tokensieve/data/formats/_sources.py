@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import io
 import json
 import sys
 import zlib
@@ -16,8 +15,9 @@ import pyarrow.parquet as pq
 
 from tokensieve.config import DataSettings
 from tokensieve.data.folder import open_rows
+from tokensieve.data.formats._hub import HubName, stream
 from tokensieve.data.manifest import MANIFEST_NAME
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import InputError
 from tokensieve.types import Example
 
 _SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -50,10 +50,19 @@ def records(source: str | Path, settings: DataSettings) -> Iterator[Located | Ex
         yield from _from_folder(path, settings)
     elif path.is_file():
         yield from _from_file(path, 0)
-    elif isinstance(source, Path) or _kind(path) or str(source).startswith((".", "/", "~")) or not str(source):
+    elif not may_be_on_hub(source):
         raise InputError("no such file or folder", where=str(source) or "data")
     else:
-        yield from _from_hub(str(source), settings)
+        name = HubName.parse(str(source))
+        for index, record in enumerate(stream(name, settings.split)):
+            yield Located(record, index, f"{name} ({settings.split}), row {index + 1}")
+
+
+def may_be_on_hub(source: str | Path) -> bool:
+    """Whether a source is neither a file or folder here nor looks like one."""
+    path = Path(source)
+    looks_local = isinstance(source, Path) or _kind(path) or str(source).startswith((".", "/", "~"))
+    return bool(str(source)) and not looks_local and not path.exists()
 
 
 def _kind(path: Path) -> str:
@@ -242,27 +251,3 @@ def _from_saved(folder: Path, settings: DataSettings) -> Iterator[Located]:
         loaded = loaded[settings.split]
     for index, record in enumerate(loaded):
         yield Located(record, index, f"{folder}, row {index + 1}")
-
-
-def _from_hub(source: str, settings: DataSettings) -> Iterator[Located]:
-    """A Hub data set, streamed, so that a limit fetches only what it needs."""
-    import datasets
-
-    name, _, config = source.partition(":")
-    try:
-        loaded = datasets.load_dataset(name, config or None, split=settings.split, streaming=True)
-        for index, record in enumerate(loaded):
-            yield Located(record, index, f"{source} ({settings.split}), row {index + 1}")
-    except (ValueError, KeyError) as error:
-        raise InputError(f"the data set cannot be read: {error}", where=source, fix="--split NAME") from None
-    except (OSError, ConnectionError) as error:
-        raise EnvironmentProblem(
-            f"not a file here, and the Hub did not deliver it: {_first_line(error)}",
-            where=source,
-            fix="check the spelling and the network; a gated data set needs `hf auth login`",
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = io.StringIO(str(error)).readlines()
-    return lines[0].strip() if lines else type(error).__name__
