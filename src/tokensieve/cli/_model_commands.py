@@ -26,7 +26,7 @@ def generate(
         limit: The first N problems only.
         data: Local copy of the benchmark, in its published format.
     """
-    from tokensieve.cli._tables import print_counts
+    from tokensieve.cli._tables import print_counts, print_yield
     from tokensieve.generation import generate as generate_rows
 
     if not task and settings.arm != "self-dialogue":
@@ -34,6 +34,7 @@ def generate(
     hush_transformers()
     with Work("generate", "answers") as work:
         made = generate_rows(task, model, settings, out_, limit=limit, data=data, progress=work.advanced)
+    print_yield(made.manifest.facts)
     print_counts(made.manifest, out_)
     return 0
 

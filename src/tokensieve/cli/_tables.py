@@ -1,6 +1,6 @@
 """Tables in the terminal: accuracies, a comparison, a study."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
@@ -11,7 +11,7 @@ from tokensieve.evaluation import EvalComparison, TaskScore
 from tokensieve.metrics import Estimate as Measured
 from tokensieve.report import ArmReport, Estimate, Report, TargetReport
 from tokensieve.scoring import Comparison
-from tokensieve.types import Outcome
+from tokensieve.types import JSON, Outcome
 
 _POINTS = " pts"
 
@@ -22,6 +22,17 @@ def print_counts(manifest: Manifest, folder: object) -> None:
     dropped = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
     out.print(f"rows: {counts.rows_in:,} in, {counts.rows_out:,} out" + (f", dropped {dropped}" if dropped else ""))
     out.print(f"wrote {folder}")
+
+
+def print_yield(facts: Mapping[str, JSON]) -> None:
+    """What a generation's answers came to; of dialogues, what their check found."""
+    if "answers" in facts:
+        drawn, right, cut_off = (facts[name] for name in ("answers", "correct_answers", "cut_off_answers"))
+        prompts = facts["prompts_with_a_correct_answer"]
+        out.print(f"answers: {drawn} drawn, {right} correct, {cut_off} cut off; {prompts} prompts have a correct one")
+    noted = facts.get("noted")
+    if isinstance(noted, dict) and noted:
+        out.print(", ".join(f"{what}: {number}" for what, number in noted.items()))
 
 
 def print_accuracies(scores: Iterable[TaskScore]) -> None:

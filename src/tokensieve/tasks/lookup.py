@@ -2,9 +2,13 @@
 
 import difflib
 from pathlib import Path
+from typing import Final
 
 from tokensieve.errors import InputError
 from tokensieve.tasks import TASKS, Task
+
+_BY_HARNESS: Final = {"ifeval": "lm-eval:ifeval"}
+"""Names that a user may expect among ours, and that the harness has."""
 
 
 def get_task(name: str) -> Task:
@@ -16,6 +20,7 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
+    name = _BY_HARNESS.get(name, name)
     if name.startswith("lm-eval:"):
         from tokensieve.tasks.harness import read_harness_task
 

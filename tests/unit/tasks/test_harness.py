@@ -31,13 +31,14 @@ def only(folder: Path, name: str) -> Problem:
     return next(get_task(f"lm-eval:{folder}/{name}").load("test", None))
 
 
-def test_without_the_harness_its_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["ifeval", "lm-eval:ifeval"])
+def test_without_the_harness_its_install_line_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read_leaves.cache_clear()
     for module in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(EnvironmentProblem, match=r"lm-eval:ifeval: .*not installed\n.*tokensieve\[lm-eval\]"):
-        get_task("lm-eval:ifeval")
+        get_task(name)
 
 
 def test_a_task_is_its_name_rows_and_limits(folder: Path) -> None:
