@@ -13,7 +13,8 @@ from tokensieve.tasks._source import Row, read_lines
 from tokensieve.tasks._task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
-_WAITING_PER_WORKER = 16
+_WAITING_PER_WORKER = 256
+"""Answers under way ahead of the one whose turn it is: a check that takes seconds must not idle the other workers."""
 
 Progress = Callable[[int], None]
 """Called with the number of answers judged so far, after each."""
@@ -91,7 +92,7 @@ def judge(task: Task, pairs: Iterable[tuple[Problem, str]], *, workers: int) -> 
         try:
             for problem, answer in pairs:
                 pending.append(pool.submit(task.check, problem, answer))
-                if len(pending) >= workers * _WAITING_PER_WORKER:
+                while pending and (pending[0].done() or len(pending) >= workers * _WAITING_PER_WORKER):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

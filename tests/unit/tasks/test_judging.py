@@ -62,7 +62,25 @@ def test_input_is_read_only_as_far_as_needed() -> None:
 
     stream = judge(TASK, endless(), workers=2)
     assert next(stream).correct
-    assert len(taken) < 100
+    assert len(taken) < 1000
+
+
+def test_a_slow_check_does_not_keep_the_other_workers_waiting() -> None:
+    done, all_others = [0], threading.Event()
+
+    def first_waits(problem: Problem, answer: str) -> Verdict:
+        if answer == "slow":
+            assert all_others.wait(20)
+        else:
+            done[0] += 1
+            if done[0] == 200:
+                all_others.set()
+        return Verdict(Outcome.CORRECT)
+
+    task = Task("slow", "", ("test",), problems, first_waits)
+    problem = next(problems("test", None))
+    pairs = [(problem, "slow"), *[(problem, "fast")] * 200]
+    assert len(list(judge(task, pairs, workers=2))) == 201
 
 
 def test_no_worker_is_refused() -> None:
