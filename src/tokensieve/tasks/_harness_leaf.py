@@ -56,11 +56,13 @@ class Leaf:
         name: its name there.
         task: the harness's object.
         lock: the harness does not say that its tasks may be used by several threads.
+        made: rows that were asked for so far, as they were put.
     """
 
     name: str
     task: "ConfigurableTask"
     lock: threading.Lock = field(default_factory=threading.Lock)
+    made: list[Asked] = field(default_factory=list)
 
     @property
     def weighs(self) -> bool:
@@ -96,10 +98,14 @@ class Leaf:
         Raises:
             InputError: the harness begins the answer itself, or its requests are of a kind that has no place here.
         """
-        with self.lock:
-            self.task.set_fewshot_seed(_FEWSHOT_SEED)
-            made = [(number, doc, self._asked(number, doc)) for number, doc in enumerate(self.task.task_docs)]
-        yield from made
+        for number, doc in enumerate(self.task.task_docs):
+            with self.lock:
+                # Few-shot examples are drawn row by row from one seed: each row is put once, and in order.
+                if number == 0 and not self.made:
+                    self.task.set_fewshot_seed(_FEWSHOT_SEED)
+                if number == len(self.made):
+                    self.made.append(self._asked(number, doc))
+            yield number, doc, self.made[number]
 
     def gold(self, doc: Doc) -> str:
         """The reference answer as text; empty where the task has none."""
