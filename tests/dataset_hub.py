@@ -34,6 +34,7 @@ class DataHub:
         address: where it listens.
         repos: files of each data set, by name of the data set and path.
         gated: data sets whose files need an access that nobody has.
+        public: data sets that everybody may read, as far as the Hub's answers say; the others are private.
         needs_token: data sets that only ``TOKEN`` may read.
         cut_off: path of the file whose second half does not arrive.
         refuses_writes: answers every write with 403.
@@ -47,6 +48,7 @@ class DataHub:
     address: str = ""
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
+    public: set[str] = field(default_factory=set)
     needs_token: set[str] = field(default_factory=set)
     cut_off: str = ""
     refuses_writes: bool = False
@@ -105,7 +107,9 @@ def _handler(hub: DataHub) -> type[BaseHTTPRequestHandler]:
             elif found := _INFO.fullmatch(path):
                 if self._may_see(found["repo"], found["revision"]):
                     siblings = [{"rfilename": name} for name in hub.repos[found["repo"]]]
-                    self._json(200, {"id": found["repo"], "sha": COMMIT, "siblings": siblings})
+                    private = found["repo"] not in hub.public
+                    info = {"id": found["repo"], "sha": COMMIT, "siblings": siblings, "private": private}
+                    self._json(200, info)
             else:
                 self._refuse(*((401, "RepoNotFound") if path.startswith("/api/datasets/") else (404, "")))
 
@@ -186,6 +190,8 @@ def _handler(hub: DataHub) -> type[BaseHTTPRequestHandler]:
                 self._json(409, {"error": "You already created this dataset repo", "url": f"{hub.address}/{name}"})
                 return
             hub.repos[name] = {}
+            if asked.get("visibility", "private") == "public" or asked.get("private") is False:
+                hub.public.add(name)
             self._json(200, {"url": f"{hub.address}/datasets/{name}", "name": name})
 
         def _commit(self, repo: str, body: bytes) -> None:

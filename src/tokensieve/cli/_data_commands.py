@@ -131,7 +131,9 @@ def export(
     to: Literal["trl", "axolotl", "llamafactory", "ms-swift", "litgpt", "automodel"] = "trl",
     format: Literal["parquet", "jsonl", "save_to_disk"] = "parquet",  # noqa: A002 the option's name
     weights: Literal["refuse", "round"] = "refuse",
+    model: str | None = None,
     push_to_hub: str | None = None,
+    public: bool = False,
 ) -> int:
     """Write the selected tokens as a training set in a trainer's own convention.
 
@@ -141,17 +143,21 @@ def export(
         to: The trainer; trl serves the plain Hugging Face Trainer and Unsloth too.
         format: Files of the training set, where the trainer leaves a choice.
         weights: What happens to soft weights where the trainer takes none.
-        push_to_hub: OWNER/NAME of a data set on the Hub that the training set is uploaded to; private where it is new.
+        model: The model that is to be trained, where it is another than the scored one; its tokenizer and chat template
+            must be the same.
+        push_to_hub: OWNER/NAME of a data set on the Hub that the training set is uploaded to.
+        public: Make that data set one that everybody can read; otherwise it is private, or the upload refused.
     """
     from tokensieve.data.export import export as export_rows
-    from tokensieve.stages import open_selected
+    from tokensieve.stages import open_selected, tokenizer_of
 
-    export_rows(open_selected(selected), out_, to=to, format=format, weights=weights)
+    identity = None if model is None else tokenizer_of(model)[1]
+    export_rows(open_selected(selected), out_, to=to, format=format, weights=weights, model=identity)
     out.print(f"wrote {out_}; its README says how to train on it")
     if push_to_hub is not None:
         from tokensieve.data.export.hub import push_to_hub as push
 
-        out.print(f"uploaded: {push(out_, push_to_hub)}")
+        out.print(f"uploaded: {push(out_, push_to_hub, private=not public)}")
     return 0
 
 

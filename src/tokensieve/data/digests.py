@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.data.cache import cache_folder
-from tokensieve.data.manifest import digest_of, digest_of_file, write_atomically
-from tokensieve.errors import EnvironmentProblem
+from tokensieve.data.manifest import ModelIdentity, digest_of, digest_of_file, write_atomically
+from tokensieve.errors import EnvironmentProblem, InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,6 +39,32 @@ def template_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     """SHA-256 of the chat template, 64 hex digits; empty where the tokenizer has none."""
     template = tokenizer.chat_template
     return digest_of(template) if template else ""
+
+
+def refuse_another_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, *, fix: str) -> None:
+    """Check that rows were tokenised by a model's own tokenizer and chat template.
+
+    Args:
+        made_with: the model that the rows' manifest names; nothing is checked where it names none, or no digest.
+        model: the model that is to learn from them.
+        fix: what the user is told to do.
+
+    Raises:
+        InputError: they were made with another one; names both digests.
+    """
+    if made_with is None:
+        return
+    for part, theirs, ours in (
+        ("tokenizer", made_with.tokenizer_digest, model.tokenizer_digest),
+        ("chat template", made_with.template_digest, model.template_digest),
+    ):
+        if theirs and theirs != ours:
+            raise InputError(
+                f"the rows were made with another {part}, that of {made_with.name} ({theirs[:16]}), than that of"
+                f" {model.name} ({ours[:16] or 'none'})",
+                where=model.name,
+                fix=fix,
+            )
 
 
 def file_digest(path: Path) -> str:

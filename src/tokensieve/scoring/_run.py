@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
 from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.data.digests import refuse_another_tokenizer
 from tokensieve.data.folder import FolderWriter, Rows, in_memory, in_shards
 from tokensieve.data.manifest import Manifest, ModelIdentity, Shard, package_versions
 from tokensieve.engine import Portion
@@ -135,21 +136,15 @@ def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -
 
 
 def check_same_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, scorer: str) -> None:
-    """Check that the tokens were made by the tokenizer of the model that is about to be trained.
+    """Check that the tokens were made by tokenizer and chat template of the model that is about to be trained.
 
     Another scorer may come with a tokenizer file of its own, as sizes of one family do; its ids are checked instead.
 
     Raises:
         InputError: they were made by another one.
     """
-    if made_with is None or not made_with.tokenizer_digest or scorer != BASE_SCORER:
-        return
-    if made_with.tokenizer_digest != model.tokenizer_digest:
-        raise InputError(
-            f"the tokens were made with the tokenizer of {made_with.name}, which is not that of {model.name}",
-            where="--model",
-            fix="make the tokens again with this model",
-        )
+    if scorer == BASE_SCORER:
+        refuse_another_tokenizer(made_with, model, fix="make the tokens again with this model")
 
 
 def _into_folder(

@@ -47,7 +47,7 @@ def load(
     """
     from tokensieve.data.chat import tokenise_all
 
-    tokenizer, identity = _tokenizer(model)
+    tokenizer, identity = tokenizer_of(model)
     if not isinstance(source, Rows) and (Path(source) / "manifest.json").is_file():
         earlier = open_rows(source)
         if earlier.manifest.stage != "examples":
@@ -114,7 +114,8 @@ def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSet
         )
     if made_by.tokenizer_digest != identity.tokenizer_digest:
         raise InputError(
-            f"the tokens were made by the tokenizer of {made_by.name}, which is not that of {identity.name}",
+            f"the tokens were made with another tokenizer, that of {made_by.name} ({made_by.tokenizer_digest[:16]}),"
+            f" than that of {identity.name} ({identity.tokenizer_digest[:16]})",
             where=str(earlier.folder),
             fix="load the data set itself with this model",
         )
@@ -154,7 +155,13 @@ def _longest_row(model: "LoadedModel | ModelSettings | str") -> int | None:
     return getattr(model.model.config, "max_position_embeddings", None) if isinstance(model, LoadedModel) else None
 
 
-def _tokenizer(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTrainedTokenizerBase, ModelIdentity]":
+def tokenizer_of(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTrainedTokenizerBase, ModelIdentity]":
+    """A model's tokenizer, and the digests of it and of its chat template; the weights are left where they are.
+
+    Raises:
+        InputError: no such model, or it has no tokenizer.
+        EnvironmentProblem: the Hub cannot be reached.
+    """
     from tokensieve.data.digests import template_digest, tokenizer_digest
     from tokensieve.models import LoadedModel, load_tokenizer, settings_of
 

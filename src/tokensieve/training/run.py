@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tokensieve.config import MachineSettings, ModelSettings, TrainSettings
+from tokensieve.data.digests import refuse_another_tokenizer
 from tokensieve.data.folder import Rows
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
@@ -73,7 +74,9 @@ def train(
     started = time.monotonic()
     out = Path(out)
     loaded = load_model(_for_training(model, settings))
-    check_tokens_are_the_models(rows.manifest, loaded)
+    refuse_another_tokenizer(
+        rows.manifest.model, loaded.identity, fix="score and select the data again with the model that is to be trained"
+    )
     work = out.parent / f".{out.name}.training"
     work.mkdir(parents=True, exist_ok=True)
     data = write_training_set(rows, work / "rows.arrow")
@@ -89,27 +92,6 @@ def train(
             _finish(work, out, draft, data, log, started)
         trainer.accelerator.wait_for_everyone()
     return open_adapter(out)
-
-
-def check_tokens_are_the_models(manifest: Manifest, loaded: LoadedModel) -> None:
-    """Check that rows were tokenised by the model's own tokenizer and chat template.
-
-    Raises:
-        InputError: the manifest names another one.
-    """
-    made_with = manifest.model
-    if made_with is None:
-        return
-    for part, theirs, ours in (
-        ("tokenizer", made_with.tokenizer_digest, loaded.identity.tokenizer_digest),
-        ("chat template", made_with.template_digest, loaded.identity.template_digest),
-    ):
-        if theirs and theirs != ours:
-            raise InputError(
-                f"the rows were made with another {part}, that of {made_with.name}",
-                where=loaded.identity.name,
-                fix="score and select the data again with the model that is to be trained",
-            )
 
 
 def _for_training(model: ModelSettings, settings: TrainSettings) -> ModelSettings:

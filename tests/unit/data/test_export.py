@@ -235,3 +235,19 @@ def test_what_is_not_selected_yet_and_unknown_trainers_are_refused(tmp_path: Pat
         selected_rows(1).export(tmp_path / "b", to="torchtune")
     with pytest.raises(InputError, match="does not load jsonl"):
         export(selected_rows(1), tmp_path / "c", to="llamafactory", format="jsonl")
+
+
+def test_a_model_with_another_tokenizer_or_template_is_refused_with_both_digests(tmp_path: Path) -> None:
+    rows = selected_rows(2)
+    made_with = rows.manifest.model
+    assert made_with is not None
+    for part, field in (("tokenizer", "tokenizer_digest"), ("chat template", "template_digest")):
+        other = made_with.model_copy(update={"name": "other", field: "abcdef" * 10})
+        with pytest.raises(InputError, match=f"another {part}, that of tiny") as caught:
+            rows.export(tmp_path / "out", model=other)
+        assert str(getattr(made_with, field))[:16] in str(caught.value)
+        assert ("abcdef" * 10)[:16] in str(caught.value)
+        assert not (tmp_path / "out").exists()
+    renamed = made_with.model_copy(update={"name": "a-copy-of-it"})
+    folder = rows.export(tmp_path / "out", model=renamed)
+    assert "model='a-copy-of-it'" in (folder / "train.py").read_text()

@@ -1,17 +1,17 @@
-"""Pushing an export, against a local server that speaks the Hub's protocol as far as an upload needs it."""
+"""Pushing an export to a Hub on this machine: what arrives, who may read it, and what is never sent or written."""
 
 import json
-import os
 import subprocess
 import sys
-import threading
-from base64 import b64decode
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.export_rows import selected_rows
+from tests.dataset_hub import COMMIT, TOKEN, DataHub, serving
+from tests.export_rows import of, selected_rows
+
+from tokensieve.data.export import export
+from tokensieve.types import Selected
 
 _PUSH = """
 import sys
@@ -19,81 +19,30 @@ from pathlib import Path
 from tokensieve.data.export.hub import push_to_hub
 from tokensieve.errors import TokensieveError
 try:
-    print(push_to_hub(Path(sys.argv[1]), sys.argv[2], token="hf_test"))
+    print(push_to_hub(Path(sys.argv[1]), sys.argv[2], private=sys.argv[3] == "private"))
 except TokensieveError as error:
     print(error)
     sys.exit(error.exit_code)
 """
 
-
-class Hub(ThreadingHTTPServer):
-    """Keeps what is uploaded; refuses everything where ``closed`` is set."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.created: list[dict[str, object]] = []
-        self.files: dict[str, bytes] = {}
-        self.closed = False
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.server.closed:
-            self._answer(403, {"error": "Forbidden: you don't have the rights to create this repository"})
-        elif self.path == "/api/repos/create":
-            self.server.created.append(json.loads(body))
-            self._answer(200, {"url": f"{self.server.address}/datasets/me/set", "name": "me/set"})
-        elif "/preupload/" in self.path:
-            files = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
-            ]
-            self._answer(200, {"files": files})
-        elif "/commit/" in self.path:
-            for line in body.splitlines():
-                entry = json.loads(line)
-                if entry["key"] == "file":
-                    self.server.files[entry["value"]["path"]] = b64decode(entry["value"]["content"])
-            url = f"{self.server.address}/datasets/me/set/commit/{'0' * 40}"
-            self._answer(200, {"success": True, "commitOid": "0" * 40, "commitUrl": url, "hookOutput": ""})
-        else:
-            self._answer(200, {"warnings": [], "errors": []})
-
-    def do_GET(self) -> None:
-        self._answer(404, {"error": "not found"})
-
-    def _answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        return
+_READ = """
+import sys
+import datasets
+rows = datasets.load_dataset(sys.argv[1], split="train", streaming=True)
+print([row["labels"] for row in rows])
+"""
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    server = Hub()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def hub() -> Iterator[DataHub]:
+    with serving(DataHub()) as started:
+        yield started
 
 
-def _push(hub: Hub, folder: Path, repo: str = "me/set") -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+def _run(hub: DataHub, home: Path, program: str, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", _PUSH, str(folder), repo],
-        env=env,
+        [sys.executable, "-c", program, *map(str, words)],
+        env=hub.environment(home, HF_TOKEN=TOKEN),
         capture_output=True,
         text=True,
         timeout=300,
@@ -101,28 +50,87 @@ def _push(hub: Hub, folder: Path, repo: str = "me/set") -> subprocess.CompletedP
     )
 
 
-def test_the_whole_folder_arrives_with_a_card_that_says_what_was_left_out(hub: Hub, tmp_path: Path) -> None:
+def _content(folder: Path) -> Mapping[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_whole_folder_arrives_private_with_a_card_and_reads_back(hub: DataHub, tmp_path: Path) -> None:
     folder = selected_rows(5).export(tmp_path / "out")
-    done = _push(hub, folder)
+    done = _run(hub, tmp_path / "home", _PUSH, folder, "me/set", "private")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip().endswith("/commit/" + "0" * 40)
-    here = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert hub.files == here
-    assert hub.created[0].get("visibility", "private") == "private"
-    card = hub.files["README.md"].decode()
+    assert done.stdout.strip() == f"{hub.address}/datasets/me/set/commit/{COMMIT}"
+    here, there = dict(_content(folder)), dict(hub.repos["me/set"])
+    del here["manifest.json"], there["manifest.json"]
+    assert there == here
+    card = there["README.md"].decode()
     for words in ("| model to train | tiny |", "| scores by | base |", "| policy | stm:2.5 |", "| left out | "):
         assert words in card
     assert card.startswith("---\nconfigs:\n- config_name: default\n  data_files: data/train.parquet\n")
+    read = _run(hub, tmp_path / "home", _READ, "me/set")
+    assert json.loads(read.stdout) == [_labels(row) for row in selected_rows(5)], read.stderr
 
 
-def test_a_refusal_is_told_with_what_mends_it(hub: Hub, tmp_path: Path) -> None:
-    hub.closed = True
-    done = _push(hub, selected_rows(2).export(tmp_path / "out"))
+def _labels(row: Selected) -> list[int]:
+    return [int(token) if trained else -100 for token, trained in zip(row.tokens.ids_T, row.train_T, strict=True)]
+
+
+def test_it_is_private_unless_asked_otherwise(hub: DataHub, tmp_path: Path) -> None:
+    folder = selected_rows(2).export(tmp_path / "out")
+    for repo, asked in (("me/mine", "private"), ("me/ours", "public")):
+        assert _run(hub, tmp_path / "home", _PUSH, folder, repo, asked).returncode == 0
+    assert len(hub.created) == 2
+    assert _is_private(hub.created[0])
+    assert not _is_private(hub.created[1])
+    assert hub.public == {"me/ours"}
+
+
+def _is_private(asked: Mapping[str, object]) -> bool:
+    """What a request to make a repository asks for, in the words of either release of the protocol."""
+    assert {"visibility", "private"} & asked.keys(), f"neither private nor public is asked for: {asked}"
+    return asked.get("visibility") == "private" or asked.get("private") is True
+
+
+def test_a_data_set_that_is_public_already_is_not_written_to_by_mistake(hub: DataHub, tmp_path: Path) -> None:
+    hub.repos["me/set"], hub.public = {}, {"me/set"}
+    done = _run(hub, tmp_path / "home", _PUSH, selected_rows(2).export(tmp_path / "out"), "me/set", "private")
+    assert done.returncode == 2
+    assert "there already, and public" in done.stdout
+    assert "--public" in done.stdout
+    assert hub.repos["me/set"] == {}
+    assert not any("/commit/" in asked or "/preupload/" in asked for asked in hub.asked)
+
+
+def test_neither_token_nor_places_nor_ids_of_dropped_rows_leave_the_machine(hub: DataHub, tmp_path: Path) -> None:
+    rows = list(selected_rows(3))
+    secret = Selected(rows[1].scored, rows[1].train_T & False)  # dropped: nothing of it is trained
+    kept_in = of([rows[0], secret, rows[2]]).save(tmp_path / "secret-place" / "selected")
+    folder = export(kept_in, tmp_path / "out")
+    assert rows[1].tokens.id.encode() in (folder / "manifest.json").read_bytes()
+    done = _run(hub, tmp_path / "home", _PUSH, folder, "me/set", "private")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert hub.tokens - {""} == {TOKEN}
+    sent = [bytes(hub.spoken), *hub.repos["me/set"].values(), *(asked.encode() for asked in hub.asked)]
+    written = [*_content(tmp_path).values(), done.stdout.encode(), done.stderr.encode()]
+    assert not [text for text in [*sent, *written] if TOKEN.encode() in text]
+    for text in sent:
+        assert b"secret-place" not in text
+        assert str(tmp_path).encode() not in text
+        assert rows[1].tokens.id.encode() not in text
+    manifest = json.loads(hub.repos["me/set"]["manifest.json"])
+    assert manifest["counts"]["dropped"] == {"no trained token": 1}
+
+
+def test_a_refusal_is_told_with_what_mends_it(hub: DataHub, tmp_path: Path) -> None:
+    hub.refuses_writes = True
+    done = _run(hub, tmp_path / "home", _PUSH, selected_rows(2).export(tmp_path / "out"), "me/set", "private")
     assert done.returncode == 3
     assert "the Hub refuses" in done.stdout
     assert "hf auth login" in done.stdout
+    assert TOKEN not in done.stdout + done.stderr
 
 
-def test_a_name_that_is_none_is_the_users_mistake(hub: Hub, tmp_path: Path) -> None:
-    done = _push(hub, selected_rows(2).export(tmp_path / "out"), repo="no such/name/here")
+def test_a_name_that_is_none_is_the_users_mistake(hub: DataHub, tmp_path: Path) -> None:
+    folder = selected_rows(2).export(tmp_path / "out")
+    done = _run(hub, tmp_path / "home", _PUSH, folder, "no such/name/here", "private")
     assert done.returncode == 2
+    assert hub.created == []

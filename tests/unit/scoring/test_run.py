@@ -232,7 +232,7 @@ def test_rows_that_the_model_cannot_take_are_named(tiny_model: ModelFactory) -> 
 def test_tokens_of_another_tokenizer_are_refused(tiny_model: ModelFactory) -> None:
     other = ModelIdentity(name="other", tokenizer_digest="0" * 64)
     rows = in_memory(list(_rows(2)), Manifest(stage="tokens", model=other))
-    with pytest.raises(InputError, match="tokenizer of other"):
+    with pytest.raises(InputError, match="another tokenizer, that of other"):
         score(rows, tiny_model())
     assert len(score(rows, tiny_model(), ScoreSettings(scorer="larger"))) == 2
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
+from tokensieve.data.digests import refuse_another_tokenizer
 from tokensieve.data.export._convention import Convention, Facts, Format
 from tokensieve.data.export._files import DATA, write_rows
 from tokensieve.data.export._readme import readme
@@ -19,7 +20,7 @@ from tokensieve.data.export.litgpt import LITGPT
 from tokensieve.data.export.llamafactory import LLAMAFACTORY
 from tokensieve.data.export.ms_swift import MS_SWIFT
 from tokensieve.data.export.trl import TRL
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, package_versions
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, package_versions
 from tokensieve.data.tally import Tally
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.types import JSON, Selected
@@ -93,6 +94,7 @@ def export(
     to: str = "trl",
     format: Format = "parquet",  # noqa: A002 - the option's name
     weights: Weights = "refuse",
+    model: ModelIdentity | None = None,
 ) -> Path:
     """Write a training set for a trainer, with its configuration, a README and the manifest beside it.
 
@@ -105,18 +107,25 @@ def export(
         format: files of the training set; where the trainer does not load Parquet its own format is taken.
         weights: what happens to token weights between 0 and 1 where the trainer takes none: refused, or rounded at
             one half.
+        model: the model that is to be trained, by its name and digests; the configuration names it. None is the one
+            that the rows were made for.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the rows are not selected, the trainer or format is unknown, weights are refused, no row is left,
-            or the folder holds something else.
+        InputError: the rows are not selected, the trainer or format is unknown, the model has another tokenizer or
+            chat template than the rows were made with, weights are refused, no row is left, or the folder holds
+            something else.
         EnvironmentProblem: the disk is full or refuses.
     """
     convention, chosen = _resolve(to, format)
     if rows.manifest.stage != "selected":
         raise InputError(f"expected selected rows, got {rows.manifest.stage}", fix="tokensieve select, then export")
+    if model is not None:
+        refuse_another_tokenizer(
+            rows.manifest.model, model, fix="score and select the data again with the model that is to be trained"
+        )
     _check_place(folder)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -134,7 +143,7 @@ def export(
                 f"not one row is left; {tally.describe() or 'there was none'}", where=str(rows.folder or "")
             )
         manifest = _manifest(rows, to, chosen, weights, tally, trained)
-        facts = Facts(_model_name(manifest), DATA[chosen], chosen, trained.longest, trained.rows)
+        facts = Facts(_model_name(model or manifest.model), DATA[chosen], chosen, trained.longest, trained.rows)
         for name, text in convention.files(facts).items():
             (part / name).write_text(text, encoding="utf-8")
         (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
@@ -229,5 +238,5 @@ def _manifest(
     )
 
 
-def _model_name(manifest: Manifest) -> str:
-    return manifest.model.name if manifest.model else "NAME-OF-THE-MODEL"
+def _model_name(model: ModelIdentity | None) -> str:
+    return model.name if model else "NAME-OF-THE-MODEL"

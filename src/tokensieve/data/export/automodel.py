@@ -4,10 +4,42 @@ from tokensieve.data.export._convention import CORE_SCHEMA, Convention, Facts
 from tokensieve.data.export._row import shifted_row
 
 _CONFIG = """\
-# The part of an Automodel recipe that is about data; put it in place of the recipe's own.
+# Train on this folder with NeMo Automodel: automodel automodel.yaml [--nproc-per-node N]
+recipe: TrainFinetuneRecipeForNextTokenPrediction
+seed: 42
+
+step_scheduler:
+  global_batch_size: 4
+  local_batch_size: 1
+  num_epochs: 3
+  ckpt_every_steps: 1000
+
+dist_env:
+  backend: nccl
+  timeout_minutes: 10
+
+distributed:
+  strategy: fsdp2
+  tp_size: 1
+  cp_size: 1
+
 model:
   _target_: nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained
   pretrained_model_name_or_path: {model}
+
+peft:
+  _target_: nemo_automodel.components._peft.lora.PeftConfig
+  match_all_linear: true
+  exclude_modules: ["*lm_head*"]
+  dim: 16
+  alpha: 32
+  dropout: 0.05
+
+checkpoint:
+  enabled: true
+  checkpoint_dir: adapter
+  model_save_format: safetensors
+  save_consolidated: false
 
 dataset:
   _target_: datasets.load_dataset
@@ -21,9 +53,19 @@ packed_sequence:
 dataloader:
   _target_: torchdata.stateful_dataloader.StatefulDataLoader
   collate_fn: nemo_automodel.components.datasets.utils.default_collater
+  shuffle: true
 
 loss_fn:
   _target_: nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy
+
+optimizer:
+  _target_: torch.optim.AdamW
+  lr: 2.0e-5
+  weight_decay: 0.0
+
+lr_scheduler:
+  lr_decay_style: cosine
+  lr_warmup_steps: 20
 """
 
 
@@ -44,7 +86,7 @@ AUTOMODEL = Convention(
     formats=("parquet", "jsonl"),
     weights=False,
     files=_files,
-    command="automodel finetune llm -c automodel.yaml",
+    command="automodel automodel.yaml",
     cautions=("Do not hand this folder to a trainer that shifts labels itself (TRL, Axolotl, LLaMA-Factory, litgpt).",),
     version="nemo-automodel 0.7",
 )

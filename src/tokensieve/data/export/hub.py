@@ -1,26 +1,33 @@
 """An exported folder as a data set on the Hub; its README is the card."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tokensieve.data.manifest import read_manifest
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.errors import EnvironmentProblem, InputError
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, HfApi
 
 
 def push_to_hub(folder: Path, repo: str, *, private: bool = True, token: str | None = None) -> str:
     """Upload an exported folder, whole, in one commit.
 
+    The manifest goes without the place of the selection on this machine and without the ids of dropped rows.
+
     Args:
         folder: the export; its README states model, scorer, policy and the share left out.
         repo: ``owner/name``; made where there is none.
-        private: whether a repository that is made is private.
-        token: access token; None is the one that ``hf auth login`` has stored.
+        private: whether only its owner may read it; one that others may read already is then refused.
+        token: access token; None is the one that ``hf auth login`` has stored. It is sent and never written.
 
     Returns:
         The address of the commit.
 
     Raises:
-        InputError: not an export, or the name is not one of a repository.
+        InputError: not an export, the name is not one of a repository, or it is public and that was not asked for.
         EnvironmentProblem: the Hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
@@ -32,11 +39,12 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = True, token: str | N
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:
         api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo,
-            repo_type="dataset",
-            folder_path=folder,
+        _check_private(api, repo, private)
+        commit = api.create_commit(
+            repo,
+            list(_files(folder, manifest)),
             commit_message=f"Training set for {manifest.settings['to']}: {manifest.facts.get('policy', '')}",
+            repo_type="dataset",
         )
     except HFValidationError as error:
         raise InputError(f"not a repository's name: {error}", where=repo, fix="owner/name") from None
@@ -48,3 +56,24 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = True, token: str | N
     except OSError as error:
         raise EnvironmentProblem(f"the Hub cannot be reached: {error}", where=repo, fix="check the network") from None
     return str(commit.commit_url)
+
+
+def _check_private(api: "HfApi", repo: str, private: bool) -> None:
+    """Refuse a repository that others can read where a private one is wanted: it was there before, and stays so."""
+    if private and not api.dataset_info(repo).private:
+        raise InputError(
+            "the data set is there already, and public", where=repo, fix="--public, or a name that is not taken"
+        )
+
+
+def _files(folder: Path, manifest: Manifest) -> "Iterator[CommitOperationAdd]":
+    """Every file of the export, the manifest without what is nobody else's business."""
+    from huggingface_hub import CommitOperationAdd
+
+    counts = manifest.counts.model_copy(update={"dropped_ids": {}})
+    facts = {**manifest.facts, "selected_folder": None}
+    shown = manifest.model_copy(update={"counts": counts, "facts": facts})
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = str(path.relative_to(folder))
+        content = shown.model_dump_json(indent=2).encode() if name == MANIFEST_NAME else str(path)
+        yield CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)

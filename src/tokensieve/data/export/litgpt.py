@@ -6,6 +6,7 @@ from tokensieve.data.export._row import trainer_row
 _MODULE = '''"""LitGPT data module for this folder's rows of tokens and labels."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import torch
@@ -44,6 +45,8 @@ class Tokensieve(DataModule):
 
     def setup(self, stage=""):
         self.rows = _Rows(self.path)
+        # While it evaluates, LitGPT prints what the model answers to the first text that it finds here.
+        self.test_dataset = SimpleNamespace(data=[{{"instruction": "Hello"}}])
 
     def train_dataloader(self):
         generator = torch.Generator().manual_seed(self.seed)
@@ -59,13 +62,13 @@ class Tokensieve(DataModule):
 
 _SCRIPT = """\
 #!/bin/sh
-# Train on this folder with LitGPT: sh train.sh
-# The checkpoint must be in LitGPT's form: litgpt download {model}
-PYTHONPATH=. litgpt finetune_lora checkpoints/{model} \\
+# Train on this folder with LitGPT: sh train.sh [further options of litgpt finetune_lora]
+# CHECKPOINT is the model in LitGPT's form, which `litgpt download {model}` makes.
+PYTHONPATH=. litgpt finetune_lora "${{CHECKPOINT:-checkpoints/{model}}}" \\
   --data tokensieve_data.Tokensieve \\
   --out_dir adapter \\
   --lora_r 16 --lora_alpha 32 --lora_dropout 0.05 \\
-  --train.epochs 3 --train.global_batch_size 4 --train.micro_batch_size 1
+  --train.epochs 3 --train.global_batch_size 4 --train.micro_batch_size 1 "$@"
 """
 
 

@@ -15,7 +15,7 @@ register_template(
 
 _SCRIPT = """\
 #!/bin/sh
-# Train on this folder with ms-swift: sh train.sh
+# Train on this folder with ms-swift: sh train.sh [further options of swift sft]
 swift sft \\
   --model {model} \\
   --external_plugins template.py \\
@@ -29,7 +29,7 @@ swift sft \\
   --tuner_type lora --lora_rank 16 --lora_alpha 32 --lora_dropout 0.05 --target_modules all-linear \\
   --per_device_train_batch_size 1 --gradient_accumulation_steps 4 \\
   --learning_rate 2e-5 --num_train_epochs 3 \\
-  --output_dir adapter
+  --output_dir adapter "$@"
 """
 
 

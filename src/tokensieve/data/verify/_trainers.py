@@ -100,11 +100,18 @@ def _through_litgpt(source: Source) -> Iterator[LoadedRow]:
 
 
 def _through_automodel(source: Source) -> Iterator[LoadedRow]:
-    """Automodel's default collator over the rows as its recipe loads them."""
-    collate = importlib.import_module("nemo_automodel.components.datasets.utils").default_collater
-    rows = source.rows()
+    """The data set and collator that Automodel's recipe makes of the folder's own configuration."""
+    loader = importlib.import_module("nemo_automodel.components.config.loader")
+    recipes = importlib.import_module("nemo_automodel.recipes._typed_config")
+    written = loader.load_yaml_config(str(source.folder / "automodel.yaml"))
+    written.dataset.data_files = str(source.data)
+    written.dataset.cache_dir = str(source.scratch / "cache")
+    config = recipes.RecipeConfig(written)
+    # Each is refused here where its section has a key that Automodel does not know.
+    _ = config.step_scheduler, config.optimizer, config.lr_scheduler, config.loss_fn, config.checkpoint
+    rows = config.dataloader.dataset_config.build(tokenizer=None)
     for portion in _portions(len(rows)):
-        yield from from_batch(collate([dict(rows[i]) for i in portion]), shifted=True)
+        yield from from_batch(config.dataloader.collate_fn([dict(rows[i]) for i in portion]), shifted=True)
 
 
 def _through_llamafactory(source: Source) -> Iterator[LoadedRow]:
@@ -124,15 +131,21 @@ def _through_llamafactory(source: Source) -> Iterator[LoadedRow]:
 
 
 def _through_axolotl(source: Source) -> Iterator[LoadedRow]:
-    """Axolotl's loader and its test of what counts as tokenised already."""
-    shared = importlib.import_module("axolotl.utils.data.shared")
-    wrappers = importlib.import_module("axolotl.utils.data.wrappers")
+    """``prepare_datasets`` under the folder's own configuration, as ``axolotl train`` calls it, and its collator."""
+    import yaml
+
     settings = importlib.import_module("axolotl.utils.dict").DictDefault
-    kinds = {"parquet": "parquet", "jsonl": "json", "save_to_disk": None}
-    config = settings({"path": str(source.data), "ds_type": kinds[source.format], "split": "train", "type": None})
-    loaded = shared.load_dataset_with_config(config, False)
+    written = settings(yaml.safe_load((source.folder / "axolotl.yaml").read_text(encoding="utf-8")))
+    written.datasets[0].path = str(source.data)
+    config = importlib.import_module("axolotl.utils.config").validate_config(written)
+    config.update(
+        dataset_prepared_path=str(source.scratch / "prepared"),
+        shuffle_merged_datasets=False,  # so that the rows come in the selection's order
+        dataset_num_proc=1,
+        batch_size=config.micro_batch_size * config.gradient_accumulation_steps,
+    )
     _, tokenizer = _stand_ins(source.rows())
-    rows, _ = wrappers.get_dataset_wrapper(config, tokenizer, settings({}), None, loaded)
+    rows, _, _, _ = importlib.import_module("axolotl.utils.data").prepare_datasets(config, tokenizer)
     collate = importlib.import_module("axolotl.utils.collators").DataCollatorForSeq2Seq(tokenizer)
     for portion in _portions(len(rows)):
         yield from from_batch(collate([dict(rows[i]) for i in portion]))
