@@ -208,7 +208,7 @@ class AnswererSettings(BaseModel):
     """Another model than the one under study: a Hub name or a folder; with a server, the name it has there."""
     url: str | None = None
     """Base address of the server, e.g. http://localhost:8000/v1."""
-    workers: int = 2
+    workers: int = Field(2, gt=0)
     """Ray: models at the same time, each on a GPU of its own where there are any."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable with the server's key; where it is not set, none is sent."""
@@ -239,7 +239,7 @@ class DialogueSettings(BaseModel):
     """Longest answer, unless sampling.max_new_tokens says."""
     max_perplexity: float | None = Field(None, ge=1)
     """Dialogues whose last answer has a higher sentence perplexity are counted out."""
-    max_prompt_perplexity: float | None = None
+    max_prompt_perplexity: float | None = Field(None, ge=1)
     """Dialogues with a user's turn of a higher sentence perplexity are counted out."""
     verify: str | None = None
     """Check of the last answer: shown-tests (the prompt's own assert lines, in the sandbox), or file.py:name."""

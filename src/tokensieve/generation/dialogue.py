@@ -57,12 +57,19 @@ def generate_dialogues(
         progress: called with the turns drawn and the turns in all.
 
     Raises:
-        InputError: a template without a user header, a check that is not there, or a folder of another run.
+        InputError: a template without a user header, a server as the answerer, a check that is not there, or a folder
+            of another run.
         EnvironmentProblem: no sandbox for the tests that prompts show; or as in drawing.
     """
     from tokensieve.generation.run import draft_of
 
     count = min(settings.dialogue.count, limit) if limit is not None else settings.dialogue.count
+    if settings.answerer.backend == "server":
+        raise InputError(
+            "a dialogue begins in the header of the user's turn, which a chat server cannot continue",
+            where="generate.answerer.backend",
+            fix="transformers, ray or vllm",
+        )
     check = None if settings.dialogue.verify is None else prompt_check(settings.dialogue.verify)
     draft = draft_of(settings, {"dialogues": str(count)}, sampler)
     with FolderWriter(out, draft) as writer:

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from tests.toy_tasks import DyingSampler
 
-from tokensieve.config import DialogueSettings, GenerateSettings, SampleSettings
+from tokensieve.config import AnswererSettings, DialogueSettings, GenerateSettings, SampleSettings
 from tokensieve.data.folder import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate
@@ -55,6 +55,12 @@ def test_a_template_that_hides_the_user_is_refused(base: LoadedModel) -> None:
     tokenizer.chat_template = "{% for message in messages %}x{% endfor %}"
     with pytest.raises(InputError, match="does not show"):
         user_header((), tokenizer)
+
+
+def test_a_server_cannot_begin_a_dialogue(base: LoadedModel, tmp_path: Path) -> None:
+    server = AnswererSettings(backend="server", url="http://127.0.0.1:9", model="any")
+    with pytest.raises(InputError, match="header of the user's turn"):
+        generate("", base, rules().model_copy(update={"answerer": server}), tmp_path / "out")
 
 
 def test_what_turns_in_circles_is_degenerate() -> None:
