@@ -1,12 +1,15 @@
-"""Problems from local copies, whichever of their folders is named."""
+"""Problems from local copies, whichever of their folders is named; answers that end at a task's own stop texts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.toy_tasks import toy_task
 
-from tokensieve.sampling.judged import load_problems
+from tokensieve.sampling.judged import judge_samples, load_problems
 from tokensieve.tasks.lookup import get_task
+from tokensieve.types import Outcome, Sample
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "gsm8k_paper"])
@@ -31,3 +34,19 @@ def test_a_task_of_one_s_own_keeps_its_rows_where_the_copies_have_none(tmp_path:
     copies = tmp_path / "copies"
     copies.mkdir()
     assert [problem.gold for problem in load_problems(get_task(str(path)), "test", copies, None)] == ["b"]
+
+
+def test_an_answer_ends_at_the_stop_text_even_where_it_was_cut_off_later() -> None:
+    def ended(problem: object, text: str) -> str | None:
+        return text.partition("!")[0] if "!" in text else None
+
+    task = replace(toy_task("toy"), ended=ended)
+    problems = load_problems(task, "test", None, 1)
+    drawn = [
+        Sample(problems[0].id, "toy", index, text, finished=finished)
+        for index, (text, finished) in enumerate([("0! 7", False), ("0 7", False), ("0! 7", True), ("0", True)])
+    ]
+    judged = judge_samples(task, problems, drawn)
+    assert [sample.text for sample in judged] == ["0", "0 7", "0", "0"]
+    outcomes = [Outcome.CORRECT, Outcome.CUT_OFF, Outcome.CORRECT, Outcome.CORRECT]
+    assert [sample.verdict.outcome for sample in judged if sample.verdict] == outcomes
