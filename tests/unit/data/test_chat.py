@@ -1,3 +1,5 @@
+from datetime import datetime, tzinfo
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,6 +18,7 @@ MARKED = (
     "<|im_end|>\n{% endgeneration %}{% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+CLOCK = "{{ strftime_now('%d %b %Y') }}\n"
 
 
 def with_template(template: str | None) -> PreTrainedTokenizerFast:
@@ -155,3 +158,58 @@ def test_what_normalising_would_remove_can_be_measured_before(marked: PreTrained
     )
     assert not concerned_T(after, marked, ("line_ends", "trailing_blanks")).any()
     assert response(after, marked) == "the\nanswer\n<|im_end|>"
+
+
+def _dated(family: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of the family Llama 3 with a template that writes today's date."""
+    import copy
+
+    import trl
+
+    changed = copy.deepcopy(tokenizer("llama3"))
+    folder = Path(trl.__file__).parent / "chat_templates"
+    changed.chat_template = (folder / f"{family}.jinja").read_text(encoding="utf-8")
+    return changed
+
+
+@pytest.mark.parametrize("family", ["llama3_1", "llama3_2", "own"])
+def test_a_row_has_the_same_tokens_tomorrow(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import chat_template_utils
+
+    made_by = _dated(family) if family != "own" else with_template(CLOCK + MARKED)
+
+    def on(year: int) -> Tokens:
+        class _Day(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> "_Day":
+                return cls(year, 1, 2)
+
+        monkeypatch.setattr(chat_template_utils, "datetime", _Day)
+        prepare_again()
+        return tokenise(example("hello", "world"), made_by, DataSettings())
+
+    first, later = on(2031), on(2032)
+    assert first.ids_T.tolist() == later.ids_T.tolist()
+    text = made_by.decode(first.ids_T)
+    assert "2031" not in text
+    assert "2032" not in text
+    assert "2024" in text
+
+
+def prepare_again() -> None:
+    """Forget the templates that are ready, which hold no date of their own but would hide one."""
+    from tokensieve.data.chat import _cached
+
+    _cached.cache_clear()
+
+
+def test_the_date_is_said_and_can_be_another_one() -> None:
+    made_by = with_template(CLOCK + MARKED)
+    tally = Tally()
+    list(tokenise_all([example("hello", "world")], made_by, DataSettings(), tally))
+    assert tally.noted["today's date, which the chat template writes, held at 2024-07-26"] == 1
+    settings = DataSettings(template_kwargs={"today": "2026-01-31"})
+    assert "31 Jan 2026" in made_by.decode(tokenise(example("hello", "world"), made_by, settings).ids_T)
+    with pytest.raises(InputError, match="expected a date"):
+        prepare(made_by, {"today": "yesterday"})
+    assert prepare(with_template(MARKED)).held_date == ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from tokensieve.data.chat._clock import TODAY, asks_for_the_date, with_stopped_clock
 from tokensieve.data.chat._encode import Encoded, Encoder, make_encoder
 from tokensieve.data.chat._render import RefusedRow, Rendered, Renderer, names_pattern, special_names
 from tokensieve.data.chat._turns import Ends, Mismatch, Turn, by_markers, by_prefixes, reasoning_left_out
@@ -36,7 +37,9 @@ class ChatTemplate:
         ends: the end-of-turn tokens and the assistant's header.
         end_ids: ids of the end-of-turn tokens.
         special_ids: ids of all special tokens, which only the template may write.
+        special_names: pattern of their names.
         longest_token: characters in the longest token, by which a text is known to be over-long before it is encoded.
+        held_date: the date (ISO) that stands for today's in what the template writes; empty where it asks for none.
     """
 
     renderer: Renderer
@@ -46,6 +49,7 @@ class ChatTemplate:
     special_ids: IntArray
     special_names: "re.Pattern[str]"
     longest_token: int
+    held_date: str = ""
 
     def tokenise(
         self,
@@ -81,6 +85,8 @@ class ChatTemplate:
             whole, prompt, turns, way = self._locate(example, last_turn_only)
             if tally is not None:
                 tally.note(f"response found by {way}")
+                if self.held_date:
+                    tally.note(f"today's date, which the chat template writes, held at {self.held_date}")
                 assistant = [message for message in example.messages if message["role"] == "assistant"]
                 if reasoning_left_out(whole, turns, assistant[-len(turns) :]):
                     tally.note("reasoning left out by the chat template")
@@ -112,6 +118,8 @@ class ChatTemplate:
             return None
         if template is None:
             return None
+        if self.held_date:
+            template = with_stopped_clock(template, self.held_date)
         return Renderer(template, self.renderer.variables, self.renderer.guarded)
 
     def _refuse_over_long(self, example: Example, longest: int) -> None:
@@ -241,22 +249,29 @@ def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, 
 
     Args:
         tokenizer: a fast tokenizer with a chat template.
-        template_kwargs: further arguments of the template.
+        template_kwargs: further arguments of the template. A template that asks what day it is gets the date under
+            ``today`` (ISO), or else the one that Llama 3's templates fall back to, so that a row has the same tokens
+            tomorrow.
 
     Raises:
-        InputError: there is no template, it leaves the assistant's turn out, or it writes no end-of-turn token.
+        InputError: there is no template, it leaves the assistant's turn out, it writes no end-of-turn token, or
+            ``today`` is no date.
     """
     encoder = make_encoder(tokenizer)
     try:
-        template = tokenizer.get_chat_template()
+        template = str(tokenizer.get_chat_template())
     except ValueError:
         raise InputError(
             "the tokenizer has no chat template",
             where=str(tokenizer.name_or_path),
             fix="--tokenizer with the instruct model's tokenizer, or set tokenizer.chat_template",
         ) from None
-    variables = {**tokenizer.special_tokens_map, **(template_kwargs or {})}
-    bare = Renderer(str(template), variables)
+    kwargs = dict(template_kwargs or {})
+    variables = {**tokenizer.special_tokens_map, **kwargs}
+    held_date = str(kwargs.get("today", TODAY)) if asks_for_the_date(template) else ""
+    if held_date:
+        template = with_stopped_clock(template, held_date)
+    bare = Renderer(template, variables)
     special, other = special_names(tokenizer)
     probe = _probe(bare, special | other, str(tokenizer.name_or_path))
     structure = {name for name in other if name in probe.user_turn}
@@ -266,13 +281,14 @@ def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, 
     guarded = {role: names_pattern(special | structure | ends) for role in ("system", "user", "tool")}
     guarded["assistant"] = names_pattern(special | ends)
     return ChatTemplate(
-        renderer=Renderer(str(template), variables, guarded),
+        renderer=Renderer(template, variables, guarded),
         encoder=encoder,
         ends=Ends(names_pattern(ends), probe.header),
         end_ids=frozenset(int(tokenizer.convert_tokens_to_ids(name)) for name in ends),
         special_ids=np.asarray(sorted(tokenizer.convert_tokens_to_ids(name) for name in special), dtype=np.int32),
         special_names=names_pattern(special),
         longest_token=max(map(len, tokenizer.get_vocab())),
+        held_date=held_date,
     )
 
 
