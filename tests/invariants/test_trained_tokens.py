@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.chat_tokenizers import tokenizer
+from tests.chat_tokenizers import KINDS, tokenizer
 from tests.export_rows import of
 from transformers import PreTrainedTokenizerFast
 
@@ -23,8 +23,8 @@ from tokensieve.errors import TokensieveError
 from tokensieve.selection import fit, select_tokens
 from tokensieve.types import Example, Message, Scored, Scores, Tokens
 
-FAMILIES = ("chatml", "mistral", "olmo2")
-"""Families whose template is our own: one with special tokens around turns, one with blanks, one with plain text."""
+FAMILIES = tuple(KINDS)
+"""Every family that there is a small tokenizer of; their templates set turns off by special tokens, blanks or text."""
 
 NAMES = (
     "<|im_start|>",
@@ -36,6 +36,11 @@ NAMES = (
     "</s>",
     "<|assistant|>\n",
     "assistant\n",
+    "<|eot_id|>",
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<end_of_turn>",
+    "<start_of_turn>model\n",
+    "<|end|>",
 )
 """What an attacker, or a data set about chat templates, would write."""
 
@@ -49,7 +54,7 @@ PIECES = st.one_of(
 TEXTS = st.lists(PIECES, min_size=1, max_size=8).map("".join).map(lambda text: text if text.strip() else "a")
 POLICIES = ("plain", "stm:2.5", "share:0.3", "random:stm:2.5", "lowest:stm:2.5", "soft:2.5")
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -63,9 +68,9 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
     return tuple(turns)
 
 
-def _made(family: str, messages: tuple[Message, ...]) -> Tokens | None:
+def _made(family: str, messages: tuple[Message, ...], settings: DataSettings = DataSettings()) -> Tokens | None:
     try:
-        return tokenise(Example("row", messages), tokenizer(family), DataSettings())
+        return tokenise(Example("row", messages), tokenizer(family), settings)
     except RefusedRow:
         return None
 
@@ -98,8 +103,10 @@ def test_text_of_others_never_becomes_response_nor_special(family: str, messages
     for answer, start, end in zip(answers, starts, ends, strict=False):
         ids = [int(row.ids_T[t]) for t in range(start, end) if row.in_response_T[t]]
         said = made_by.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        # A template may trim the answer, and a token over the border to the header is left out of the response.
-        assert "".join(said.split()) in "".join(answer.split())
+        # A template may trim the answer, and a token over the border to the header is left out of the response. Qwen 3
+        # lets the model write a block of reasoning, be it empty.
+        said = "".join(said.split()).removeprefix("<think></think>")
+        assert said in "".join(answer.split())
 
 
 @quick
@@ -114,13 +121,16 @@ def test_a_row_begins_as_its_sampler_would(family: str, messages: tuple[Message,
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=45, deadline=None, suppress_health_check=list(HealthCheck))
 @given(family=st.sampled_from(FAMILIES), data=st.data())
 def test_no_policy_and_no_export_trains_a_token_outside_a_response(
     policy: str, family: str, data: st.DataObject
 ) -> None:
     drawn = data.draw(st.lists(conversations(), min_size=1, max_size=4))
-    made = [row for row in (_made(family, messages) for messages in drawn) if row is not None]
+    last_turn_only = data.draw(st.booleans())
+    read = DataSettings(last_turn_only=last_turn_only)
+    made = [row for row in (_made(family, messages, read) for messages in drawn) if row is not None]
+    assert not last_turn_only or all(tokens.ends_turn_T.sum() == 1 for tokens in made)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     scored = [Scored(row, {"base": Scores(rng.exponential(1.0, len(row)).astype(np.float32))}) for row in made]
     rule = fit(SelectSettings(policy=policy), lambda: scored)
@@ -132,8 +142,9 @@ def test_no_policy_and_no_export_trains_a_token_outside_a_response(
     if not any(row.train_T[1:].any() for row in chosen):
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name in TRAINERS:
-            place = export(rows, Path(folder) / name, to=name, weights="round")
+        for name, convention in TRAINERS.items():
+            kind = data.draw(st.sampled_from(convention.formats))
+            place = export(rows, Path(folder) / name, to=name, format=kind, weights="round")
             result = verify_export(place, name, selected=rows, how="rules")
             assert result.ok, result.describe()
 
@@ -166,20 +177,20 @@ FIELD_NAMES = (
 FIELDS = st.sampled_from(FIELD_NAMES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(rows=st.lists(st.dictionaries(FIELDS, VALUES, max_size=5), min_size=1, max_size=4))
 def test_any_json_ends_in_examples_counted_drops_or_our_own_error(rows: list[dict[str, object]]) -> None:
     _read("".join(json.dumps(row) + "\n" for row in rows).encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(content=st.binary(max_size=200))
 def test_any_bytes_end_in_examples_counted_drops_or_our_own_error(content: bytes) -> None:
     _read(content)
     _read(b'{"prompt": "a", "completion": "b"}\n' + content)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(content=st.binary(max_size=120), suffix=st.sampled_from([".csv", ".json", ".parquet", ".jsonl.gz", ".tsv"]))
 def test_any_bytes_under_any_suffix(content: bytes, suffix: str) -> None:
     _read(content, suffix)
