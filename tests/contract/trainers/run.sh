@@ -16,8 +16,6 @@ export HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 packages_of() {
   case $1 in
     litgpt) echo "litgpt==0.5.13 datasets transformers" ;;
-    # Its data path imports torchaudio, whose wheels for Linux load CUDA libraries: with a PyTorch built for the CPU alone
-    # they fail, with the one on PyPI they do not.
     llamafactory) echo "llamafactory==0.9.5" ;;
     axolotl) echo "axolotl==0.19.0" ;;
     ms-swift) echo "ms-swift==4.6.0" ;;
@@ -38,6 +36,12 @@ install() {
   "$place/bin/pip" install -q torch==2.13.0 || return 1
   # shellcheck disable=SC2046 # several packages
   PIP_CONSTRAINT=build/trainers/constraint.txt "$place/bin/pip" install -q $(packages_of "$1") || return 1
+  if [ "$1" = llamafactory ] && ! "$place/bin/python" -c "import torchaudio"; then
+    # Its data path imports torchaudio, whose wheels load CUDA libraries: where pip is set up to take a PyTorch for the
+    # CPU alone, the one on PyPI goes in its place.
+    "$place/bin/pip" uninstall -q -y torch
+    PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS='' "$place/bin/pip" install -q torch==2.13.0 || return 1
+  fi
   "$place/bin/pip" install -q --no-deps --editable . || return 1
   "$place/bin/python" -c "import pydantic, pyarrow, numpy, transformers, datasets" || return 1
   touch "$place/.installed"
