@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -110,3 +111,20 @@ def test_another_stages_folder_is_refused_with_the_command_that_makes_the_right_
     select(scored, "plain", tmp_path / "chosen")
     with pytest.raises(InputError, match=r"got one of selected rows\n.*tokensieve score"):
         open_scored(tmp_path / "chosen")
+
+
+def test_the_share_of_white_space_in_the_high_perplexity_is_told_and_normalising_takes_it_away(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "crlf.jsonl"
+    row = {"prompt": "hello", "completion": "a\r\nb\r\n\tc"}
+    path.write_text(json.dumps(row) + "\n")
+    found = []
+    for settings in (DataSettings(), DataSettings(normalise=("line_ends", "tabs"))):
+        rows = load(path, model, settings)
+        facts = select(score(rows, model, NO_STORE), "stm:1.000001").manifest.facts
+        found.append(facts["high_perplexity_white_space"])
+        assert facts["noted"] == rows.manifest.facts["noted"]
+        assert ("response normalised" in cast(dict[str, int], facts["noted"])) == bool(settings.normalise)
+    assert found[0] == {"line_ends": 2, "trailing_blanks": 0, "tabs": 1}
+    assert found[1] == {"line_ends": 0, "trailing_blanks": 0, "tabs": 0}

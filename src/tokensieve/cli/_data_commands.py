@@ -88,7 +88,7 @@ def select(
         mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
         limit: The first N rows only.
     """
-    from tokensieve.cli._tables import print_counts
+    from tokensieve.cli._tables import print_counts, print_white_space
     from tokensieve.stages import open_scored
     from tokensieve.stages import select as select_rows
 
@@ -99,6 +99,7 @@ def select(
         f"trained: {facts['trained_tokens']:,} of {facts['response_tokens']:,} response tokens "
         f"(left out: {facts['left_out_pooled']:.1%} of the tokens, {facts['left_out_nll']:.1%} of the nll)"
     )
+    print_white_space(facts)
     return 0
 
 

@@ -21,7 +21,18 @@ def print_counts(manifest: Manifest, folder: object) -> None:
     counts = manifest.counts
     dropped = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
     out.print(f"rows: {counts.rows_in:,} in, {counts.rows_out:,} out" + (f", dropped {dropped}" if dropped else ""))
+    if manifest.stage == "scored":
+        _print_noted(manifest.facts)
     out.print(f"wrote {folder}")
+
+
+def print_white_space(facts: Mapping[str, JSON]) -> None:
+    """How much of the high perplexity is white space, kind by kind, where there is any."""
+    high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]
+    if isinstance(high, int) and high and isinstance(found, dict):
+        shares = (f"{kind} {n / high:.1%}" for kind, n in found.items() if isinstance(n, int) and n)
+        if said := ", ".join(shares):
+            out.print(f"white space in {high:,} tokens of high perplexity: {said}; score --normalise changes it")
 
 
 def print_yield(facts: Mapping[str, JSON]) -> None:
@@ -30,6 +41,11 @@ def print_yield(facts: Mapping[str, JSON]) -> None:
         drawn, right, cut_off = (facts[name] for name in ("answers", "correct_answers", "cut_off_answers"))
         prompts = facts["prompts_with_a_correct_answer"]
         out.print(f"answers: {drawn} drawn, {right} correct, {cut_off} cut off; {prompts} prompts have a correct one")
+    _print_noted(facts)
+
+
+def _print_noted(facts: Mapping[str, JSON]) -> None:
+    """Rows that were kept but are worth telling about, by what was done with them."""
     noted = facts.get("noted")
     if isinstance(noted, dict) and noted:
         out.print(", ".join(f"{what}: {number}" for what, number in noted.items()))

@@ -1,6 +1,6 @@
 """Load: any data set becomes tokens, once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -8,7 +8,7 @@ from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.columns import Row
 from tokensieve.data.digests import file_digest
 from tokensieve.data.folder import Rows, open_rows
-from tokensieve.data.manifest import Manifest, ModelIdentity, digest_of, package_versions
+from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, digest_of, package_versions
 from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
 from tokensieve.stages._rows import collect, first
@@ -17,6 +17,7 @@ from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tokensieve.data.chat import WhiteSpace
     from tokensieve.models import LoadedModel
 
 _TASK_PREFIX = "task:"
@@ -45,7 +46,7 @@ def load(
     Raises:
         InputError: what the source holds is not what was expected: file, row and remedy are named.
     """
-    from tokensieve.data.chat import tokenise_all
+    from tokensieve.data.chat import WhiteSpace, tokenise_all
 
     tokenizer, identity = tokenizer_of(model)
     if not isinstance(source, Rows) and (Path(source) / "manifest.json").is_file():
@@ -56,6 +57,7 @@ def load(
     source = _held(source)
     tally = Tally()
     examples = _examples(source, settings, tally)
+    white_space = WhiteSpace(tokenizer)
     tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=_longest_row(model))
     manifest = Manifest(
         stage="tokens",
@@ -64,7 +66,18 @@ def load(
         model=identity,
         versions=dict(package_versions()),
     )
-    return collect(tokens, manifest, out, lambda: (tally.counts, {"format": tally.format, "noted": dict(tally.noted)}))
+
+    def account() -> tuple[Counts, Mapping[str, JSON]]:
+        ids = cast("dict[str, JSON]", white_space.ids)
+        return tally.counts, {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
+
+    return collect(_watched(tokens, white_space), manifest, out, account)
+
+
+def _watched(tokens: Iterator[Tokens], white_space: "WhiteSpace") -> Iterator[Tokens]:
+    for row in tokens:
+        white_space.add(row)
+        yield row
 
 
 def gold_examples(task: str, split: str, folder: Path | None = None, limit: int | None = None) -> Iterator[Example]:

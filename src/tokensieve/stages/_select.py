@@ -2,10 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
+
+import numpy as np
 
 from tokensieve.config import SelectSettings
 from tokensieve.data.folder import Rows
@@ -13,7 +16,9 @@ from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
 from tokensieve.selection import Rule, fit, select_tokens
 from tokensieve.stages._rows import collect, first, open_scored
-from tokensieve.types import JSON, Scored, Selected
+from tokensieve.types import JSON, IntArray, Scored, Selected
+
+_PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
 
 
 def select(
@@ -36,7 +41,8 @@ def select(
 
     Returns:
         The rows; those left without a trained token are dropped and counted. The manifest's facts tell the
-        threshold (nats), the response and trained tokens, and the shares left out.
+        threshold (nats), the response and trained tokens, the shares left out, and how many of the tokens above the
+        threshold (2.5 where the policy has none) are white space that a normalisation would change.
 
     Raises:
         InputError: the policy or the mix cannot be read, or a response token has no score.
@@ -44,7 +50,7 @@ def select(
     settings = SelectSettings(policy=settings) if isinstance(settings, str) else settings
     rows = first(scored, limit)
     rule = fit(settings, lambda: iter(rows))
-    sums = _Sums()
+    sums = _Sums(_high_nats(rule), _white_space(scored.manifest))
     manifest = Manifest(
         stage="selected",
         settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
@@ -52,15 +58,25 @@ def select(
         model=scored.manifest.model,
         versions=dict(package_versions()),
         seed=settings.seed,
-        facts={"threshold_nats": rule.threshold_nats if math.isfinite(rule.threshold_nats) else None},
+        facts={
+            "threshold_nats": rule.threshold_nats if math.isfinite(rule.threshold_nats) else None,
+            "noted": scored.manifest.facts.get("noted", {}),
+        },
     )
     return collect(_selected(rows, rule, mix, sums), manifest, out, lambda: (sums.counts(), sums.facts()))
 
 
 @dataclass(slots=True)
 class _Sums:
-    """What a selection left out, summed while its rows go by."""
+    """What a selection left out, summed while its rows go by.
 
+    Attributes:
+        high_nats: nll above which a token counts as one of high perplexity.
+        white_space: ids of tokens that a normalisation of white space changes, by its name.
+    """
+
+    high_nats: float
+    white_space: Mapping[str, IntArray]
     rows_in: int = 0
     response: int = 0
     trained: int = 0
@@ -70,6 +86,8 @@ class _Sums:
     shares: float = 0.0
     kept: int = 0
     dropped_ids: list[str] = field(default_factory=list)
+    high: int = 0
+    high_white_space: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Selected, scorer: str) -> None:
         in_response_T = row.tokens.in_response_T
@@ -81,6 +99,10 @@ class _Sums:
             nll_T = row.scored.nll_T(scorer)
             self.nll += float(nll_T[in_response_T].sum(dtype="float64"))
             self.nll_left_out += float(nll_T[in_response_T & ~row.train_T].sum(dtype="float64"))
+            high_ids = row.tokens.ids_T[in_response_T & (nll_T > self.high_nats)]
+            self.high += len(high_ids)
+            for kind, ids in self.white_space.items():
+                self.high_white_space[kind] += int(np.isin(high_ids, ids).sum())
 
     def counts(self) -> Counts:
         none_left = {"no token left to train": len(self.dropped_ids)} if self.dropped_ids else {}
@@ -95,7 +117,20 @@ class _Sums:
             "left_out_pooled": 1 - self.trained / self.response if self.response else 0.0,
             "left_out_mean_per_row": self.shares / self.rows_in if self.rows_in else 0.0,
             "left_out_nll": self.nll_left_out / self.nll if self.nll else 0.0,
+            "high_perplexity_tokens": self.high,
+            "high_perplexity_white_space": {kind: self.high_white_space[kind] for kind in self.white_space},
         }
+
+
+def _high_nats(rule: Rule) -> float:
+    """The policy's threshold; for a policy without one, that of the paper."""
+    return rule.threshold_nats if math.isfinite(rule.threshold_nats) else _PAPERS_THRESHOLD_NATS
+
+
+def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
+    """What ``load`` has found out about the data's vocabulary; empty where the rows were not made by it."""
+    found = cast("dict[str, list[int]]", scored.facts.get("white_space_ids", {}))
+    return {kind: np.asarray(ids, dtype=np.int32) for kind, ids in found.items()}
 
 
 def _selected(rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums) -> Iterator[Selected]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from tokensieve.config import DataSettings
-from tokensieve.data.chat._normalise import concerned_T, normalise, normalised
+from tokensieve.data.chat._normalise import WhiteSpace, concerned_T, normalise, normalised
 from tokensieve.data.chat._prepared import ChatTemplate, prepare
 from tokensieve.data.chat._render import RefusedRow
 from tokensieve.data.tally import Tally
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatTemplate",
     "RefusedRow",
+    "WhiteSpace",
     "concerned_T",
     "normalise",
     "prepare",

@@ -19,6 +19,10 @@ _CONCERNED: Final[Mapping[Normalisation, "re.Pattern[str]"]] = {
     "trailing_blanks": re.compile(r"[ \t]+(?=\r?\n|\r|\Z)"),
     "tabs": re.compile(r"\t"),
 }
+_IN_A_TOKEN: Final[Mapping[Normalisation, "re.Pattern[str]"]] = {
+    **_CONCERNED,
+    "trailing_blanks": re.compile(r"[ \t]+(?=\r?\n|\r)"),  # without the end of the text, which a token's is not
+}
 
 
 def normalise(text: str, kinds: Sequence[Normalisation]) -> str:
@@ -62,6 +66,32 @@ def concerned_T(tokens: Tokens, tokenizer: "PreTrainedTokenizerBase", kinds: Seq
             last = int(np.searchsorted(ends, match.end() - 1, side="right"))
             concerned[places[first : last + 1]] = True
     return concerned
+
+
+class WhiteSpace:
+    """Which tokens of the responses seen so far hold white space that a normalisation changes, whatever the context.
+
+    A blank that ends a line is seen where it and the line's end are one token, which they are in most vocabularies.
+
+    Args:
+        tokenizer: tells the tokens' texts.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self._tokenizer = tokenizer
+        self._kinds: dict[int, tuple[Normalisation, ...]] = {}
+
+    def add(self, tokens: Tokens) -> None:
+        """Look at one row."""
+        for token in np.unique(tokens.ids_T[tokens.in_response_T]).tolist():
+            if token not in self._kinds:
+                text = self._tokenizer.decode([token])
+                self._kinds[token] = tuple(kind for kind, pattern in _IN_A_TOKEN.items() if pattern.search(text))
+
+    @property
+    def ids(self) -> dict[str, list[int]]:
+        """Token ids by the normalisation that changes them, ascending."""
+        return {kind: sorted(i for i, kinds in self._kinds.items() if kind in kinds) for kind in _IN_A_TOKEN}
 
 
 def _normalised_turn(message: Message, kinds: Sequence[Normalisation]) -> Message:
