@@ -1,74 +1,129 @@
-"""Rows a second through reading, tokenising and export, and the memory it takes: python benchmarks/data.py [ROWS]."""
+"""Rows a second through reading, tokens and export, and the memory each takes: python benchmarks/data.py [ROWS].
+
+Each step runs in a process of its own, so that its peak memory is its own; the first line is that of a process that
+has only imported what the steps need.
+"""
 
 import json
+import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tests.chat_tokenizers import tokenizer
 from tests.export_rows import of, selected_rows
 
 from tokensieve.config import DataSettings
 from tokensieve.data.chat import tokenise_all
 from tokensieve.data.export import export
-from tokensieve.data.folder import Rows
+from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.formats import read_examples
+from tokensieve.data.manifest import Manifest
 from tokensieve.data.tally import Tally
 from tokensieve.types import Selected
 
-ANSWER = "the answer is Paris, the capital of France. " * 8
+ANSWER = "the answer is Paris, the capital of France."
 
 
-def memory_mb() -> float:
-    """Peak resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def write(folder: Path, n: int) -> None:
+    """The same short conversations as JSONL and as Parquet."""
+    rows = ({"id": str(index), "prompt": f"What is it? {index}", "completion": ANSWER} for index in range(n))
+    schema = pa.schema([("id", pa.string()), ("prompt", pa.string()), ("completion", pa.string())])
+    with (
+        (folder / "rows.jsonl").open("w", encoding="utf-8") as file,
+        pq.ParquetWriter(folder / "rows.parquet", schema) as table,
+    ):
+        for portion in _portions(rows):
+            file.writelines(json.dumps(row) + "\n" for row in portion)
+            table.write_table(pa.Table.from_pylist(portion, schema=schema))
 
 
-def report(what: str, rows: int, seconds: float) -> None:
-    print(f"{what:28} {rows:>9,} rows  {rows / seconds:>9,.0f} rows/s  peak {memory_mb():>7,.0f} MB")
+def _portions(rows: Iterator[dict[str, str]], size: int = 10_000) -> Iterator[list[dict[str, str]]]:
+    portion = []
+    for row in rows:
+        portion.append(row)
+        if len(portion) == size:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
 
 
-def repeated(rows: list[Selected], n: int) -> Rows[Selected]:
-    """As many rows as asked for without holding them."""
+def start(folder: Path, n: int) -> None:  # noqa: ARG001 - every step takes them
+    """Nothing: what a process takes before it has begun."""
+    tokenizer("chatml")
+
+
+def read_jsonl(folder: Path, n: int) -> None:
+    assert sum(1 for _ in read_examples(folder / "rows.jsonl", DataSettings(), Tally())) == n
+
+
+def read_parquet(folder: Path, n: int) -> None:
+    assert sum(1 for _ in read_examples(folder / "rows.parquet", DataSettings(), Tally())) == n
+
+
+def make_tokens(folder: Path, n: int) -> None:
+    settings, tally = DataSettings(), Tally()
+    rows = tokenise_all(read_examples(folder / "rows.jsonl", settings, tally), tokenizer("chatml"), settings, tally)
+    with FolderWriter(folder / "tokens", Manifest(stage="tokens")) as writer:
+        for index, shard in enumerate(in_shards(rows, 512)):
+            writer.write(index, shard)
+        writer.finish(tally.counts)
+    assert tally.counts.rows_out == n
+
+
+def read_tokens(folder: Path, n: int) -> None:
+    assert sum(1 for _ in open_rows(folder / "tokens")) == n
+
+
+def export_parquet(folder: Path, n: int) -> None:
+    base = list(selected_rows(64, seed=3))
 
     def iterate() -> Iterator[Selected]:
         for index in range(n):
-            yield rows[index % len(rows)]
+            yield base[index % len(base)]
 
-    return Rows(of([]).manifest, iterate)
+    export(Rows(of([]).manifest, iterate), folder / "out")
+
+
+STEPS: dict[str, Callable[[Path, int], None]] = {
+    "start": start,
+    "read JSONL": read_jsonl,
+    "read Parquet": read_parquet,
+    "read JSONL, make tokens, write": make_tokens,
+    "read tokens": read_tokens,
+    "export (Parquet)": export_parquet,
+}
+
+
+def measure(step: str, folder: Path, n: int) -> None:
+    """Run one step here and print its line."""
+    begun, begun_cpu = time.monotonic(), time.process_time()
+    STEPS[step](folder, n)
+    wall, cpu = time.monotonic() - begun, time.process_time() - begun_cpu
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{step:32} {n:>9,} rows {wall:>7.1f} s {n / wall:>9,.0f} rows/s {n / cpu:>9,.0f} rows/cpu-s "
+        f"peak {peak_mb:>6,.0f} MB",
+        flush=True,
+    )
 
 
 def main(n: int) -> None:
-    report("start", 1, 1.0)
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "rows.jsonl"
-        with path.open("w") as file:
-            for index in range(n):
-                row = {"id": str(index), "prompt": f"What is it? {index}", "completion": ANSWER}
-                file.write(json.dumps(row) + "\n")
-        started = time.monotonic()
-        seen = sum(1 for _ in read_examples(path, DataSettings(), Tally()))
-        report("read JSONL", seen, time.monotonic() - started)
-        few = min(n, 5000)
-        tokenizer("chatml")
-        started = time.monotonic()
-        settings = DataSettings(limit=few)
-        tokens = sum(
-            len(row)
-            for row in tokenise_all(read_examples(path, settings, Tally()), tokenizer("chatml"), settings, Tally())
-        )
-        report(f"read and tokenise ({tokens // few} tokens)", few, time.monotonic() - started)
-        base = list(selected_rows(64, seed=int(np.random.default_rng(0).integers(99))))
-        started = time.monotonic()
-        export(repeated(base, n), Path(scratch) / "out")
-        report("export (Parquet)", n, time.monotonic() - started)
+        write(Path(scratch), n)
+        for step in STEPS:
+            process = context.Process(target=measure, args=(step, Path(scratch), n))
+            process.start()
+            process.join()
 
 
 if __name__ == "__main__":
