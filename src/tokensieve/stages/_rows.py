@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from tokensieve.data.columns import Row
 from tokensieve.data.folder import FolderWriter, Rows, in_memory, in_shards, open_rows
@@ -14,6 +14,13 @@ from tokensieve.types import JSON, Example, Scored, Selected, Tokens
 R = TypeVar("R", bound=Row)
 
 _SHARD_ROWS = 512
+_MADE_BY: Final[Mapping[Stage, str]] = {
+    "examples": "tokensieve generate TASK --out FOLDER",
+    "tokens": 'tokensieve.load(DATA, MODEL, out=Path("FOLDER"))',
+    "scored": "tokensieve score DATA --model MODEL --out FOLDER",
+    "selected": "tokensieve select SCORED --out FOLDER",
+}
+"""The command, or call, that makes a folder of each stage's rows."""
 
 
 def collect(
@@ -64,7 +71,7 @@ def open_examples(folder: str | Path) -> Rows[Example]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Example]", _open(folder, "examples", "tokensieve generate TASK --out FOLDER"))
+    return cast("Rows[Example]", _open(folder, "examples"))
 
 
 def open_tokens(folder: str | Path) -> Rows[Tokens]:
@@ -73,7 +80,7 @@ def open_tokens(folder: str | Path) -> Rows[Tokens]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Tokens]", _open(folder, "tokens", 'tokensieve.load(DATA, MODEL, out=Path("FOLDER"))'))
+    return cast("Rows[Tokens]", _open(folder, "tokens"))
 
 
 def open_scored(folder: str | Path) -> Rows[Scored]:
@@ -82,7 +89,7 @@ def open_scored(folder: str | Path) -> Rows[Scored]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Scored]", _open(folder, "scored", "tokensieve score DATA --model MODEL --out FOLDER"))
+    return cast("Rows[Scored]", _open(folder, "scored"))
 
 
 def open_selected(folder: str | Path) -> Rows[Selected]:
@@ -91,15 +98,15 @@ def open_selected(folder: str | Path) -> Rows[Selected]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Selected]", _open(folder, "selected", "tokensieve select SCORED --out FOLDER"))
+    return cast("Rows[Selected]", _open(folder, "selected"))
 
 
-def _open(folder: str | Path, stage: Stage, command: str) -> Rows[Row]:
+def _open(folder: str | Path, stage: Stage) -> Rows[Row]:
     rows = open_rows(folder)
     if rows.manifest.stage != stage:
         raise InputError(
             f"expected the folder of a stage that makes {stage} rows, got one of {rows.manifest.stage} rows",
             where=str(folder),
-            fix=command,
+            fix=_MADE_BY[stage],
         )
     return rows

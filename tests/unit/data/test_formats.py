@@ -109,6 +109,19 @@ def test_openai_arguments_in_text_become_an_object(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl"])
+def test_a_table_gives_no_call_the_arguments_of_another_rows(tmp_path: Path, name: str) -> None:
+    def row(**arguments: object) -> dict[str, object]:
+        call = {"type": "function", "function": {"name": "think", "arguments": arguments}}
+        return {"messages": [TURNS[0], {"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+    examples, _ = read(write(tmp_path, [row(a=1), row(b="two")], name))
+    calls = [example.messages[1].get("tool_calls") for example in examples]
+    assert calls == [
+        [{"type": "function", "function": {"name": "think", "arguments": a}}] for a in ({"a": 1}, {"b": "two"})
+    ]
+
+
 def test_alpaca_input_and_history_come_before_the_answer(tmp_path: Path) -> None:
     row: dict[str, object] = {
         "instruction": "sum",

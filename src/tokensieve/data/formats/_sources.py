@@ -55,7 +55,7 @@ def records(source: str | Path, settings: DataSettings) -> Iterator[Located | Ex
     else:
         name = HubName.parse(str(source))
         for index, record in enumerate(stream(name, settings.split)):
-            yield Located(record, index, f"{name} ({settings.split}), row {index + 1}")
+            yield Located(_without_nulls(record), index, f"{name} ({settings.split}), row {index + 1}")
 
 
 def may_be_on_hub(source: str | Path) -> bool:
@@ -223,7 +223,7 @@ def _from_parquet(path: Path, first: int) -> Iterator[Located]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024):
                 for record in batch.to_pylist():
-                    yield Located(record, first + offset, f"{path}, row {offset + 1}")
+                    yield Located(_without_nulls(record), first + offset, f"{path}, row {offset + 1}")
                     offset += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
@@ -231,6 +231,21 @@ def _from_parquet(path: Path, first: int) -> Iterator[Located]:
             where=f"{path}, after row {offset}",
             fix="fetch or write the file again",
         ) from None
+
+
+def _without_nulls(record: Mapping[str, object]) -> Mapping[str, object]:
+    """The record without the nulls inside its fields.
+
+    A column of a table has one set of keys for all its rows, so that the arguments of one row's tool call come with
+    null in every other row's.
+    """
+    return {name: _plain(value) for name, value in record.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _from_saved(folder: Path, settings: DataSettings) -> Iterator[Located]:
@@ -250,4 +265,4 @@ def _from_saved(folder: Path, settings: DataSettings) -> Iterator[Located]:
             )
         loaded = loaded[settings.split]
     for index, record in enumerate(loaded):
-        yield Located(record, index, f"{folder}, row {index + 1}")
+        yield Located(_without_nulls(record), index, f"{folder}, row {index + 1}")
