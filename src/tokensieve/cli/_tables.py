@@ -22,6 +22,8 @@ def print_counts(manifest: Manifest, folder: object) -> None:
     dropped = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
     out.print(f"rows: {counts.rows_in:,} in, {counts.rows_out:,} out" + (f", dropped {dropped}" if dropped else ""))
     if manifest.stage == "scored":
+        if form := manifest.facts.get("format"):
+            out.print(f"form of the rows: {form}")
         _print_noted(manifest.facts)
     out.print(f"wrote {folder}")
 

@@ -15,6 +15,7 @@ export HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 packages_of() {
   case $1 in
+    trl) echo "trl==1.16.0 transformers==5.23.0" ;;
     litgpt) echo "litgpt==0.5.13 datasets transformers" ;;
     llamafactory) echo "llamafactory==0.9.5" ;;
     axolotl) echo "axolotl==0.19.0" ;;
@@ -48,7 +49,7 @@ install() {
 }
 
 failed="" table=""
-for trainer in ${*:-litgpt llamafactory axolotl ms-swift automodel}; do
+for trainer in ${*:-trl litgpt llamafactory axolotl ms-swift automodel}; do
   packages_of "$trainer" >/dev/null || { echo "unknown trainer $trainer"; exit 2; }
   python="build/trainers/$trainer/bin/python"
   if ! install "$trainer" >"$logs/$trainer.install" 2>&1; then

@@ -104,6 +104,12 @@ def test_a_template_for_which_no_way_is_right_shows_both_texts() -> None:
     message = str(caught.value)
     assert "expected: 'asked<|im_start|>" in message
     assert "got:      'whole<|im_start|>" in message
+    tally = Tally()
+    rows = tally.counted([example("hello", "world")])
+    with pytest.raises(InputError, match="not one row is left of 1") as of_the_whole:
+        list(tokenise_all(rows, with_template(moving), DataSettings(), tally))
+    assert "expected: 'asked<|im_start|>" in str(of_the_whole.value)
+    assert "got:      'whole<|im_start|>" in str(of_the_whole.value)
 
 
 def test_every_drop_is_counted_by_reason_with_its_row(marked: PreTrainedTokenizerFast) -> None:

@@ -90,6 +90,7 @@ def tokenise_all(
     limit = settings.max_length or model_limit or _own_limit(tokenizer)
     seen: set[int] = set()
     kept = 0
+    first: RefusedRow | None = None
     for example in examples:
         plain = normalised(example, settings.normalise)
         if plain is not example:
@@ -105,6 +106,7 @@ def tokenise_all(
             row = _fitted(row, limit, settings)
         except RefusedRow as refusal:
             tally.drop(refusal.reason, example.id)
+            first = first or refusal
             continue
         if settings.duplicates == "drop" and not _is_new(row, seen):
             tally.drop(DUPLICATE, row.id)
@@ -112,8 +114,10 @@ def tokenise_all(
         kept += 1
         yield row
     if not kept and tally.rows_in:
+        shown = f"; the first: {first.where}: {first.problem}" if first is not None else ""
         raise InputError(
-            f"not one row is left of {tally.rows_in:,}; {tally.describe()}", fix="look at the first of them"
+            f"not one row is left of {tally.rows_in:,}; {tally.describe()}{shown}",
+            fix="look at the first of them" if first is None else first.fix,
         )
 
 

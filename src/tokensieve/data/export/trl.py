@@ -5,6 +5,7 @@ from tokensieve.data.export._row import trainer_row
 
 _SCRIPT = '''"""Train on this folder with TRL: python train.py."""
 
+import torch
 from datasets import {loader}
 from trl import SFTConfig, SFTTrainer
 
@@ -17,6 +18,7 @@ trainer = SFTTrainer(
         # The rows are tokens already. TRL's own limit would cut some of them without an error.
         max_length=None,
         packing=False,
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         learning_rate=2e-5,
         num_train_epochs=3,
         per_device_train_batch_size=4,
