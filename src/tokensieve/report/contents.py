@@ -179,6 +179,10 @@ class ArmReport(BaseModel):
     """Rows trained on."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Rows dropped, by reason."""
+    noted: dict[str, int] = Field(default_factory=dict)
+    """Rows that were kept but changed or handled in a way worth telling, by what was done."""
+    white_space: dict[str, float] = Field(default_factory=dict)
+    """Fraction of the tokens of high perplexity that are white space which a normalisation changes, by its name."""
     profile: Profile | None = None
     """The training set under the base model: shares, perplexities, histogram; None where it was not analysed."""
     results: tuple[TaskResult, ...] = ()

@@ -183,3 +183,15 @@ def test_settings_are_flattened_in_order() -> None:
 def test_short_task_names(tasks: tuple[str, ...], expected: dict[str, str]) -> None:
     target = TargetReport(task=tasks[0], others=tasks[1:], base=(), arms=())
     assert short_task_names(Report(name="n", model=ModelIdentity(name="m"), targets=(target,))) == expected
+
+
+def test_rows_that_were_noted_and_white_space_are_told_below_the_shares(report: Report, page: str) -> None:
+    target = report.targets[0]
+    told = {"noted": {"response normalised": 1234}, "white_space": {"line_ends": 0.256, "tabs": 0.0}}
+    arm = target.arms[1].model_copy(update=told)
+    changed = target.model_copy(update={"arms": (target.arms[0], arm, *target.arms[2:])})
+    text = html.unescape(render(report.model_copy(update={"targets": (changed, *report.targets[1:])})))
+    assert re.search(rf"Rows kept and noted: {re.escape(arm.name)} – 1.234 response normalised\.", text)
+    assert re.search(rf"would change: {re.escape(arm.name)} – 25\.6.% line ends, 0\.0.% tabs\.", text)
+    assert "Rows kept and noted" not in page
+    assert "white space that normalising" not in page
