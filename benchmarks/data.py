@@ -40,20 +40,9 @@ def write(folder: Path, n: int) -> None:
         (folder / "rows.jsonl").open("w", encoding="utf-8") as file,
         pq.ParquetWriter(folder / "rows.parquet", schema) as table,
     ):
-        for portion in _portions(rows):
+        for portion in in_shards(rows, 10_000):
             file.writelines(json.dumps(row) + "\n" for row in portion)
             table.write_table(pa.Table.from_pylist(portion, schema=schema))
-
-
-def _portions(rows: Iterator[dict[str, str]], size: int = 10_000) -> Iterator[list[dict[str, str]]]:
-    portion = []
-    for row in rows:
-        portion.append(row)
-        if len(portion) == size:
-            yield portion
-            portion = []
-    if portion:
-        yield portion
 
 
 def start(folder: Path, n: int) -> None:  # noqa: ARG001 - every step takes them
