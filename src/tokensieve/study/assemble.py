@@ -104,7 +104,8 @@ class _Source:
         """A task's accuracy and outcomes; the answers of several seeds are pooled."""
         samples = [sample for step in steps for sample in self.samples(step)]
         outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
-        measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples))
+        problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
+        measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
         return TaskResult(
             task=task,
             accuracy=_estimate(measured),

@@ -20,6 +20,8 @@ from tokensieve.config import (
 )
 from tokensieve.data.folder import Rows
 from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.errors import InputError
+from tokensieve.selection import parse_policy
 from tokensieve.study.steps import Step, step_key
 from tokensieve.types import JSON, Example, Origin
 
@@ -143,6 +145,9 @@ class Planner:
     def _generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
         from tokensieve.generation import generate
 
+        if arm.data not in _GENERATED:
+            known = ", ".join(origin.value for origin in (Origin.GROUND_TRUTH, *_GENERATED))
+            raise InputError(f"no arm of a study trains on {arm.data.value}", where=arm.name, fix=f"data: {known}")
         settings = self.settings.generate.model_copy(update={"arm": _GENERATED[arm.data]})
         limit = self.settings.train_limit
 
@@ -172,6 +177,7 @@ class Planner:
     def _select(self, target: TargetSettings, arm: ArmSettings, score: Step, seed: int) -> Step:
         from tokensieve.stages import open_scored, select
 
+        parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
         settings = SelectSettings(policy=arm.policy, seed=seed if arm.policy.startswith("random") else 0)
 
         def build(folder: Path, progress: Progress) -> None:

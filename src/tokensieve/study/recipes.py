@@ -35,7 +35,10 @@ def read_recipe(name: str | Path) -> StudySettings:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise InputError("no such recipe file", where=str(path))
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from None
     elif shipped.is_file():
         text = shipped.read_text(encoding="utf-8")
     else:

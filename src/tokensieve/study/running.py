@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from tokensieve.config import StudySettings
 from tokensieve.data.manifest import write_atomically
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, in_words
 from tokensieve.report import HTML_NAME, Report, read_report, write_report
 from tokensieve.study.assemble import assemble
 from tokensieve.study.plan import Plan, Planner
@@ -103,9 +105,16 @@ def settings_of_run(root: Path) -> StudySettings:
     """The settings that a run's folder was made with.
 
     Raises:
-        InputError: not the folder of a run.
+        InputError: not the folder of a run, or settings that are damaged or of another version.
     """
     path = root / SETTINGS_NAME
     if not path.is_file():
         raise InputError(f"no {SETTINGS_NAME}, so this is not the folder of a run", where=str(root))
-    return StudySettings.model_validate_json(path.read_text(encoding="utf-8"))
+    try:
+        return StudySettings.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise InputError(
+            f"the settings are damaged or of another version: {in_words(error.errors()[0])}",
+            where=str(path),
+            fix="tokensieve run RECIPE --out FOLDER writes them again; finished steps are kept",
+        ) from None

@@ -8,8 +8,10 @@ from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
 from tokensieve.selection import parse_policy
 from tokensieve.study.recipes import read_recipe, recipe_names, with_overrides
+from tokensieve.study.running import prepare, settings_of_run
 from tokensieve.tasks import TASKS
 
+TARGET = {"task": "pocket_python_foreign", "others": []}
 SMALL = """
 name: small
 targets: [{task: pocket_python_foreign, others: [pocket_sql]}]
@@ -69,6 +71,36 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, content: str, message: str
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_recipe(path)
+
+
+def test_a_recipe_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"r\.yaml: not UTF-8 text"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize("content", ["{", '{"name": 1}'])
+def test_a_runs_damaged_settings_are_refused_by_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(InputError, match=r"study\.json: the settings are damaged or of another version"):
+        settings_of_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ({"name": "a", "policy": "smt:2"}, "unknown policy 'smt:2'"),
+        ({"name": "a", "data": "self_dialogue"}, "a: no arm of a study trains on self_dialogue"),
+    ],
+)
+def test_an_arm_that_cannot_be_made_is_known_before_anything_runs(
+    tmp_path: Path, arm: dict[str, str], message: str
+) -> None:
+    settings = StudySettings.model_validate({"name": "n", "targets": [TARGET], "arms": [arm]})
+    with pytest.raises(InputError, match=message):
+        prepare(settings, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
