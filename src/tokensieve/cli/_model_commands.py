@@ -17,20 +17,26 @@ def generate(
     settings: Annotated[GenerateSettings, FLAT] = GenerateSettings(),
     limit: Limit = None,
     data: Path | None = None,
+    allow_weak_sandbox: bool = False,
 ) -> int:
     """Make training data with a model: its own checked answers, paraphrases, dialogues.
+
+    Unless told otherwise 32 answers a prompt are drawn, at temperature 0.7 and top_p 0.95.
 
     Args:
         task: Name of the task whose training problems are answered; none for self-dialogue.
         out_: Folder of the result; sampling and choosing both go on where they stopped.
         limit: The first N problems only.
         data: Local copy of the benchmark, in its published format.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
+    from tokensieve.cli._check import take_weak_sandbox
     from tokensieve.cli._tables import print_counts, print_yield
     from tokensieve.generation import generate as generate_rows
 
     if not task and settings.arm != "self-dialogue":
         raise InputError(f"expected the name of a task: {settings.arm} answers its training problems")
+    take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()
     with Work("generate", "answers") as work:
         made = generate_rows(task, model, settings, out_, limit=limit, data=data, progress=work.advanced)
@@ -70,16 +76,20 @@ def evaluate(
     out_: Out,
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     settings: Annotated[EvaluateSettings, FLAT] = EvaluateSettings(),
+    allow_weak_sandbox: bool = False,
 ) -> int:
     """Answer the problems of benchmarks, check every answer, keep every one with its verdict.
 
     Args:
         tasks: Names of tasks, YAML files of your own, or lm-eval:NAME for a task of lm-evaluation-harness.
         out_: Folder of the result.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
+    from tokensieve.cli._check import take_weak_sandbox
     from tokensieve.cli._tables import print_accuracies
     from tokensieve.evaluation import evaluate as evaluate_tasks
 
+    take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()
     settings = settings.model_copy(update={"tasks": settings.tasks + tasks})
     with Work("evaluate", "answers") as work:

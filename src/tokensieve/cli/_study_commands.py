@@ -16,6 +16,7 @@ def run(
     limit: Limit = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     dry_run: bool = False,
+    allow_weak_sandbox: bool = False,
 ) -> int:
     """Run a study: every arm on every target, then the report.
 
@@ -27,9 +28,12 @@ def run(
         limit: The first N training rows and problems only: a quick look.
         set_: Settings other than the recipe's, e.g. train.learning_rate=1e-4.
         dry_run: Say what would be done and how long it would take, and stop.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.cli import _study
+    from tokensieve.cli._check import take_weak_sandbox
 
+    take_weak_sandbox(allow_weak_sandbox)
     return _study.run(recipe, out_, limit, set_, dry_run=dry_run)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,8 @@ def find_file(folder: Path, benchmark: str, *names: str) -> Path:
             for candidate in (place, place.with_name(f"{place.name}.gz")):
                 if candidate.is_file():
                     return candidate
+    if not folder.is_dir():
+        raise InputError("no such folder", where=str(folder), fix="--data FOLDER with the published files")
     wanted = " or ".join(names)
     raise InputError(
         f"expected {wanted} in this folder", where=str(folder), fix="--data FOLDER with the published files"
@@ -103,13 +106,19 @@ def read_lines(path: Path) -> Iterator[Row]:
     """The rows of a JSON-lines file; empty lines are passed over and counted as lines.
 
     Raises:
-        InputError: a line is no JSON object; names file and line (from 1).
+        InputError: a line is no JSON object in UTF-8, or the file is not packed as its name says; names file and line
+            (from 1).
     """
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                where = f"{path}:{number}"
-                yield Row(_object(line, where), where)
+    number = 0
+    # Bytes, so that what is no text is found in its own line.
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    where = f"{path}:{number}"
+                    yield Row(_object(_text(line, where), where), where)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"broken gzip file: {error}", where=f"{path}:{number + 1}") from None
 
 
 def read_array(path: Path) -> Iterator[Row]:
@@ -119,7 +128,7 @@ def read_array(path: Path) -> Iterator[Row]:
         InputError: it is something else.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(_text(path.read_bytes(), str(path)))
     except json.JSONDecodeError as error:
         raise InputError(f"broken JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
     if not isinstance(rows, list):
@@ -151,11 +160,20 @@ def from_hub(data_set: str, split: str, *, name: str | None = None) -> Iterator[
         yield Row(dict(fields), f"{data_set} {split}, row {number}")
 
 
+def _text(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"no UTF-8 text: {error.reason} at byte {error.start}", where=where) from None
+
+
 def _object(line: str, where: str) -> dict[str, JSON]:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where) from None
+    except RecursionError:
+        raise InputError("broken JSON: nested too deeply", where=where) from None
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object, got {_kind(value)}", where=where)
     return value

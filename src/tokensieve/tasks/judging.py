@@ -16,8 +16,8 @@ from tokensieve.types import Outcome, Problem, Verdict
 _WAITING_PER_WORKER = 256
 """Answers under way ahead of the one whose turn it is: a check that takes seconds must not idle the other workers."""
 
-Progress = Callable[[int], None]
-"""Called with the number of answers judged so far, after each."""
+Progress = Callable[[int, int], None]
+"""Called with the number of answers judged so far and of those that are known of, after each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def check_gold(
         splits: which splits; by default those that the source has, at least one.
         limit: at most this many problems a split; None for all.
         workers: checks at one time.
-        progress: told the number of answers judged.
+        progress: told the number of answers judged, and of those in this split and the ones before it.
 
     Raises:
         InputError: a row is malformed, or the folder holds no split at all.
@@ -141,7 +141,7 @@ def check_gold(
             if not verdict.correct:
                 failures.append(GoldFailure(problem.id, split, verdict))
             if progress is not None:
-                progress(sum(correct.values()) + len(failures))
+                progress(sum(correct.values()) + len(failures), sum(rows.values()))
     return GoldReport(task.name, rows, correct, tuple(failures))
 
 
@@ -151,6 +151,7 @@ def judge_file(
     answers: Path,
     out: Path,
     *,
+    limit: int | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> AnswersReport:
@@ -160,23 +161,33 @@ def judge_file(
     with ``"finished": false`` was cut off by a length limit, which is then its verdict. A row of the output has
     ``id``, ``index`` (number of the answer among those of its id, from 0), ``verdict``, ``extracted``, ``reason``.
 
+    Args:
+        task: whose checker judges.
+        folder: local copy of its data; None for the default source.
+        answers: the file; also packed as ``.gz``.
+        out: file of the verdicts.
+        limit: at most the first N rows; None for all.
+        workers: checks at one time.
+        progress: told the number of rows judged and the number of all.
+
     Raises:
         InputError: a row is malformed, or its id is not the task's (names file and line).
     """
-    rows = [_answer(row) for row in read_lines(answers)]
+    rows = [_answer(row) for row in islice(read_lines(answers), limit)]
     problems = _problems(task, folder, {problem_id: row.where for row, problem_id, _, _ in reversed(rows)})
     seen: Counter[str] = Counter()
     outcomes = dict.fromkeys(Outcome, 0)
     judged = judge(task, ((problems[key], text) for _, key, text, done in rows if done), workers=workers)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", encoding="utf-8") as lines:
+    # Half a surrogate pair, as JSON may hold and UTF-8 may not, is written as JSON's own escape.
+    with out.open("w", encoding="utf-8", errors="backslashreplace") as lines:
         for number, (_, key, _, done) in enumerate(rows, 1):
             verdict = next(judged) if done else Verdict(Outcome.CUT_OFF, reason="the answer was not finished")
             lines.write(json.dumps(_verdict_row(key, seen[key], verdict), ensure_ascii=False) + "\n")
             seen[key] += 1
             outcomes[verdict.outcome] += 1
             if progress is not None:
-                progress(number)
+                progress(number, len(rows))
     return AnswersReport(task.name, len(rows), len(seen), outcomes)
 
 

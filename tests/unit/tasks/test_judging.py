@@ -1,5 +1,6 @@
 """Judging in parallel, in order, and from files."""
 
+import gzip
 import json
 import threading
 import time
@@ -92,15 +93,16 @@ def test_gold_report_counts_and_lists() -> None:
     def strict(problem: Problem, answer: str) -> Verdict:
         return Verdict(Outcome.WRONG, answer, "odd") if int(answer) % 2 else Verdict(Outcome.CORRECT, answer)
 
-    seen: list[int] = []
-    report = check_gold(Task("count", "", ("train", "test"), problems, strict), None, limit=5, progress=seen.append)
+    seen: list[tuple[int, int]] = []
+    task = Task("count", "", ("train", "test"), problems, strict)
+    report = check_gold(task, None, limit=5, progress=lambda done, known: seen.append((done, known)))
     assert report.rows == {"train": 5, "test": 5}
     assert report.correct == {"train": 3, "test": 3}
     assert [failure.id for failure in report.failures] == [
         "count/train/1", "count/train/3", "count/test/1", "count/test/3"
     ]  # fmt: skip
     assert not report.ok
-    assert seen == list(range(1, 11))
+    assert seen == [(done, 5 if done <= 5 else 10) for done in range(1, 11)]
 
 
 def test_a_folder_may_hold_some_of_the_splits(tmp_path: Path) -> None:
@@ -145,6 +147,46 @@ def test_answers_file(tmp_path: Path) -> None:
     assert (report.answers, report.problems) == (4, 2)
     assert report.outcomes[Outcome.CORRECT] == 2
     assert report.accuracy == 0.5
+
+
+def test_the_first_rows_of_an_answers_file(tmp_path: Path) -> None:
+    answers = write_lines(tmp_path / "a.jsonl", [{"id": f"count/test/{n}", "answer": f"{n}"} for n in range(4)])
+    seen: list[tuple[int, int]] = []
+    out = tmp_path / "v.jsonl"
+    report = judge_file(TASK, None, answers, out, limit=2, progress=lambda done, known: seen.append((done, known)))
+    assert (report.answers, len(out.read_text().splitlines()), seen) == (2, 2, [(1, 2), (2, 2)])
+
+
+def test_half_a_surrogate_pair_in_an_answer_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    answers = write_lines(tmp_path / "a.jsonl", [{"id": "count/test/1", "answer": "\ud83d \U0001f600 \u00e9"}])
+    judge_file(TASK, None, answers, tmp_path / "v.jsonl")
+    (row,) = (json.loads(line) for line in (tmp_path / "v.jsonl").read_text("utf-8").splitlines())
+    assert row["extracted"] == "\ud83d \U0001f600 \u00e9"
+
+
+def test_a_packed_answers_file(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"id": "count/test/1", "answer": "1"}\n' * 3))
+    assert judge_file(TASK, None, path, tmp_path / "v.jsonl").answers == 3
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(InputError, match="broken gzip file"):
+        judge_file(TASK, None, path, tmp_path / "v.jsonl")
+    path.write_bytes(b'{"id": "count/test/1", "answer": "1"}\n')
+    with pytest.raises(InputError, match="broken gzip file"):
+        judge_file(TASK, None, path, tmp_path / "v.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [(b"\xff\xfe{", "no UTF-8 text: invalid start byte"), (b"[" * 100_000, "nested too deeply"), (b"[1]", "a list")],
+)
+def test_lines_that_are_no_rows_are_named(tmp_path: Path, line: bytes, words: str) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_bytes(b'\xef\xbb\xbf{"id": "count/test/0", "answer": "0"}\r\n\r\n' + line)
+    with pytest.raises(InputError) as raised:
+        judge_file(TASK, None, answers, tmp_path / "verdicts.jsonl")
+    assert words in str(raised.value)
+    assert f"{answers}:3" in str(raised.value)
 
 
 def test_an_empty_answers_file(tmp_path: Path) -> None:
