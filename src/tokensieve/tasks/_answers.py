@@ -28,6 +28,9 @@ _SAID = re.compile(r"(?:final\s+)?answer\s*(?:is|was|:|=|would be|to .{1,60}? is
 _FENCE = re.compile(
     r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
 )
+_MARKED = re.compile(
+    r"^[ \t]*\[(?:BEGIN|PYTHON)\][ \t\r]*\n(.*?)(?:^[ \t]*\[(?:DONE|/PYTHON)\]|\Z)", re.MULTILINE | re.DOTALL
+)
 _CODE_START = re.compile(
     r"^(?:def |async def |class |import |from \w[\w.]* import |@\w|[A-Za-z_]\w*\s*=[^=])", re.MULTILINE
 )
@@ -171,7 +174,8 @@ def choice(text: str, labels: Sequence[str], choices: Mapping[str, str] | None =
 def code(text: str, names: Sequence[str] = ()) -> str | None:
     """The Python code of an answer.
 
-    The last fenced block that defines one of ``names``, else all fenced Python blocks together, else the whole text
+    The last fenced block that defines one of ``names``, else all fenced Python blocks together, else what stands
+    between the marks of MBPP's published prompts (``[BEGIN]`` and ``[DONE]``, or ``[PYTHON]``), else the whole text
     where it is code, else the longest run of lines that is.
     """
     blocks = [(match[2].lower(), match[3]) for match in _FENCE.finditer(text)]
@@ -183,6 +187,8 @@ def code(text: str, names: Sequence[str] = ()) -> str | None:
     python = [block for language, block in blocks if language in {"", "py", "python", "python3"}]
     if python:
         return "\n".join(python)
+    if parts := _MARKED.findall(text):
+        text = parts[-1]
     if parses(text):
         return text if text.strip() else None
     start = _CODE_START.search(text)

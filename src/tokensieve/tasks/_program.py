@@ -18,6 +18,7 @@ def judge_program(
     before_tests: Sequence[str] = (),
     tests: Sequence[str],
     limits: Limits = PROGRAM_LIMITS,
+    own_equality: bool = False,
 ) -> Verdict:
     """Run an answer's code with its tests.
 
@@ -28,6 +29,8 @@ def judge_program(
         before_tests: parts that run between it and the tests.
         tests: the tests, one part each; all must run to their end.
         limits: limits of the whole program.
+        own_equality: whether an object of the answer's own class may decide that it equals what a test compares it
+            with; it passes every test if it wants to.
 
     Raises:
         EnvironmentProblem: the sandbox cannot run here.
@@ -37,7 +40,9 @@ def judge_program(
         return Verdict(Outcome.NO_ANSWER, reason="no Python code in the answer")
     if _answers.unclosed_block(answer) and not _answers.parses(source):
         return Verdict(Outcome.CUT_OFF, source, "the code block is never closed and does not parse")
-    run = run_parts([*before, source, *before_tests, *tests], limits)
+    run = run_parts(
+        [*before, source, *before_tests, *tests], limits, checks_from=len(before) + 1, own_equality=own_equality
+    )
     if run.ok:
         return Verdict(Outcome.CORRECT, source)
     first_test = len(before) + 1 + len(before_tests)

@@ -267,7 +267,8 @@ def _check_python(problem: Problem, answer: str) -> Verdict:
 
     tests = texts(problem.facts["tests"], "tests", problem.id)
     before_tests = [str(problem.facts["setup"])] if problem.facts["setup"] else []
-    return judge_program(answer, names=called(tests), before_tests=before_tests, tests=tests)
+    # A task of one's own may well ask for a class that compares by a rule of its own.
+    return judge_program(answer, names=called(tests), before_tests=before_tests, tests=tests, own_equality=True)
 
 
 def _check_sql(comparison: Comparison, problem: Problem, answer: str) -> Verdict:

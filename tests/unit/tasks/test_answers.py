@@ -130,6 +130,14 @@ def test_code_without_a_block() -> None:
     assert _answers.code("Here it is:\ndef f(:\n") == "def f(:\n"
 
 
+def test_code_between_the_marks_of_published_prompts() -> None:
+    assert _answers.code("[BEGIN]\r\ndef f(): return 1\n[DONE]\nThat is it.") == "def f(): return 1\n"
+    assert _answers.code("Sure.\n[PYTHON]\ndef f():\n    return 1\n[/PYTHON]") == "def f():\n    return 1\n"
+    assert _answers.code("[BEGIN]\ndef f():\n    return 1") == "def f():\n    return 1"
+    assert _answers.code("[BEGIN]\nnothing to see\n[DONE]") is None
+    assert _answers.code("def f(BEGIN, x):\n    return x[BEGIN]") == "def f(BEGIN, x):\n    return x[BEGIN]"
+
+
 def test_code_in_other_languages_is_not_python() -> None:
     assert _answers.code("```bash\nls\n```") is None
 

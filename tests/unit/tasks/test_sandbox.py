@@ -54,6 +54,48 @@ def test_parts_share_names_and_count(sandbox: str) -> None:
     assert run_parts([]).ok
 
 
+def test_checks_see_honest_values_as_they_are(sandbox: str) -> None:
+    program = """
+from __future__ import annotations
+import collections, dataclasses, decimal, enum, fractions
+
+@dataclasses.dataclass(order=True)
+class Point:
+    x: int
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+Pair = collections.namedtuple("Pair", "a b")
+def f(x): return [Pair(1, Colour.RED), fractions.Fraction(1, 2), decimal.Decimal("0.5"), collections.Counter("aab")]
+def point(x): return Point(x)
+"""
+    checks = [
+        "from __future__ import annotations\nimport numpy",
+        "assert f(1) == [(1, 1), 0.5, 0.5, {'a': 2, 'b': 1}]",
+        "assert point(1) == point(1) < point(2)",
+        "assert point(1) != point(2) and point(1) < point(2)",
+        "assert 'a' in f(1)[3] and 'c' not in f(1)[3]",
+        "assert 1 < len(f(1)) <= 4 and f(1) is not None",
+        "assert (numpy.array([1, 2]) == numpy.array([1, 2])).all()",
+    ]
+    run = run_parts([program, *checks], Limits(cpu_s=10), checks_from=1, own_equality=False)
+    assert run.ok, run.reason
+
+
+def test_a_rule_of_the_program_s_own_may_be_allowed(sandbox: str) -> None:
+    program = "class V(tuple):\n def __eq__(self, other): return tuple(self) == tuple(other)"
+    assert run_parts([program, "assert V((1, 2)) == [1, 2]"], checks_from=1).ok
+    run = run_parts([program, "assert V((1, 2)) == [1, 2]"], checks_from=1, own_equality=False)
+    assert run.reason.startswith("SelfMade (the answer is an object that decides by itself what it equals) at line 1")
+
+
+def test_a_check_that_is_no_python_is_found_where_it_stands(sandbox: str) -> None:
+    run = run_parts(["print('ran')", "assert 1 ==", "x"], checks_from=1)
+    assert (run.ok, run.reached, run.stdout) == (False, 1, "ran\n")
+    assert run.reason == "SyntaxError (invalid syntax) at line 1: assert 1 =="
+
+
 def test_the_demonstration_under_main_does_not_run(sandbox: str) -> None:
     assert run_python("if __name__ == '__main__':\n    raise SystemExit(input())").ok
 

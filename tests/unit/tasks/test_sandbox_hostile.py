@@ -118,6 +118,25 @@ FORGERIES: list[Program] = [
      Ending.CPU_TIME, ""),
     ("swallow the tests", "def f(x):\n return 0\ncomment = '''", RAISED, "SyntaxError"),
     ("continue into the tests", "def f(x): return 0\nx = 1 or \\", RAISED, "SyntaxError"),
+    ("clear what is still to run", "import sys\nframe = sys._getframe()\nwhile frame:\n"
+     " for value in [v for v in frame.f_locals.values() if isinstance(v, list)]: value.clear()\n"
+     " frame = frame.f_back\ndef f(x): return 0", (RAISED, LEFT), ""),
+    ("change what is still to run", "import sys\nframe = sys._getframe()\nwhile frame:\n"
+     " for value in [v for v in frame.f_locals.values() if isinstance(v, (list, dict)) and v is not globals()]:\n"
+     "  value.clear()\n frame = frame.f_back\ndef f(x): return 0", (RAISED, LEFT), ""),
+    ("equal to everything", "class Yes:\n def __eq__(self, other): return True\ndef f(x): return Yes()",
+     RAISED, "decides by itself what it equals"),
+    ("a number equal to everything", "class Yes(int):\n def __eq__(self, other): return True\n"
+     "def f(x): return Yes()", RAISED, "decides by itself"),
+    ("equal to everything by a builtin", "import operator\nclass Yes:\n __eq__ = operator.truth\n"
+     " __eq__ = type('T', (), {'__get__': lambda *a: lambda other: True})()\ndef f(x): return Yes()",
+     RAISED, "decides by itself"),
+    ("patch a built-in function", "import builtins\nbuiltins.abs = lambda x: 0\ndef f(x): return 0",
+     RAISED, "AssertionError"),
+    ("patch the comparison", "import sys\nfor name, module in list(sys.modules.items()):\n"
+     " if name.endswith('_checks'):\n  for key in ('_decides_itself', '_has_own_rule', '_is_librarys', '_compare'):\n"
+     "   setattr(module, key, lambda *a: False)\n"
+     "class Yes:\n def __eq__(self, other): return True\ndef f(x): return Yes()", RAISED, "decides by itself"),
     ("leave when done", "import atexit, os\natexit.register(os._exit, 0)\ndef f(x): return 0",
      RAISED, "assert f(1) == 2"),
 ]  # fmt: skip
@@ -179,11 +198,23 @@ def test_escapes_fail_as_ordinary_errors(isolation: str, program: str, ending: E
     ("program", "ending", "words"), [row[1:] for row in FORGERIES], ids=[row[0] for row in FORGERIES]
 )
 def test_success_cannot_be_forged(isolation: str, program: str, ending: Ending, words: str) -> None:
-    run = run_parts((program, "assert f(1) == 2"), LIMITS)
+    test = "assert abs(f(1) - 2) < 1e-6 and f(1) == 2" if "builtins.abs" in program else "assert f(1) == 2"
+    run = run_parts((program, test), LIMITS, checks_from=1, own_equality=False)
     assert not run.ok
     assert run.ending in endings(ending), run.reason
     assert words in run.reason
     assert honest_program_runs()
+
+
+@pytest.mark.parametrize("question", ["== [2]", "!= 0", "< 9", "> -9", "<= 9", ">= -9"])
+@pytest.mark.parametrize("value", ["Yes(2)", "[Yes(2)]", "({1: Yes(2)},)", "{Yes(2): 1}"])
+def test_no_comparison_is_decided_by_what_is_compared(isolation: str, question: str, value: str) -> None:
+    rules = "\n".join(f" def __{name}__(self, other): return True" for name in ("eq", "ne", "lt", "le", "gt", "ge"))
+    program = f"class Yes(int):\n __hash__ = int.__hash__\n{rules}\ndef f(x): return {value}"
+    test = f"def check(answer):\n    assert answer(1) {question}\ncheck(f)"
+    run = run_parts((program, test), LIMITS, checks_from=1, own_equality=False)
+    assert not run.ok
+    assert run.reached == 1
 
 
 def test_secrets_of_the_environment_are_not_there(isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:

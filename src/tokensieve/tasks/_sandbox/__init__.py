@@ -6,8 +6,9 @@ Landlock and stricter system-call rules where it does not; in both a seccomp fil
 uid without capabilities, and limits on time, memory, output, files and processes. Its end takes along everything
 that it started.
 
-What remains. Tests run in the interpreter of the code that they test, so code written to cheat can return objects
-that compare equal to everything, or, with enough effort, forge what its process says; it cannot get out. Programs
+What remains. Tests run in the interpreter of the code that they test. What is easy is closed: leaving early, printing
+the right thing, patching built-in functions, objects that compare equal to everything, reaching for what is still to
+run. With enough effort, code written to cheat can still forge what its process says; it cannot get out. Programs
 see the interpreter's installed packages and may use processor time up to their limit. The kernel is trusted.
 """
 

@@ -13,14 +13,18 @@ import os
 import resource
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import NoReturn
 
+from tokensieve.tasks._sandbox import _checks
 from tokensieve.tasks._sandbox._limits import Limits
 
 RESULT_FD = 3
 NONCE_FD = 4
 NONCE_BYTES = 32
+_PART = "<part "
 MODULE = "program"
 """Name of the module that a program is: not ``__main__``, so that its own demonstration does not run."""
 
@@ -83,34 +87,56 @@ def guard_checker() -> None:
     sys.addaudithook(hook)
 
 
-def run_python(parts: Sequence[str]) -> NoReturn:
-    """Run the parts one after the other in one module, report, and end the process."""
+def run_python(parts: Sequence[str], checks_from: int | None, *, own_equality: bool) -> NoReturn:
+    """Run the parts one after the other in one module, report, and end the process.
+
+    Args:
+        parts: the program, and the checks behind it.
+        checks_from: number of the first part that is the checker's own; None where all are the program's.
+        own_equality: whether the program's objects may decide what they equal.
+    """
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
-    write, leave, report = os.write, os._exit, _report
-    # The tuple is built on the value stack: the nonce is read before the first part and used after the last.
-    write(RESULT_FD, (os.read(NONCE_FD, NONCE_BYTES), _run_parts(parts, module.__dict__, report, leave))[0])
+    codes, broken = _compiled(parts, checks_from, own_equality=own_equality)
+    write, leave, report, flush = os.write, os._exit, _report, _flush
+    try:
+        if broken is None:
+            # The loop is C's and the tuple is built on the value stack: the program finds in no frame what is still
+            # to run, nor the nonce, which is read before the first part and used after the last.
+            write(RESULT_FD, (os.read(NONCE_FD, NONCE_BYTES), deque(map(exec, codes, repeat(module.__dict__)), 0))[0])
+        else:
+            deque(map(exec, codes, repeat(module.__dict__)), 0)
+            report(broken, file_name_of(len(codes)))
+    except BaseException as error:  # noqa: BLE001 - whatever a hostile program raises is its result
+        flush()
+        report(error)
+        leave(1)
+    flush()
     leave(0)
 
 
-def _run_parts(
-    parts: Sequence[str],
-    names: dict[str, object],
-    report: Callable[[int, str, BaseException], None],
-    leave: Callable[[int], NoReturn],
-) -> int:
-    execute, compiler, flush = exec, compile, _flush
+def file_name_of(place: int) -> str:
+    """What stands for a file's name in the traceback of a part."""
+    return f"{_PART}{place + 1}>"
+
+
+def _compiled(
+    parts: Sequence[str], checks_from: int | None, *, own_equality: bool
+) -> tuple[tuple[types.CodeType, ...], BaseException | None]:
+    """The parts as code, up to the first that is none, and what is wrong with that one."""
+    codes: list[types.CodeType] = []
     for place, part in enumerate(parts):
-        file_name = f"<part {place + 1}>"
+        file_name = file_name_of(place)
+        linecache.cache[file_name] = (len(part), None, part.splitlines(True), file_name)
         try:
-            linecache.cache[file_name] = (len(part), None, part.splitlines(True), file_name)
-            execute(compiler(part, file_name, "exec", dont_inherit=True), names)
-        except BaseException as error:  # noqa: BLE001 - whatever a hostile program raises is its result
-            flush()
-            report(place, file_name, error)
-            leave(1)
-        flush()
-    return len(parts)
+            if checks_from is None or place < checks_from:
+                codes.append(compile(part, file_name, "exec", dont_inherit=True))
+            else:
+                restore_first = place == checks_from
+                codes.append(_checks.compiled(part, file_name, own_equality=own_equality, restore_first=restore_first))
+        except BaseException as error:  # noqa: BLE001 - a hostile program's text
+            return tuple(codes), error
+    return tuple(codes), None
 
 
 def _flush() -> None:
@@ -121,15 +147,20 @@ def _flush() -> None:
 
 
 def _report(
-    place: int,
-    file_name: str,
     error: BaseException,
+    file_name: str | None = None,
     write: Callable[[int, bytes], int] = os.write,
     encode: Callable[[dict[str, object]], str] = json.dumps,
 ) -> None:
     """Send what was raised and where; hostile exceptions may refuse to be described.
 
     What it calls is bound beforehand, so that a program that patches modules still gets a readable reason.
+
+    Args:
+        error: what was raised.
+        file_name: of the part that is no Python; None where the error was raised in running one.
+        write: as in ``os``.
+        encode: to JSON.
     """
     kind = type(error).__name__
     try:
@@ -139,20 +170,24 @@ def _report(
     line, source = 0, ""
     frame = error.__traceback__
     while frame is not None:
-        if frame.tb_frame.f_code.co_filename == file_name:
+        name = frame.tb_frame.f_code.co_filename
+        if file_name is None and name.startswith(_PART):
+            file_name = name
+        if name == file_name:
             line = frame.tb_lineno
         frame = frame.tb_next
     if isinstance(error, SyntaxError) and error.lineno:
         line, text = error.lineno, str(error.msg)
+    file_name = file_name or file_name_of(0)
     with contextlib.suppress(BaseException):
         source = linecache.getline(file_name, line).strip()[:300]
-    leaving = isinstance(error, SystemExit)
+    number = file_name.removeprefix(_PART).removesuffix(">")
     message: dict[str, object] = {
-        "reached": place,
+        "reached": int(number) - 1 if number.isdecimal() else 0,
         "kind": kind,
         "text": text,
         "line": line,
         "source": source,
-        "leaving": leaving,
+        "leaving": isinstance(error, SystemExit),
     }
     write(RESULT_FD, b"E" + encode(message).encode("utf-8", "backslashreplace"))

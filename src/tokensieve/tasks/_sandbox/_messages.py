@@ -30,10 +30,12 @@ class LimitFields(TypedDict):
 
 
 class Request(TypedDict):
-    """One program: Python in parts, or a query with a database's path or a script."""
+    """One program: Python in parts, the checker's own from ``checks_from`` on; or a query with a path or a script."""
 
     limits: LimitFields
     parts: NotRequired[list[str]]
+    checks_from: NotRequired[int | None]
+    own_equality: NotRequired[bool]
     query: NotRequired[str]
     database: NotRequired[str | None]
     script: NotRequired[str | None]

@@ -56,17 +56,35 @@ def run_python(program: str, limits: Limits = DEFAULT_LIMITS) -> Run:
     return run_parts((program,), limits)
 
 
-def run_parts(parts: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Run:
+def run_parts(
+    parts: Sequence[str],
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    checks_from: int | None = None,
+    own_equality: bool = True,
+) -> Run:
     """Run several pieces of Python one after the other in one module, each compiled by itself.
 
     Code that ends in an open string or a line continuation can thus not swallow the tests that follow it, and
     ``Run.reached`` says how many pieces ran to their end.
 
+    Args:
+        parts: the pieces.
+        limits: limits of the whole program.
+        checks_from: number of the first piece that is the checker's own, before which Python's built-in functions are
+            put back as they were; None where all are the program's.
+        own_equality: whether an object of the program's may decide that it equals what the checker compares it with.
+
     Raises:
         EnvironmentProblem: as ``run_python``.
     """
     preload = tuple(name for name in _HEAVY_PACKAGES if any(name in part for part in parts))
-    request: Request = {"parts": list(parts), "limits": limit_fields(limits)}
+    request: Request = {
+        "parts": list(parts),
+        "checks_from": checks_from,
+        "own_equality": own_equality,
+        "limits": limit_fields(limits),
+    }
     answer = _ask((), preload, request, limits)
     stdout, stderr, wall_s = answer["stdout"], answer["stderr"], answer["wall_s"]
     if answer["proved"]:

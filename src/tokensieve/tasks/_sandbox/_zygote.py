@@ -215,7 +215,9 @@ def _become_program(
     if "query" in request:
         _query.run_query(request["query"], source, limits)
     _child.guard_checker()
-    _child.run_python(request.get("parts", []))
+    _child.run_python(
+        request.get("parts", []), request.get("checks_from"), own_equality=request.get("own_equality", True)
+    )
 
 
 def _prepare_scratch(walls: _Walls, limits: Limits) -> None:
