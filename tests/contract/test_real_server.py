@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.toy_tasks import toy_task
 
-from tokensieve.config import AnswererSettings, SampleSettings
+from tokensieve.config import AnswererSettings, GenerateSettings, SampleSettings
+from tokensieve.data.folder import open_rows
+from tokensieve.generation import generate, phases
 from tokensieve.models import load_model
 from tokensieve.sampling import LocalSampler, Request, ServerSampler
+from tokensieve.types import Sample
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,3 +83,33 @@ def test_several_answers_to_a_prompt_all_arrive(url: str, tiny_folder: Path) -> 
     assert sorted((sample.problem_id, sample.index) for sample in found) == [
         (f"p/{i}", index) for i in range(4) for index in range(3)
     ]
+
+
+def test_generation_with_a_server_goes_on_where_it_was_interrupted(
+    url: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phases, "SHARD_PROMPTS", 2)
+    settings = GenerateSettings(
+        sampling=SampleSettings(n=2, temperature=1.0),
+        choose="first",
+        correct_share=0.0,
+        answerer=AnswererSettings(backend="server", url=url, model=str(tiny_folder), concurrency=3),
+    )
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    loaded = load_model(str(tiny_folder))
+    with pytest.raises(KeyboardInterrupt):
+        generate(toy_task("toy"), loaded, settings, tmp_path, progress=interrupt)
+    first = tmp_path / "samples" / "rows-00000.parquet"
+    before = first.read_bytes()
+    made = generate(toy_task("toy"), loaded, settings, tmp_path)
+    assert first.read_bytes() == before
+    samples = [sample for sample in open_rows(tmp_path / "samples") if isinstance(sample, Sample)]
+    assert [(s.problem_id, s.index) for s in samples] == [(f"toy/train/{p}", i) for p in range(6) for i in range(2)]
+    assert all(sample.retokenised for sample in samples)
+    assert made.manifest.facts["retokenised_rows"] == len(made)
+    kept = {s.text for s in samples if s.finished}
+    assert {example.messages[-1]["content"] for example in made} <= kept

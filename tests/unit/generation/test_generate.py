@@ -12,6 +12,7 @@ from tokensieve.config import AnswererSettings, GenerateSettings, SampleSettings
 from tokensieve.data.folder import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate, read_yields
+from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
 from tokensieve.generation.rephrase import is_leftover, rephrase_prompt
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler, ScriptedSampler
@@ -153,6 +154,52 @@ def test_answers_without_an_nll_are_scored_by_the_model_itself(base: LoadedModel
     conditional, unconditional = (read_yields(tmp_path / str(number)) for number in (0, 1))
     assert all(entry.nll is not None and entry.nll > 0 for entry in (*conditional, *unconditional))
     assert [entry.nll for entry in conditional] != [entry.nll for entry in unconditional]
+
+
+def test_the_authors_rule_looks_at_the_text_alone(base: LoadedModel, tmp_path: Path) -> None:
+    texts = ["{}", "so it is {}", "{}!", "{}."]
+    sampler = scripted(base, lambda n, i: texts[i].format(n))
+    made = list(generate("toy", base, settings(4, perplexity="unconditional"), tmp_path / "out", sampler=sampler))
+    for number, example in enumerate(made):
+        listed = [text.format(number) for text in texts]
+        assert text_of(example) == listed[int(np.argmin(unconditional_nll(listed, base)))]
+
+
+def test_a_larger_model_s_answers_keep_their_ids_where_both_read_alike(
+    base: LoadedModel, tiny_model: Callable[..., LoadedModel], tmp_path: Path
+) -> None:
+    larger = tiny_model(seed=1, num_hidden_layers=3)
+    larger.model.save_pretrained(tmp_path / "larger")
+    larger.tokenizer.save_pretrained(tmp_path / "larger")
+    rules = GenerateSettings(
+        arm="larger-model",
+        sampling=SampleSettings(n=2, temperature=1.0),
+        correct_share=0.0,
+        answerer=AnswererSettings(model=str(tmp_path / "larger")),
+    )
+    made = generate(toy_task("toy", 24), base, rules, tmp_path / "out")
+    assert len(made) > 0
+    drawn = {s.text: s.ids for s in open_rows(tmp_path / "out" / "samples") if isinstance(s, Sample)}
+    for example in made:
+        assert example.origin is Origin.LARGER_MODEL
+        assert example.sampled_ids is not None
+        assert example.sampled_ids.tolist() == list(drawn[text_of(example)])
+    # The choice goes by the model that will be trained, not by the one that answered.
+    entry = next(entry for entry in read_yields(tmp_path / "out") if entry.chosen is not None)
+    chosen = next(example for example in made if example.id == entry.id)
+    assert entry.nll == pytest.approx(conditional_nll([chosen], base)[0], abs=1e-5)
+
+
+def test_a_larger_model_s_answers_are_made_into_ids_again_where_it_reads_otherwise(
+    base: LoadedModel, tmp_path: Path
+) -> None:
+    class Other(DyingSampler):
+        identity = ScriptedSampler({}).identity.model_copy(update={"tokenizer_digest": "another"})
+
+    sampler = cast(Sampler, Other(scripted(base, lambda n, i: str(n))))
+    made = generate("toy", base, settings(arm="larger-model", choose="first"), tmp_path / "out", sampler=sampler)
+    assert all(example.sampled_ids is None for example in made)
+    assert made.manifest.facts["retokenised_rows"] == 6
 
 
 def test_texts_of_a_server_lose_their_ids_and_are_counted(base: LoadedModel, tmp_path: Path) -> None:
