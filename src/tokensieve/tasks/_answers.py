@@ -22,6 +22,10 @@ _QUANTITY = re.compile(
 )
 _LATEX_FRACTION = re.compile(r"(?<!\d)([-\u2212]?\d*+)\s{0,3}\\[dt]?frac\s*\{?(-?\d+)\}?\s*\{?(\d+)\}?")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s,;$&]|\\[,;:!()\[\]]|\\q?quad\b|\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)?\s*\}|(?:and|or)\b)+"
+)
+_FINALLY = re.compile(r"final\s+answer\s*(?:is|:|=)", re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _PAPER_HASHES = re.compile(r"#### (\-?[0-9\.\,]+)")
 _SAID = re.compile(r"(?:final\s+)?answer\s*(?:is|was|:|=|would be|to .{1,60}? is)\s*:?\s*(.{1,200})", re.IGNORECASE)
@@ -107,20 +111,47 @@ def final_number(text: str) -> tuple[str, Fraction, str] | None:
 
 def boxed(text: str) -> str | None:
     r"""The content of the last ``\boxed{…}`` (or ``\fbox``), braces balanced; None where it is never closed."""
-    opened = list(_BOX.finditer(text))
-    if not opened:
-        return None
-    rest = text[opened[-1].end() :]
-    if not rest.startswith("{"):
-        match = re.match(r"[^\s$.,]+", rest)
-        return match[0] if match else None
+    opened = [match.end() for match in _BOX.finditer(text)]
+    found = _content(text, opened[-1]) if opened else None
+    return None if found is None else found[0]
+
+
+def boxed_together(text: str) -> str | None:
+    r"""The contents of the last boxes, where nothing but commas, ``and`` and the like stands between them.
+
+    ``\boxed{1} and \boxed{-2}`` is ``1, -2``. None where there is one box, or none.
+    """
+    parts: list[str] = []
+    begin = len(text)
+    for match in reversed(list(_BOX.finditer(text))):
+        found = _content(text, match.end())
+        if found is None or (parts and not _BETWEEN_BOXES.fullmatch(text, found[1], begin)):
+            break
+        parts.insert(0, found[0])
+        begin = match.start()
+    return ", ".join(parts) if len(parts) > 1 else None
+
+
+def said_after_boxes(text: str) -> str | None:
+    """A final answer that is named behind the last box, from "final answer is" on; None where there is none."""
+    opened = [match.end() for match in _BOX.finditer(text)]
+    found = list(_FINALLY.finditer(text, opened[-1])) if opened else []
+    return text[found[-1].end() :] if found else None
+
+
+def _content(text: str, begin: int) -> tuple[str, int] | None:
+    """What stands in the box that opens here, and where it ends."""
+    if not text.startswith("{", begin):
+        match = re.compile(r"[^\s$.,]+").match(text, begin)
+        return (match[0], match.end()) if match else None
     depth = 0
-    for place, character in enumerate(rest):
-        escaped = place > 0 and rest[place - 1] == "\\"
+    for place in range(begin, len(text)):
+        character = text[place]
+        escaped = place > begin and text[place - 1] == "\\"
         if character in "{}" and not escaped:
             depth += 1 if character == "{" else -1
             if depth == 0:
-                return rest[1:place].strip()
+                return text[begin + 1 : place].strip(), place + 1
     return None
 
 

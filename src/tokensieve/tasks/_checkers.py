@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from tokensieve.tasks import _answers
-from tokensieve.tasks._math_judge import equivalent
+from tokensieve.tasks._math_judge import Judged, equivalent
 from tokensieve.types import JSON, Outcome, Verdict
 
 _JSON_BLOCK = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL)
@@ -58,14 +58,30 @@ def check_regex(answer: str, gold: str | None, pattern: re.Pattern[str]) -> Verd
 
 
 def check_math(answer: str, gold: str) -> Verdict:
-    """Compare the final formula by value: the last boxed one, else whatever math-verify takes for the answer."""
-    found = _answers.boxed(answer)
+    """Compare the final formula by value.
+
+    That is what is named as the final answer behind the last box, else the last box, alone or with those right before
+    it, else whatever math-verify takes for the answer.
+    """
+    found, said = _answers.boxed(answer), _answers.said_after_boxes(answer)
     if found is None and "\\boxed{" in answer:
         return Verdict(Outcome.CUT_OFF, reason="the last \\boxed{ is never closed")
+    if said is not None:
+        judged = equivalent(gold, said)
+        if judged.extracted is not None:
+            return _math_verdict(judged, judged.extracted, gold)
     if found is not None and _answers.plain_math(found) == _answers.plain_math(gold):
         return Verdict(Outcome.CORRECT, found, "the same text")
     judged = equivalent(gold, answer if found is None else f"\\boxed{{{found}}}")
-    extracted = found if found is not None else judged.extracted
+    together = _answers.boxed_together(answer)
+    if together is not None and not judged.equal:
+        several = equivalent(gold, f"\\boxed{{{together}}}")
+        if several.equal:
+            return Verdict(Outcome.CORRECT, together, "the boxes together, the same value by math-verify")
+    return _math_verdict(judged, found if found is not None else judged.extracted, gold)
+
+
+def _math_verdict(judged: Judged, extracted: str | None, gold: str) -> Verdict:
     if judged.problem:
         return Verdict(Outcome.NOT_JUDGED, extracted, judged.problem)
     if extracted is None:

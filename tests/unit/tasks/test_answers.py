@@ -86,6 +86,21 @@ def test_boxed(text: str, content: str | None) -> None:
     assert _answers.boxed(text) == content
 
 
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("\\boxed{1} and \\boxed{-2}", "1, -2"),
+        ("no: \\boxed{9}. Rather $\\boxed{1}$, $\\boxed{\\frac{1}{2}}$ \\text{ or } \\fbox 3.", "1, \\frac{1}{2}, 3"),
+        ("\\boxed{1}", None),
+        ("\\boxed{1}, so \\boxed{2}", None),
+        ("\\boxed{1} and \\boxed{2", None),
+        ("nothing", None),
+    ],
+)
+def test_boxes_side_by_side(text: str, content: str | None) -> None:
+    assert _answers.boxed_together(text) == content
+
+
 LABELS = ("A", "B", "C", "D")
 
 
@@ -175,6 +190,8 @@ def test_no_text_breaks_any_rule(text: str) -> None:
     _answers.final_number(text)
     _answers.number_after_hashes(text)
     _answers.boxed(text)
+    _answers.boxed_together(text)
+    _answers.said_after_boxes(text)
     _answers.choice(text, LABELS)
     _answers.code(text, ["f"])
     _answers.query(text)
@@ -196,6 +213,9 @@ def test_no_text_takes_long(text: str) -> None:
     _answers.final_number(text)
     _answers.choice(text, LABELS)
     _answers.plain_math(text)
+    _answers.boxed(text)
+    _answers.boxed_together(text)
+    _answers.said_after_boxes(text)
     _answers.code(text)
     _answers.query(text)
     assert time.process_time() - started < 3

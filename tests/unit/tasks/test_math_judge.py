@@ -22,6 +22,13 @@ from tokensieve.types import Outcome
         ("\\text{Evelyn}", "\\boxed{Evelyn}"),
         ("1,000", "\\boxed{1000}"),
         ("\\{1,2\\}", "\\boxed{\\{2,1\\}}"),
+        ("1,-2", "\\boxed{-2} \\quad \\text{and} \\quad \\boxed{1}."),
+        ("(1,2),(3,4)", "We get $\\boxed{(3, 4)}$ or $\\boxed{(1, 2)}$."),
+        ("10455", "\\boxed{255} in all. The final answer is $10,455$. I hope it is correct."),
+        ("255", "\\boxed{255}. The final answer is what stands in the box."),
+        ("12 \\text{ cm}^2", "\\boxed{12}"),
+        ("25", "so $\\boxed{25\\%}$ of them"),
+        ("2\\frac{1}{2}", "\\boxed{\\frac{5}{2}}"),
     ],
 )
 def test_equal_values_in_other_words(gold: str, answer: str) -> None:
@@ -37,6 +44,8 @@ def test_equal_values_in_other_words(gold: str, answer: str) -> None:
         ("5", "I am not sure about this.", Outcome.NO_ANSWER),
         ("5", "So it is \\boxed{\\frac{1", Outcome.CUT_OFF),
         ("(1,2)", "\\boxed{(2,1)}", Outcome.WRONG),
+        ("5", "\\boxed{5} and not \\boxed{6}", Outcome.WRONG),
+        ("255", "\\boxed{255} in all. The final answer is $10,455$.", Outcome.WRONG),
     ],
 )
 def test_other_findings(gold: str, answer: str, outcome: Outcome) -> None:
