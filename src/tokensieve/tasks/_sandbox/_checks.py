@@ -11,22 +11,26 @@ import operator
 import types
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 _Asked: TypeAlias = Callable[[object, object], object]
 
-_QUESTIONS: Final[Mapping[str, _Asked]] = types.MappingProxyType(
-    {
-        "Eq": operator.eq,
-        "NotEq": operator.ne,
-        "Lt": operator.lt,
-        "LtE": operator.le,
-        "Gt": operator.gt,
-        "GtE": operator.ge,
-        "In": lambda item, holder: operator.contains(holder, item),  # type: ignore[arg-type]
-        "NotIn": lambda item, holder: not operator.contains(holder, item),  # type: ignore[arg-type]
-    }
+_QUESTIONS: Final = cast(
+    "Mapping[str, _Asked]",
+    types.MappingProxyType(
+        {
+            "Eq": operator.eq,
+            "NotEq": operator.ne,
+            "Lt": operator.lt,
+            "LtE": operator.le,
+            "Gt": operator.gt,
+            "GtE": operator.ge,
+            "In": lambda item, holder: operator.contains(holder, item),
+            "NotIn": lambda item, holder: not operator.contains(holder, item),
+        }
+    ),
 )
+"""Kinds of comparison by their names in ``ast``."""
 _ANSWERED_BY: Final = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__")
 _LOOKED_AT: Final = 10_000
 """Items of a value that are looked at; comparing is not to cost more than computing."""
