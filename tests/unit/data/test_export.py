@@ -1,4 +1,6 @@
+import ast
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -6,13 +8,15 @@ from typing import cast
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from tests.export_rows import of, selected_rows
 
 from tokensieve.data.export import TRAINERS, Format, export, trainer_row
 from tokensieve.data.folder import in_memory
-from tokensieve.data.manifest import Manifest, read_manifest
+from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.data.verify import verify_export
 from tokensieve.errors import InputError
+from tokensieve.pocket import POCKET
 from tokensieve.types import Scored, Scores, Selected, Tokens
 
 CASES = [(name, kind) for name, convention in TRAINERS.items() for kind in convention.formats]
@@ -211,10 +215,41 @@ def test_configuration_and_readme_lie_beside_the_rows(tmp_path: Path, name: str)
         if path.suffix == ".py":
             compile(text, str(path), "exec")
         elif path.suffix == ".yaml":
-            import yaml
-
             assert yaml.safe_load(text)
         assert "{{" not in text or name == "ms-swift"
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_the_configuration_finds_a_local_model_from_the_exports_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    own = tmp_path / "my models: 1"
+    own.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for given, place in (("my models: 1", own), ("pocket", POCKET), ("owner/name", None)):
+        identity = ModelIdentity(name=given, tokenizer_digest="0" * 64, template_digest="1" * 64)
+        folder = export(selected_rows(2), tmp_path / "out", to=name, model=identity)
+        assert f"| model to train | {given} |" in (folder / "README.md").read_text()
+        (config,) = (path for path in folder.iterdir() if path.name in CONFIGURATIONS)
+        assert _model_in(config) == (str(place) if place else "checkpoints/" * (name == "litgpt") + given)
+
+
+CONFIGURATIONS = ("train.py", "axolotl.yaml", "llamafactory.yaml", "automodel.yaml", "train.sh")
+
+
+def _model_in(config: Path) -> str:
+    """The model that a configuration names, as its reader understands it."""
+    text = config.read_text()
+    if config.suffix == ".py":
+        call = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.keyword) and node.arg == "model")
+        return str(ast.literal_eval(call.value))
+    if config.suffix == ".sh":
+        words = shlex.split(text, comments=True)
+        found = [word.removeprefix("CHECKPOINT=") for word in words if word.startswith("CHECKPOINT=")]
+        return found[0] if found else words[words.index("--model") + 1]
+    written = yaml.safe_load(text)
+    model = written.get("base_model") or written.get("model_name_or_path") or written["model"]
+    return str(model if isinstance(model, str) else model["pretrained_model_name_or_path"])
 
 
 def test_an_export_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -> None:

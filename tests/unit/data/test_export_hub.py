@@ -63,7 +63,12 @@ def test_the_whole_folder_arrives_private_with_a_card_and_reads_back(hub: DataHu
     del here["manifest.json"], there["manifest.json"]
     assert there == here
     card = there["README.md"].decode()
-    for words in ("| model to train | tiny |", "| scores by | base |", "| policy | stm:2.5 |", "| left out | "):
+    for words in (
+        "| model to train | tiny |",
+        "| scores by | base, the model itself before training |",
+        "| policy | stm:2.5 |",
+        "| left out | ",
+    ):
         assert words in card
     assert card.startswith("---\nconfigs:\n- config_name: default\n  data_files: data/train.parquet\n")
     read = _run(hub, tmp_path / "home", _READ, "me/set")
@@ -104,7 +109,12 @@ def test_neither_token_nor_places_nor_ids_of_dropped_rows_leave_the_machine(hub:
     rows = list(selected_rows(3))
     secret = Selected(rows[1].scored, rows[1].train_T & False)  # dropped: nothing of it is trained
     kept_in = of([rows[0], secret, rows[2]]).save(tmp_path / "secret-place" / "selected")
-    folder = export(kept_in, tmp_path / "out")
+    model = tmp_path / "secret-place" / "my-model"
+    model.mkdir()
+    made_with = kept_in.manifest.model
+    assert made_with is not None
+    folder = export(kept_in, tmp_path / "out", model=made_with.model_copy(update={"name": str(model)}))
+    assert str(model) in (folder / "train.py").read_text()
     assert rows[1].tokens.id.encode() in (folder / "manifest.json").read_bytes()
     done = _run(hub, tmp_path / "home", _PUSH, folder, "me/set", "private")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,6 +126,8 @@ def test_neither_token_nor_places_nor_ids_of_dropped_rows_leave_the_machine(hub:
         assert b"secret-place" not in text
         assert str(tmp_path).encode() not in text
         assert rows[1].tokens.id.encode() not in text
+    assert b"model='my-model'" in hub.repos["me/set"]["train.py"]
+    assert b"| model to train | my-model |" in hub.repos["me/set"]["README.md"]
     manifest = json.loads(hub.repos["me/set"]["manifest.json"])
     assert manifest["counts"]["dropped"] == {"no trained token": 1}
 

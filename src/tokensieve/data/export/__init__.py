@@ -23,6 +23,7 @@ from tokensieve.data.export.trl import TRL
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, package_versions
 from tokensieve.data.tally import Tally
 from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.pocket import POCKET
 from tokensieve.types import JSON, Selected
 
 if TYPE_CHECKING:
@@ -142,8 +143,14 @@ def export(
             raise InputError(
                 f"not one row is left; {tally.describe() or 'there was none'}", where=str(rows.folder or "")
             )
-        manifest = _manifest(rows, to, chosen, weights, tally, trained)
-        facts = Facts(_model_name(model or manifest.model), DATA[chosen], chosen, trained.longest, trained.rows)
+        manifest = _manifest(rows, to, chosen, weights, tally, trained, model or rows.manifest.model)
+        facts = Facts(
+            model=str(manifest.facts["place_of_model"]),
+            data=DATA[chosen],
+            format=chosen,
+            longest=trained.longest,
+            rows=trained.rows,
+        )
         for name, text in convention.files(facts).items():
             (part / name).write_text(text, encoding="utf-8")
         (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
@@ -209,13 +216,17 @@ def _manifest(
     weights: Weights,
     tally: Tally,
     trained: TrainedTokens,
+    model: ModelIdentity | None,
 ) -> Manifest:
     source = rows.manifest
     counts = tally.counts
+    name = model.name if model else "NAME-OF-THE-MODEL"
     facts: dict[str, JSON] = {
         **source.facts,
         "trainer": to,
         "format": chosen,
+        "model_to_train": name,
+        "place_of_model": _place_of_model(name),
         "policy": source.settings.get("policy", "unknown"),
         "scorer": source.settings.get("scorer", "unknown"),
         "tokens": trained.tokens,
@@ -238,5 +249,7 @@ def _manifest(
     )
 
 
-def _model_name(model: ModelIdentity | None) -> str:
-    return model.name if model else "NAME-OF-THE-MODEL"
+def _place_of_model(name: str) -> str:
+    """Where a trainer finds a model, from whatever folder it is started: a local folder in full, else the Hub name."""
+    folder = POCKET if name == "pocket" else Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name

@@ -2,6 +2,7 @@
 
 from tokensieve.data.export._convention import Convention, Facts
 from tokensieve.data.manifest import Manifest
+from tokensieve.types import BASE_SCORER
 
 _TEMPLATE = """\
 ---
@@ -40,8 +41,7 @@ In this folder, with {title} installed:
 {command}
 ```
 
-{cautions}
-## Prove it
+{cautions}## Prove it
 
 ```sh
 tokensieve verify-export . --trainer {trainer}
@@ -61,10 +61,10 @@ def readme(trainer: str, convention: Convention, facts: Facts, manifest: Manifes
         configs=_configs(facts),
         title=convention.title,
         version=manifest.versions.get("tokensieve", ""),
-        model=facts.model,
+        model=_model(manifest),
         tokenizer=model.tokenizer_digest[:16] if model else "unknown",
         template=model.template_digest[:16] if model else "unknown",
-        scorer=numbers.get("scorer", "unknown"),
+        scorer=_scorer(str(numbers.get("scorer", "unknown"))),
         policy=numbers.get("policy", "unknown"),
         rows=facts.rows,
         rows_in=manifest.counts.rows_in,
@@ -80,6 +80,18 @@ def readme(trainer: str, convention: Convention, facts: Facts, manifest: Manifes
         trainer=trainer,
         checked=convention.version,
     )
+
+
+def _model(manifest: Manifest) -> str:
+    """The model's name, with the commit on the Hub where the rows were scored under one of it."""
+    name, scored = str(manifest.facts["model_to_train"]), manifest.model
+    if scored is not None and scored.revision is not None and scored.name == name:
+        return f"{name} at revision {scored.revision}"
+    return name
+
+
+def _scorer(name: str) -> str:
+    return "base, the model itself before training" if name == BASE_SCORER else name
 
 
 def _configs(facts: Facts) -> str:

@@ -1,5 +1,7 @@
 """NeMo Automodel: labels already shifted, since its loss compares output t with label t."""
 
+import json
+
 from tokensieve.data.export._convention import CORE_SCHEMA, Convention, Facts
 from tokensieve.data.export._row import shifted_row
 
@@ -71,7 +73,9 @@ lr_scheduler:
 
 def _files(facts: Facts) -> dict[str, str]:
     kind = "json" if facts.format == "jsonl" else "parquet"
-    config = _CONFIG.format(model=facts.model, path=facts.data, kind=kind, longest=facts.longest)
+    config = _CONFIG.format(
+        model=json.dumps(facts.model, ensure_ascii=False), path=facts.data, kind=kind, longest=facts.longest
+    )
     return {"automodel.yaml": config}
 
 

@@ -1,5 +1,7 @@
 """Axolotl: rows with exactly the core's three columns count as tokenised already."""
 
+import json
+
 from tokensieve.data.export._convention import CORE, CORE_SCHEMA, Convention, Facts
 from tokensieve.data.export._row import trainer_row
 
@@ -31,7 +33,12 @@ lr_scheduler: cosine
 
 def _files(facts: Facts) -> dict[str, str]:
     kinds = {"parquet": "\n    ds_type: parquet", "jsonl": "\n    ds_type: json", "save_to_disk": ""}
-    config = _CONFIG.format(model=facts.model, path=facts.data, kind=kinds[facts.format], longest=facts.longest)
+    config = _CONFIG.format(
+        model=json.dumps(facts.model, ensure_ascii=False),
+        path=facts.data,
+        kind=kinds[facts.format],
+        longest=facts.longest,
+    )
     return {"axolotl.yaml": config}
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def push_to_hub(folder: Path, repo: str, *, private: bool = True, token: str | None = None) -> str:
     """Upload an exported folder, whole, in one commit.
 
-    The manifest goes without the place of the selection on this machine and without the ids of dropped rows.
+    It goes without the places of the selection and of a local model on this machine, and without the ids of dropped
+    rows.
 
     Args:
         folder: the export; its README states model, scorer, policy and the share left out.
@@ -67,13 +68,26 @@ def _check_private(api: "HfApi", repo: str, private: bool) -> None:
 
 
 def _files(folder: Path, manifest: Manifest) -> "Iterator[CommitOperationAdd]":
-    """Every file of the export, the manifest without what is nobody else's business."""
+    """Every file of the export, without what is nobody else's business."""
     from huggingface_hub import CommitOperationAdd
 
     counts = manifest.counts.model_copy(update={"dropped_ids": {}})
     facts = {**manifest.facts, "selected_folder": None}
     shown = manifest.model_copy(update={"counts": counts, "facts": facts})
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = str(path.relative_to(folder))
-        content = shown.model_dump_json(indent=2).encode() if name == MANIFEST_NAME else str(path)
-        yield CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+        name = path.relative_to(folder)
+        if name.parts[0] == "data":
+            yield CommitOperationAdd(path_in_repo=str(name), path_or_fileobj=str(path))
+            continue
+        text = shown.model_dump_json(indent=2) if str(name) == MANIFEST_NAME else path.read_text(encoding="utf-8")
+        for place, model in _places(manifest):
+            text = text.replace(place, model)
+        yield CommitOperationAdd(path_in_repo=str(name), path_or_fileobj=text.encode())
+
+
+def _places(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Folders of models on this machine, and the names that stand for them."""
+    named = {str(manifest.facts.get("place_of_model", "")), manifest.model.name if manifest.model else ""}
+    for place in sorted(named, key=len, reverse=True):
+        if Path(place).expanduser().is_absolute():
+            yield place, Path(place).name

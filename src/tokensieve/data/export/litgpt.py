@@ -1,5 +1,8 @@
 """LitGPT: no pre-tokenised data of its own, so the folder brings a data module of 50 lines."""
 
+import shlex
+from pathlib import Path
+
 from tokensieve.data.export._convention import CORE, CORE_SCHEMA, Convention, Facts
 from tokensieve.data.export._row import trainer_row
 
@@ -63,8 +66,9 @@ class Tokensieve(DataModule):
 _SCRIPT = """\
 #!/bin/sh
 # Train on this folder with LitGPT: sh train.sh [further options of litgpt finetune_lora]
-# CHECKPOINT is the model in LitGPT's form, which `litgpt download {model}` makes.
-PYTHONPATH=. litgpt finetune_lora "${{CHECKPOINT:-checkpoints/{model}}}" \\
+# CHECKPOINT is the model in LitGPT's form, which {makes} makes.
+[ -n "$CHECKPOINT" ] || CHECKPOINT={checkpoint}
+PYTHONPATH=. litgpt finetune_lora "$CHECKPOINT" \\
   --data tokensieve_data.Tokensieve \\
   --out_dir adapter \\
   --lora_r 16 --lora_alpha 32 --lora_dropout 0.05 \\
@@ -73,9 +77,13 @@ PYTHONPATH=. litgpt finetune_lora "${{CHECKPOINT:-checkpoints/{model}}}" \\
 
 
 def _files(facts: Facts) -> dict[str, str]:
+    if Path(facts.model).is_absolute():
+        checkpoint, makes = facts.model, f"`litgpt convert_to_litgpt {facts.model} --model_name ITS-KIND`"
+    else:
+        checkpoint, makes = f"checkpoints/{facts.model}", f"`litgpt download {facts.model}`"
     return {
         "tokensieve_data.py": _MODULE.format(path=facts.data, longest=facts.longest),
-        "train.sh": _SCRIPT.format(model=facts.model),
+        "train.sh": _SCRIPT.format(checkpoint=shlex.quote(checkpoint), makes=makes),
     }
 
 

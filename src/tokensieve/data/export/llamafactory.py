@@ -1,5 +1,7 @@
 """LLaMA-Factory: a ``save_to_disk`` folder named by ``tokenized_path``."""
 
+import json
+
 from tokensieve.data.export._convention import CORE, CORE_SCHEMA, Convention, Facts
 from tokensieve.data.export._row import trainer_row
 
@@ -33,7 +35,7 @@ lr_scheduler_type: cosine
 
 
 def _files(facts: Facts) -> dict[str, str]:
-    config = _CONFIG.format(model=facts.model, path=facts.data, longest=facts.longest)
+    config = _CONFIG.format(model=json.dumps(facts.model, ensure_ascii=False), path=facts.data, longest=facts.longest)
     return {"llamafactory.yaml": config}
 
 

@@ -1,5 +1,7 @@
 """ms-swift: one assistant message a row, whose content is token ids and a loss factor for each."""
 
+import shlex
+
 from tokensieve.data.export._convention import Convention, Facts
 from tokensieve.data.export._row import Row, weights_T
 from tokensieve.types import Selected
@@ -39,7 +41,7 @@ def _row(selected: Selected) -> Row:
 
 
 def _files(facts: Facts) -> dict[str, str]:
-    script = _SCRIPT.format(model=facts.model, path=facts.data, longest=facts.longest, binary="false")
+    script = _SCRIPT.format(model=shlex.quote(facts.model), path=facts.data, longest=facts.longest, binary="false")
     return {"template.py": _TEMPLATE.format(), "train.sh": script}
 
 
