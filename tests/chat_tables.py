@@ -55,14 +55,33 @@ CONVERSATIONS: Final[Mapping[str, tuple[Message, ...]]] = {
 }
 
 
+_TOOL: Final[JSON] = {
+    "type": "function",
+    "function": {
+        "name": "think",
+        "description": "think",
+        "parameters": {"type": "object", "properties": {"the": {"type": "string"}}},
+    },
+}
+VARIANTS: Final[Mapping[str, tuple[str, tuple[JSON, ...], Mapping[str, bool]]]] = {
+    "two turns, the last only": ("two turns", (), {"last_turn_only": True}),
+    "two turns, the last to go on": ("two turns", (), {"continue_last_turn": True}),
+    "tool call, with the tool's definition": ("tool call", (_TOOL,), {}),
+    "single, with a tool's definition": ("single", (_TOOL,), {}),
+    "reasoning in two turns, the last only": ("reasoning in two turns", (), {"last_turn_only": True}),
+}
+"""Further rows of the tables: a conversation, the tools it may call, and how it is made into tokens."""
+
+
 def table(name: str) -> dict[str, JSON]:
     """One family's rows: the tokens with the response in brackets, ids, positions; or why the template refuses."""
     chat = prepare(tokenizer(name))
     rows: dict[str, JSON] = {}
-    for title, messages in CONVERSATIONS.items():
+    plain: Mapping[str, tuple[str, tuple[JSON, ...], Mapping[str, bool]]] = {t: (t, (), {}) for t in CONVERSATIONS}
+    for title, (conversation, tools, options) in {**plain, **VARIANTS}.items():
         tally = Tally()
         try:
-            row = chat.tokenise(Example(title, messages), tally=tally)
+            row = chat.tokenise(Example(title, CONVERSATIONS[conversation], tools=tools), tally=tally, **options)
         except RefusedRow as refusal:
             rows[title] = {"refused": refusal.reason}
             continue

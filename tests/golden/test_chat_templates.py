@@ -6,7 +6,7 @@ from tests.chat_tables import CONVERSATIONS, GOLDEN, table
 from tests.chat_tokenizers import KINDS, template, tokenizer
 
 from tokensieve.config import DataSettings
-from tokensieve.data.chat import prompt_ids, tokenise
+from tokensieve.data.chat import RefusedRow, prepare, prompt_ids, tokenise
 from tokensieve.types import Example, Tokens
 
 PLAIN = ("single", "system", "two turns", "reasoning", "ends with the user")
@@ -64,6 +64,27 @@ def test_the_response_is_each_turns_text_and_one_end_of_turn(name: str, title: s
         assert text.strip().endswith(answer)
         if "<think>" not in text and answer:
             assert text.strip() == answer
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_rows_made_together_are_those_made_one_by_one(name: str) -> None:
+    chat = prepare(tokenizer(name))
+    examples = [Example(title, messages) for title, messages in CONVERSATIONS.items()]
+    for example, row in zip(examples, chat.tokenise_many(examples), strict=True):
+        if isinstance(row, RefusedRow):
+            with pytest.raises(RefusedRow) as alone:
+                chat.tokenise(example)
+            assert (row.reason, str(row)) == (alone.value.reason, str(alone.value))
+            continue
+        alike = chat.tokenise(example)
+        assert row.id == alike.id
+        for ours, theirs in (
+            (row.ids_T, alike.ids_T),
+            (row.in_response_T, alike.in_response_T),
+            (row.ends_turn_T, alike.ends_turn_T),
+        ):
+            assert ours.tolist() == theirs.tolist()
+    assert chat.tokenise_many([]) == []
 
 
 @pytest.mark.parametrize("name", KINDS)

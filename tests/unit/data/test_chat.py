@@ -123,11 +123,39 @@ def test_every_drop_is_counted_by_reason_with_its_row(marked: PreTrainedTokenize
     assert tally.counts.rows_out == 1
 
 
+def test_duplicates_that_are_kept_are_counted(marked: PreTrainedTokenizerFast) -> None:
+    tally = Tally()
+    rows = tally.counted([example("hello", "world"), example("hello", "the"), example("hello", "world")])
+    assert len(list(tokenise_all(rows, marked, DataSettings(), tally))) == 3
+    assert tally.noted["duplicate, kept"] == 1
+
+
+def test_more_rows_than_are_made_together_keep_their_order(marked: PreTrainedTokenizerFast) -> None:
+    rows = [Example(f"row/{i}", example("hello" * (i % 7), f"world {i}").messages) for i in range(150)]
+    rows[70] = Example("row/70", example("a" * 2**20, "world").messages)  # a portion ends behind a row this long
+    tally = Tally()
+    made = list(tokenise_all(tally.counted(rows), marked, DataSettings(max_length=2**21), tally))
+    assert [row.id for row in made] == [row.id for row in rows]
+    assert [row.ids_T.tolist() for row in made] == [tokenise(r, marked, DataSettings()).ids_T.tolist() for r in rows]
+
+
+def test_arguments_of_the_template_reach_it_as_values_from_a_command_line_too() -> None:
+    thinking = example("hello", "Paris").messages[:1]
+    made_by = tokenizer("qwen3")
+    plain, without = (
+        cast(str, made_by.decode(prompt_ids(thinking, made_by, DataSettings(template_kwargs=kwargs))))
+        for kwargs in ({}, {"enable_thinking": "false"})
+    )
+    assert without == plain + "<think>\n\n</think>\n\n"
+
+
 def test_cut_keeps_the_beginning_of_the_response(marked: PreTrainedTokenizerFast) -> None:
     whole = tokenise(example("hello", "the answer is Paris"), marked, DataSettings())
     start = int(whole.in_response_T.argmax())
     settings = DataSettings(max_length=start + 2, over_long="cut")
-    (row,) = tokenise_all([example("hello", "the answer is Paris")], marked, settings, Tally())
+    tally = Tally()
+    (row,) = tokenise_all([example("hello", "the answer is Paris")], marked, settings, tally)
+    assert tally.noted[f"cut at {start + 2} tokens"] == 1
     assert row.ids_T.tolist() == whole.ids_T[: start + 2].tolist()
     assert row.in_response_T[-2:].all()
     assert not row.ends_turn_T.any()

@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from tokensieve.config import DataSettings
 from tokensieve.data.chat._normalise import WhiteSpace, concerned_T, normalise, normalised
-from tokensieve.data.chat._prepared import ChatTemplate, prepare
+from tokensieve.data.chat._prepare import prepare
 from tokensieve.data.chat._render import RefusedRow
+from tokensieve.data.chat._template import ChatTemplate
+from tokensieve.data.fingerprints import Fingerprints
 from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Example, IntArray, Message, Tokens
@@ -33,6 +35,8 @@ __all__ = [
 OVER_LONG = "over-long"
 CUT_AWAY = "no response left after the cut"
 DUPLICATE = "duplicate"
+_PORTION_ROWS: Final = 64
+_PORTION_CHARACTERS: Final = 2**20
 
 
 def tokenise(example: Example, tokenizer: "PreTrainedTokenizerBase", settings: DataSettings) -> Tokens:
@@ -88,29 +92,19 @@ def tokenise_all(
     """
     chat = _prepared(tokenizer, settings)
     limit = settings.max_length or model_limit or _own_limit(tokenizer)
-    seen: set[int] = set()
+    seen = Fingerprints()
     kept = 0
     first: RefusedRow | None = None
-    for example in examples:
-        plain = normalised(example, settings.normalise)
-        if plain is not example:
-            tally.note("response normalised")
-        try:
-            row = chat.tokenise(
-                plain,
-                last_turn_only=settings.last_turn_only,
-                continue_last_turn=settings.continue_last_turn,
-                tally=tally,
-                longest=limit if settings.over_long == "drop" else None,
-            )
-            row = _fitted(row, limit, settings)
-        except RefusedRow as refusal:
-            tally.drop(refusal.reason, example.id)
-            first = first or refusal
+    for example, row in _rows(chat, _normalised(examples, settings, tally), limit, settings, tally):
+        if isinstance(row, RefusedRow):
+            tally.drop(row.reason, example.id)
+            first = first or row
             continue
-        if settings.duplicates == "drop" and not _is_new(row, seen):
-            tally.drop(DUPLICATE, row.id)
-            continue
+        if not seen.is_new(_fingerprint(row)):
+            if settings.duplicates == "drop":
+                tally.drop(DUPLICATE, row.id)
+                continue
+            tally.note("duplicate, kept")
         kept += 1
         yield row
     if not kept and tally.rows_in:
@@ -121,12 +115,49 @@ def tokenise_all(
         )
 
 
-def _fitted(row: Tokens, limit: int | None, settings: DataSettings) -> Tokens:
-    """The row under the length policy.
+def _normalised(examples: Iterable[Example], settings: DataSettings, tally: Tally) -> Iterator[Example]:
+    for example in examples:
+        plain = normalised(example, settings.normalise)
+        if plain is not example:
+            tally.note("response normalised")
+        yield plain
+
+
+def _rows(
+    chat: ChatTemplate, examples: Iterable[Example], limit: int | None, settings: DataSettings, tally: Tally
+) -> Iterator[tuple[Example, Tokens | RefusedRow]]:
+    """Every example with its row under the length policy, or why it has none."""
+    for portion in _portions(examples):
+        rows = chat.tokenise_many(
+            portion,
+            last_turn_only=settings.last_turn_only,
+            continue_last_turn=settings.continue_last_turn,
+            tally=tally,
+            longest=limit if settings.over_long == "drop" else None,
+        )
+        for example, row in zip(portion, rows, strict=True):
+            yield example, row if isinstance(row, RefusedRow) else _fitted(row, limit, settings, tally)
+
+
+def _portions(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Examples in groups that one call of the tokenizer takes, small enough that long ones do not fill the memory."""
+    portion: list[Example] = []
+    characters = 0
+    for example in examples:
+        portion.append(example)
+        characters += sum(len(message["content"] or "") for message in example.messages)
+        if len(portion) == _PORTION_ROWS or characters >= _PORTION_CHARACTERS:
+            yield portion
+            portion, characters = [], 0
+    if portion:
+        yield portion
+
+
+def _fitted(row: Tokens, limit: int | None, settings: DataSettings, tally: Tally) -> Tokens | RefusedRow:
+    """The row under the length policy, or why it is to be dropped.
 
     Raises:
-        RefusedRow: it is to be dropped.
-        InputError: the policy is ``error``.
+        InputError: it is over-long, and the policy is ``error``.
     """
     if limit is None or len(row) <= limit:
         return row
@@ -134,9 +165,10 @@ def _fitted(row: Tokens, limit: int | None, settings: DataSettings) -> Tokens:
     if settings.over_long == "error":
         raise InputError(problem, where=f"row {row.id}", fix="--over-long drop or cut, or a greater --max-length")
     if settings.over_long == "drop":
-        raise RefusedRow(OVER_LONG, problem, where=f"row {row.id}")
+        return RefusedRow(OVER_LONG, problem, where=f"row {row.id}", fix="--over-long cut, or a greater --max-length")
     if not row.in_response_T[:limit].any():
-        raise RefusedRow(CUT_AWAY, problem, where=f"row {row.id}")
+        return RefusedRow(CUT_AWAY, problem, where=f"row {row.id}", fix="a greater --max-length")
+    tally.note(f"cut at {limit:,} tokens")
     return replace(
         row,
         ids_T=row.ids_T[:limit],
@@ -145,15 +177,11 @@ def _fitted(row: Tokens, limit: int | None, settings: DataSettings) -> Tokens:
     )
 
 
-def _is_new(row: Tokens, seen: set[int]) -> bool:
-    """Whether no row before had the same tokens; remembers 8 bytes a row."""
+def _fingerprint(row: Tokens) -> int:
+    """64 bits of a digest of the row's tokens and of which of them are response."""
     digest = hashlib.blake2b(row.ids_T.tobytes(), digest_size=8)
     digest.update(row.in_response_T.tobytes())
-    number = int.from_bytes(digest.digest(), "little")
-    if number in seen:
-        return False
-    seen.add(number)
-    return True
+    return int.from_bytes(digest.digest(), "little")
 
 
 def _own_limit(tokenizer: "PreTrainedTokenizerBase") -> int | None:

@@ -51,6 +51,8 @@ class Encoder:
 
     def encode_all(self, texts: Sequence[tuple[Rendered, Sequence[int]]]) -> list[Encoded]:
         """Several texts, each with further places to cut, in one call of the tokenizer."""
+        if not texts:
+            return []
         cut = [_pieces(rendered, cut_at) for rendered, cut_at in texts]
         batch = self.tokenizer(
             [self._anchored(text, place) for pieces in cut for place, text in pieces],
@@ -69,14 +71,14 @@ class Encoder:
 
     def _joined(self, pieces: Sequence[tuple[int, str]], made: Sequence[tuple[list[int], Offsets]]) -> Encoded:
         ids: list[int] = []
-        begins: list[int] = []
+        begins: list[IntArray] = []
         for (place, text), (piece_ids, offsets) in zip(pieces, made, strict=True):
             skipped = len(self.anchor_ids) if place else 0
             if tuple(piece_ids[:skipped]) != self.anchor_ids[:skipped]:
                 raise InputError(f"the tokenizer joins a line break with {text[:20]!r}; the text cannot be cut there")
             ids += piece_ids[skipped:]
-            begins += _begins(offsets[skipped:], place, len(_ANCHOR) if skipped else 0)
-        return Encoded(np.asarray(ids, dtype=np.int32), np.asarray(begins, dtype=np.int32))
+            begins.append(place + _begins(offsets[skipped:], len(_ANCHOR) if skipped else 0))
+        return Encoded(np.asarray(ids, dtype=np.int32), np.concatenate(begins, dtype=np.int32))
 
 
 def make_encoder(tokenizer: "PreTrainedTokenizerBase") -> Encoder:
@@ -106,14 +108,12 @@ def _pieces(rendered: Rendered, cut_at: Sequence[int]) -> list[tuple[int, str]]:
     return [(a, text[a:b]) for a, b in pairwise([0, *places, len(text)])]
 
 
-def _begins(offsets: Offsets, edge: int, anchor: int) -> list[int]:
+def _begins(offsets: Offsets, anchor: int) -> IntArray:
     """Begin of each token. Some tokenizers trim blanks off their offsets, so a token begins where the last one ended.
 
     Several tokens of one character (its bytes) all have that character's offsets; they begin where it does.
     """
-    begins = []
-    reached = 0
-    for start, end in offsets:
-        begins.append(edge + min(max(start - anchor, 0), reached))
-        reached = max(reached, end - anchor)
-    return begins
+    places = np.maximum(np.asarray(offsets, dtype=np.int32).reshape(-1, 2) - anchor, 0)
+    reached_T = np.zeros(len(places), dtype=np.int32)
+    reached_T[1:] = np.maximum.accumulate(places[:-1, 1])
+    return np.minimum(places[:, 0], reached_T)

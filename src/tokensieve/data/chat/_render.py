@@ -24,11 +24,13 @@ class RefusedRow(InputError):
         problem: what is wrong with this row.
     """
 
-    def __init__(
-        self, reason: str, problem: str, *, where: str | None = None, fix: str | None = None, detail: str = ""
-    ) -> None:
-        super().__init__(problem + detail, where=where, fix=fix)
+    def __init__(self, reason: str, problem: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(problem, where=where, fix=fix)
         self.reason = reason
+
+    def of(self, row_id: str) -> "RefusedRow":
+        """The same refusal with the row's place."""
+        return RefusedRow(self.reason, self.problem, where=f"row {row_id}", fix=self.fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Renderer:
         guards = any(self._pattern(m["role"]).search(text) for m in messages for text in _strings(cast(JSON, m)))
         guards = guards or any(self._pattern("tool").search(text) for text in _strings(list(tools)))
         cut = _unused_character(messages, tools) if guards else ""
-        turns = [_guard_turn(message, self.guarded, cut) for message in messages]
+        turns = [_turn(message, self._pattern(message["role"]), cut) for message in messages]
         try:
             texts, found = render_jinja_template(
                 conversations=[turns],
@@ -128,18 +130,15 @@ def names_pattern(names: Iterable[str]) -> "re.Pattern[str]":
     return re.compile(f"(?=[{first}])(?=({'|'.join(map(re.escape, longest_first))}))")
 
 
-def _guard_turn(message: Message, guarded: Mapping[str, "re.Pattern[str]"], cut: str) -> dict[str, JSON]:
+def _turn(message: Message, names: "re.Pattern[str]", cut: str) -> dict[str, JSON]:
     """The turn with a cut in every special token's name in it, and without empty fields, which templates stumble on."""
     role = message["role"]
     if role not in _ROLES:
         raise RefusedRow("unknown role", f"unknown role {role!r}; known are {', '.join(_ROLES)}")
-    pattern = guarded.get(role, _NOTHING)
-    fields = cast("Mapping[str, JSON]", message)
-    return {
-        key: value if key == "role" else _guard(value, pattern, cut)
-        for key, value in fields.items()
-        if value is not None
-    }
+    given: dict[str, JSON] = {k: v for k, v in cast("Mapping[str, JSON]", message).items() if v is not None}
+    if not cut:
+        return given
+    return {key: value if key == "role" else _guard(value, names, cut) for key, value in given.items()}
 
 
 def _guard(value: JSON, pattern: "re.Pattern[str]", cut: str) -> JSON:

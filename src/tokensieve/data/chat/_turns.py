@@ -1,11 +1,11 @@
 """Where the assistant's turns lie in a rendered conversation."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokensieve.data.chat._render import Rendered
-from tokensieve.types import Message
+from tokensieve.types import JSON, Example, Message
 
 _TAIL = 40
 
@@ -106,18 +106,32 @@ def _checked(whole: Rendered, found: list[Turn], turns: Sequence[Message]) -> li
         tail = (message["content"] or "").rpartition("</think>")[2].strip()[-_TAIL:]
         if tail not in text:
             return Mismatch("a response does not hold its message's text", tail, text)
-        for name in _called(message):
+        for name in _named(message.get("tool_calls", [])):
             if name not in text:
                 return Mismatch("the template leaves a tool call out", name, text)
     return found
 
 
-def reasoning_left_out(whole: Rendered, found: Sequence[Turn], turns: Sequence[Message]) -> bool:
-    """Whether the template leaves a turn's reasoning out, as some do in all turns but the last."""
-    return any(
+def left_out(whole: Rendered, found: Sequence[Turn], example: Example) -> Iterator[str]:
+    """What a template leaves out of a conversation without an error: reasoning, tools, what others said.
+
+    Args:
+        whole: the conversation's text.
+        found: its last assistant turns in the text.
+        example: the conversation.
+    """
+    turns = [message for message in example.messages if message["role"] == "assistant"][-len(found) :]
+    if any(
         _reasoning(message)[-_TAIL:] not in whole.text[turn.start : turn.end]
         for turn, message in zip(found, turns, strict=True)
-    )
+    ):
+        yield "reasoning"  # as some do in all turns but the last
+    if any(name not in whole.text for tool in example.tools for name in _named([tool])):
+        yield "tools"
+    for role in ("system", "user"):
+        said = (message["content"] or "" for message in example.messages if message["role"] == role)
+        if any(text.strip()[-_TAIL:] not in whole.text for text in said):
+            yield f"a {role} turn"
 
 
 def _reasoning(message: Message) -> str:
@@ -125,10 +139,10 @@ def _reasoning(message: Message) -> str:
     return message.get("reasoning_content", before if mark else "").strip()
 
 
-def _called(message: Message) -> list[str]:
-    """Names of the functions that a turn calls."""
+def _named(calls: Sequence[JSON]) -> list[str]:
+    """Names of the functions in tool calls, or in definitions of tools."""
     names = []
-    for call in message.get("tool_calls", []):
+    for call in calls:
         function = call.get("function", call) if isinstance(call, dict) else None
         if isinstance(function, dict) and isinstance(name := function.get("name"), str):
             names.append(name)

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from tokensieve.config import DataSettings
+from tokensieve.data.fingerprints import Fingerprints
 from tokensieve.data.formats._fields import Record
 from tokensieve.data.formats._hub import HubName, held
 from tokensieve.data.formats._rows import FORMATS, build, columns_of, recognise, renamed
@@ -40,7 +41,7 @@ def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> I
         EnvironmentProblem: a Hub data set cannot be fetched.
     """
     name = _name(source)
-    seen: set[int] = set()
+    seen = Fingerprints()
     columns: Mapping[str, str] | None = None
     empty = True
     for located in islice(records(source, settings), settings.limit):
@@ -134,15 +135,11 @@ def _nothing_to_learn(example: Example) -> str | None:
     return None
 
 
-def _unique(example: Example, seen: set[int], index: int, tally: Tally) -> Example:
-    """The example under an id that no row before it has: public data sets repeat theirs.
-
-    Only hashes are kept: 60 MB for a million rows.
-    """
-    if hash(example.id) not in seen:
-        seen.add(hash(example.id))
+def _unique(example: Example, seen: Fingerprints, index: int, tally: Tally) -> Example:
+    """The example under an id that no row before it has: public data sets repeat theirs."""
+    if seen.is_new(hash(example.id)):
         return example
     tally.note("repeated id, row number added to it")
     unique = f"{example.id}#{index}"
-    seen.add(hash(unique))
+    seen.is_new(hash(unique))
     return Example(unique, example.messages, example.task, example.origin, example.sampled_ids, example.tools)
