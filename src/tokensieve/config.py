@@ -1,14 +1,17 @@
 """The settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tokensieve.types import JSON, Origin
 
 Listed = TypeVar("Listed", bound=tuple[object, ...])
+TemplateArgument: TypeAlias = int | float | bool | str | list[JSON] | dict[str, JSON] | None
+"""A JSON value, spelt out because the command line reads no recursive type."""
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every settings class behaves: no change after creation, no unknown key, docstrings as descriptions."""
@@ -66,10 +69,26 @@ class DataSettings(BaseModel):
     """The last assistant turn is unfinished: no end-of-turn is added to it."""
     normalise: tuple[Literal["line_ends", "trailing_blanks", "tabs"], ...] = ()
     """Changes to the responses' text before they are made into tokens."""
-    template_kwargs: dict[str, JSON] = Field(default_factory=dict)
-    """Arguments passed on to the chat template, e.g. {"enable_thinking": false}."""
+    template_kwargs: dict[str, TemplateArgument] = Field(default_factory=dict)
+    """The chat template's arguments, such as {"enable_thinking": false}; JSON in text counts as its value."""
     limit: int | None = Field(None, gt=0)
     """Take the first N rows only."""
+
+    @field_validator("template_kwargs")
+    @classmethod
+    def _json_in_text(cls, given: dict[str, TemplateArgument]) -> dict[str, TemplateArgument]:
+        """Arguments as the template must see them: ``--template-kwargs.enable_thinking false`` comes as text."""
+        return {name: _value_of(argument) for name, argument in given.items()}
+
+
+def _value_of(argument: TemplateArgument) -> TemplateArgument:
+    """The JSON value that a text holds, the text itself where it holds none."""
+    if not isinstance(argument, str):
+        return argument
+    try:
+        return cast("TemplateArgument", json.loads(argument, parse_constant=str))
+    except (ValueError, RecursionError):
+        return argument
 
 
 class ScoreSettings(BaseModel):
