@@ -5,7 +5,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, cast
@@ -201,17 +201,25 @@ def _from_csv(path: Path, first: int, delimiter: str) -> Iterator[Located]:
     index = first
     while True:
         try:
+            names = reader.fieldnames or ()
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             raise InputError(f"broken CSV: {error}", where=f"{path}, line {reader.reader.line_num}") from None
+        if index == first:
+            _check_header(names, f"{path}, line 1")
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
-            fields = reader.fieldnames or []
-            raise InputError(f"expected {len(fields)} fields as in the header, got another number", where=where)
+            raise InputError(f"expected {len(names)} fields as in the header, got another number", where=where)
         yield Located(cast("Mapping[str, object]", row), index, where)
         index += 1
+
+
+def _check_header(names: Sequence[str], where: str) -> None:
+    """Refuse a header under which a row's fields could not be told apart: the last one would silently win."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"the header names {twice!r} twice", where=where, fix="give each field a name of its own")
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
