@@ -106,7 +106,9 @@ def test_dropped_rows_are_counted_by_reason(capsys: pytest.CaptureFixture[str], 
     assert code == 0
     assert "rows: 3 in, 1 out" in out
     assert "empty response: 1" in out
+    assert "  empty response: my.jsonl/1\n" in out
     assert "over-long: 1" in out
+    assert "  over-long: my.jsonl/2\n" in out
     code, _, err = cli(capsys, "score", data, "--max-length", 200, "--over-long", "error", "--out", tmp_path / "other")
     assert code == 2
     assert "--over-long drop or cut" in err

@@ -46,3 +46,26 @@ def test_a_model_with_another_tokenizer_is_refused_by_export_and_train(
     assert not out.exists()
     assert _run("export", chosen, "--model", tiny_folder, "--out", out) == 0
     assert _run("verify-export", out) == 0
+
+
+def test_what_an_export_leaves_out_and_what_a_check_finds_is_printed(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": f"my/{n}", "prompt": "hello", "completion": f"world {n}"} for n in range(3)]
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score = ("score", tmp_path / "my.jsonl", "--model", tiny_folder, "--out", tmp_path / "scored")
+    assert _run(*score) == 0
+    assert _run("select", tmp_path / "scored", "--policy", "plain", "--out", tmp_path / "chosen") == 0
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert _run("export", tmp_path / "chosen", "--to", "axolotl", "--format", "jsonl", "--out", out) == 0
+    assert "rows: 3 in, 3 out" in capsys.readouterr().out
+    lines = (out / "data" / "train.jsonl").read_text().splitlines()
+    moved = json.loads(lines[1])
+    moved["labels"] = [*moved["labels"][1:], -100]  # the usual mistake: labels that are shifted twice
+    (out / "data" / "train.jsonl").write_text("\n".join([lines[0], json.dumps(moved), lines[2]]) + "\n")
+    assert _run("verify-export", out, "--how", "rules", "--limit", 2) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert "differences between axolotl and the selection" in said[0]
+    assert len(said) == 3
+    assert all(line.startswith("  row 1 (my/1), position ") for line in said[1:])

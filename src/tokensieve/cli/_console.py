@@ -122,6 +122,13 @@ def hush_transformers() -> None:
     enable_progress_bars()
 
 
+def hush_datasets() -> None:
+    """Keep the bars of the datasets library off the terminal, of which an export or a check of one draws several."""
+    import datasets
+
+    datasets.disable_progress_bars()
+
+
 def duration(seconds: float) -> str:
     """A time span for people, e.g. 45 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)

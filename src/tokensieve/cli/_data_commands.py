@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from tokensieve.cli._console import FLAT, Count, Limit, Out, Work, hush_transformers, out
+from tokensieve.cli._console import FLAT, Count, Limit, Out, Work, hush_datasets, hush_transformers, out
 from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
 
 
@@ -149,12 +149,17 @@ def export(
         push_to_hub: OWNER/NAME of a data set on the Hub that the training set is uploaded to.
         public: Make that data set one that everybody can read; otherwise it is private, or the upload refused.
     """
+    from tokensieve.cli._tables import print_counts
     from tokensieve.data.export import export as export_rows
+    from tokensieve.data.manifest import read_manifest
     from tokensieve.stages import open_selected, tokenizer_of
 
+    hush_datasets()
     identity = None if model is None else tokenizer_of(model)[1]
     export_rows(open_selected(selected), out_, to=to, format=format, weights=weights, model=identity)
-    out.print(f"wrote {out_}; its README says how to train on it")
+    made = read_manifest(out_)
+    print_counts(made, out_)
+    out.print(f"trained: {made.facts['trained_tokens']:,} tokens; its README says how to train on it")
     if push_to_hub is not None:
         from tokensieve.data.export.hub import push_to_hub as push
 
@@ -169,7 +174,7 @@ def verify_export(
     trainer: str | None = None,
     selected: Path | None = None,
     how: Literal["auto", "trainer", "rules"] = "auto",
-    limit: int = 10,
+    limit: Count = 10,
 ) -> int:
     """Load a training set as its trainer does, and compare what is trained with what was selected.
 
@@ -183,6 +188,8 @@ def verify_export(
     from tokensieve.data.verify import verify_export as verify
     from tokensieve.stages import open_selected
 
+    hush_transformers()
+    hush_datasets()
     rows = None if selected is None else open_selected(selected)
     found = verify(folder, trainer, selected=rows, how=how, show=limit)
     out.print(found.describe())

@@ -14,6 +14,7 @@ from tokensieve.scoring import Comparison
 from tokensieve.types import JSON, Outcome
 
 _POINTS = " pts"
+_IDS_SHOWN = 5
 
 
 def print_counts(manifest: Manifest, folder: object) -> None:
@@ -21,6 +22,10 @@ def print_counts(manifest: Manifest, folder: object) -> None:
     counts = manifest.counts
     dropped = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
     out.print(f"rows: {counts.rows_in:,} in, {counts.rows_out:,} out" + (f", dropped {dropped}" if dropped else ""))
+    for reason, ids in counts.dropped_ids.items():
+        more = counts.dropped.get(reason, 0) - len(ids[:_IDS_SHOWN])
+        rest = f" and {more:,} more, listed in manifest.json" if more else ""
+        out.print(f"  {reason}: {', '.join(ids[:_IDS_SHOWN])}{rest}")
     if manifest.stage == "scored":
         if form := manifest.facts.get("format"):
             out.print(f"form of the rows: {form}")

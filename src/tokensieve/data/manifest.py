@@ -31,7 +31,7 @@ class Counts(BaseModel):
     rows_out: int = 0
     dropped: dict[str, int] = Field(default_factory=dict)
     dropped_ids: dict[str, list[str]] = Field(default_factory=dict)
-    """Ids of the dropped rows by reason, the first 1,000 of each."""
+    """Ids of the dropped rows by reason, the first 100,000 of each."""
 
 
 class ModelIdentity(BaseModel):

@@ -8,11 +8,11 @@ from tokensieve.data.manifest import Counts
 
 R = TypeVar("R")
 
-_IDS_KEPT = 1000
+_IDS_KEPT = 100_000
 
 
 class Tally:
-    """Counts rows in and out; every drop has a reason and, up to 1,000 a reason, the row's id.
+    """Counts rows in and out; every drop has a reason and, up to 100,000 a reason, the row's id.
 
     One object is handed from reading to tokens, so that a stage ends with one account of its rows.
 

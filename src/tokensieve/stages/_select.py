@@ -13,11 +13,13 @@ import numpy as np
 from tokensieve.config import SelectSettings
 from tokensieve.data.folder import Rows
 from tokensieve.data.manifest import Counts, Manifest, package_versions
+from tokensieve.data.tally import Tally
 from tokensieve.errors import InputError
 from tokensieve.selection import Rule, fit, select_tokens
 from tokensieve.stages._rows import collect, first, open_scored
 from tokensieve.types import JSON, IntArray, Scored, Selected
 
+NOTHING_LEFT: Final = "no token left to train"
 _PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
 
 
@@ -77,7 +79,6 @@ class _Sums:
 
     high_nats: float
     white_space: Mapping[str, IntArray]
-    rows_in: int = 0
     response: int = 0
     trained: int = 0
     mixed_rows: int = 0
@@ -85,7 +86,7 @@ class _Sums:
     nll_left_out: float = 0.0
     shares: float = 0.0
     kept: int = 0
-    dropped_ids: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
     high: int = 0
     high_white_space: Counter[str] = field(default_factory=Counter)
 
@@ -105,9 +106,7 @@ class _Sums:
                 self.high_white_space[kind] += int(np.isin(high_ids, ids).sum())
 
     def counts(self) -> Counts:
-        none_left = {"no token left to train": len(self.dropped_ids)} if self.dropped_ids else {}
-        ids = {"no token left to train": self.dropped_ids[:1000]} if self.dropped_ids else {}
-        return Counts(rows_in=self.rows_in, dropped=none_left, dropped_ids=ids)
+        return self.tally.counts
 
     def facts(self) -> dict[str, JSON]:
         return {
@@ -115,7 +114,7 @@ class _Sums:
             "trained_tokens": self.trained,
             "mixed_rows": self.mixed_rows,
             "left_out_pooled": 1 - self.trained / self.response if self.response else 0.0,
-            "left_out_mean_per_row": self.shares / self.rows_in if self.rows_in else 0.0,
+            "left_out_mean_per_row": self.shares / self.tally.rows_in if self.tally.rows_in else 0.0,
             "left_out_nll": self.nll_left_out / self.nll if self.nll else 0.0,
             "high_perplexity_tokens": self.high,
             "high_perplexity_white_space": {kind: self.high_white_space[kind] for kind in self.white_space},
@@ -136,16 +135,16 @@ def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
 def _selected(rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums) -> Iterator[Selected]:
     for row in rows:
         chosen = select_tokens(row, rule)
-        sums.rows_in += 1
+        sums.tally.take()
         sums.add(chosen, rule.settings.scorer)
         if chosen.train_T.any():
             sums.kept += 1
             yield chosen
         else:
-            sums.dropped_ids.append(row.tokens.id)
+            sums.tally.drop(NOTHING_LEFT, row.tokens.id)
     if mix is not None:
         for extra in _mixed_in(*_parse_mix(mix), sums.kept, rule.settings.seed):
-            sums.rows_in += 1
+            sums.tally.take()
             sums.mixed_rows += 1
             sums.add(extra, rule.settings.scorer)
             yield extra
