@@ -1,17 +1,23 @@
 """What we assume of TRL and the plain Trainer: they train exactly what an exported folder's labels say."""
 
+import json
 from pathlib import Path
 from typing import cast
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from tests.export_rows import of, selected_rows
 from tests.trl_steps import collated, first_loss
 
+from tokensieve.config import ScoreSettings
 from tokensieve.data.export import Format, export
 from tokensieve.data.folder import Rows
 from tokensieve.data.verify import verify_export
+from tokensieve.models import load_model
+from tokensieve.scoring import score
+from tokensieve.stages import load, select
 from tokensieve.types import Selected
 
 
@@ -67,6 +73,29 @@ def test_first_loss_of_the_exported_folder_is_the_mean_nll_of_the_kept_tokens(
     folder = rows.export(tmp_path / "out")
     loss = first_loss(folder, tiny_folder, rows=len(rows), packing=packing, micro=micro)
     assert loss == pytest.approx(_mean_nll(tiny_folder, rows), rel=2e-6)
+
+
+@pytest.fixture(scope="module")
+def chosen(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Rows[Selected]:
+    """Conversations from a file, scored into a store, of which the likelier half of the tokens was selected."""
+    place = tmp_path_factory.mktemp("chosen")
+    rows = [{"prompt": "go" * (n % 3 + 1), "completion": f"{'yes ' * (n % 4)}{n}"} for n in range(8)]
+    (place / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = load_model(str(tiny_folder))
+    scored = score(load(place / "my.jsonl", model), model, ScoreSettings(store=place / "store"), out=place / "scored")
+    return select(scored, "share:0.5", place / "selected")
+
+
+@pytest.mark.parametrize(("packing", "micro"), [(False, 8), (False, 3), (False, 1), (True, 8), (True, 2)])
+def test_first_loss_of_an_exported_folder_is_the_mean_of_the_stored_scores(
+    tiny_folder: Path, tmp_path: Path, chosen: Rows[Selected], packing: bool, micro: int
+) -> None:
+    kept = np.concatenate([row.scored.nll_T()[row.train_T] for row in chosen]).astype(np.float64)
+    assert 0 < len(kept) < sum(int(row.tokens.in_response_T.sum()) for row in chosen)
+    assert max(len(row.tokens) for row in chosen) <= 64  # what the step packs into
+    folder = chosen.export(tmp_path / "out")
+    loss = first_loss(folder, tiny_folder, rows=len(chosen), packing=packing, micro=micro)
+    assert loss == pytest.approx(kept.mean(), rel=1e-5)
 
 
 def test_a_wrong_label_is_found_and_named(tmp_path: Path) -> None:
