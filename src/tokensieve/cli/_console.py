@@ -1,5 +1,6 @@
 """What the commands print: progress as a bar in a terminal and as plain lines elsewhere; errors in words."""
 
+import os
 import sys
 import time
 import warnings
@@ -119,7 +120,8 @@ def hush_transformers() -> None:
 
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     logging.disable_progress_bar()
-    enable_progress_bars()
+    if "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
+        enable_progress_bars()
 
 
 def hush_datasets() -> None:

@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar, cast
@@ -210,14 +209,11 @@ class FolderWriter:
         """Write the manifest, which makes the folder a finished one, and return its rows."""
         shards = tuple(self._done[index] for index in sorted(self._done))
         counts = counts.model_copy(update={"rows_out": sum(shard.rows for shard in shards)})
-        timing = Timing(
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"), wall_s=time.monotonic() - self._started
-        )
         manifest = self.draft.model_copy(
             update={
                 "counts": counts,
                 "shards": shards,
-                "timing": timing,
+                "timing": Timing.since(self._started),
                 "facts": {**self.draft.facts, **(facts or {})},
             }
         )

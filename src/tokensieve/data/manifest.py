@@ -5,7 +5,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -69,6 +71,13 @@ class Timing(BaseModel):
 
     started_at: str = ""
     wall_s: float = 0.0
+
+    @classmethod
+    def since(cls, began: float) -> "Timing":
+        """Of work that began at a reading of the monotonic clock and ends now."""
+        wall_s = time.monotonic() - began
+        started = datetime.now(UTC) - timedelta(seconds=wall_s)
+        return cls(started_at=started.isoformat(timespec="seconds"), wall_s=wall_s)
 
 
 class Manifest(BaseModel):

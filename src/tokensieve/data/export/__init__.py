@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -20,7 +21,7 @@ from tokensieve.data.export.litgpt import LITGPT
 from tokensieve.data.export.llamafactory import LLAMAFACTORY
 from tokensieve.data.export.ms_swift import MS_SWIFT
 from tokensieve.data.export.trl import TRL
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, package_versions
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, Timing, package_versions
 from tokensieve.data.tally import Tally
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.pocket import POCKET
@@ -128,6 +129,7 @@ def export(
             rows.manifest.model, model, fix="score and select the data again with the model that is to be trained"
         )
     _check_place(folder)
+    began = time.monotonic()
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -154,7 +156,7 @@ def export(
         for name, text in convention.files(facts).items():
             (part / name).write_text(text, encoding="utf-8")
         (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
-        manifest.write(part)
+        manifest.model_copy(update={"timing": Timing.since(began)}).write(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     except OSError as error:
