@@ -8,10 +8,12 @@ from typing import cast
 import numpy as np
 import pytest
 
-from tokensieve.config import DataSettings, ScoreSettings, SelectSettings
+from tokensieve.config import DataSettings, DialogueSettings, GenerateSettings, ScoreSettings, SelectSettings
 from tokensieve.data.folder import Rows
 from tokensieve.errors import InputError
-from tokensieve.models import LoadedModel
+from tokensieve.generation import generate
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.sampling import ScriptedSampler
 from tokensieve.scoring import score
 from tokensieve.stages import first, load, open_scored, open_selected, select
 from tokensieve.types import Scored
@@ -96,6 +98,33 @@ def test_a_mix_makes_up_its_share_and_is_trained_whole(
         select(scored, "plain", mix=f"{tmp_path / 'more'}:0.7")
     with pytest.raises(InputError, match="FOLDER:SHARE"):
         select(scored, "plain", mix="more")
+
+
+def test_dialogues_are_mixed_in_as_generate_has_left_them(
+    tiny_folder: Path, model: LoadedModel, tmp_path: Path
+) -> None:
+    loaded = load_model(str(tiny_folder))
+    rows = score(load(write_rows(tmp_path / "a.jsonl", 9), loaded), loaded, NO_STORE)
+    rules = GenerateSettings(arm="self-dialogue", dialogue=DialogueSettings(count=6))
+    speaks = ScriptedSampler(lambda request, _: f"{request.id} said", loaded.tokenizer, end=2)
+    generate("", loaded, rules, tmp_path / "dialogues", sampler=speaks)
+    select(rows, "plain", tmp_path / "chosen", mix=f"{tmp_path / 'dialogues'}:0.25")
+    chosen = list(open_selected(tmp_path / "chosen"))
+    assert len(chosen) == 12
+    assert chosen[0].scored.scores["base"].entropy_T is not None
+    assert not np.isnan(chosen[0].scored.nll_T()[chosen[0].tokens.in_response_T]).any()
+    assert np.isnan(chosen[-1].scored.nll_T()).all()
+    mixed = {row.tokens.id: row for row in chosen[9:]}
+    for name, row in mixed.items():
+        text = loaded.tokenizer.decode(row.tokens.ids_T[row.train_T])
+        assert text == f"{name}/assistant/0 said<|end|>"
+    with pytest.raises(InputError, match="holds no training data"):
+        select(rows, "plain", mix=f"{tmp_path / 'dialogues' / 'samples'}:0.25")
+    other = rows.manifest.model
+    assert other is not None
+    manifest = rows.manifest.model_copy(update={"model": other.model_copy(update={"tokenizer_digest": "another"})})
+    with pytest.raises(InputError, match="another tokenizer"):
+        select(Rows(manifest, lambda: iter(rows)), "plain", mix=f"{tmp_path / 'dialogues'}:0.25")
 
 
 def test_the_first_rows_have_an_identity_of_their_own(scored: Rows[Scored]) -> None:

@@ -1,6 +1,5 @@
 """Select: a policy's decision on every row, with the account of what it left out; and rows mixed in whole."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,12 @@ import numpy as np
 
 from tokensieve.config import SelectSettings
 from tokensieve.data.folder import Rows
-from tokensieve.data.manifest import Counts, Manifest, package_versions
+from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, package_versions
 from tokensieve.data.tally import Tally
-from tokensieve.errors import InputError
 from tokensieve.selection import Rule, fit, select_tokens
-from tokensieve.stages._rows import collect, first, open_scored
-from tokensieve.types import JSON, IntArray, Scored, Selected
+from tokensieve.stages._mix import mix_digest, mixed_in, parse_mix
+from tokensieve.stages._rows import collect, first
+from tokensieve.types import JSON, IntArray, Scored, Scores, Selected
 
 NOTHING_LEFT: Final = "no token left to train"
 _PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
@@ -37,8 +36,8 @@ def select(
         scored: rows with the scores that decide.
         settings: the policy, or just its text, e.g. ``"stm:2.5"``.
         out: folder for the result; None keeps it in memory.
-        mix: ``FOLDER:SHARE``: scored rows that are mixed in with every response token trained, so many that they
-            make up that share of the result's rows; drawn by the seed.
+        mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, mixed in with every response
+            token trained, so many that they make up that share of the result's rows; drawn by the seed.
         limit: the first N rows only.
 
     Returns:
@@ -56,7 +55,7 @@ def select(
     manifest = Manifest(
         stage="selected",
         settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
-        inputs={"scored": scored.manifest.digest, **_mix_digest(mix)},
+        inputs={"scored": scored.manifest.digest, **mix_digest(mix)},
         model=scored.manifest.model,
         versions=dict(package_versions()),
         seed=settings.seed,
@@ -65,7 +64,9 @@ def select(
             "noted": scored.manifest.facts.get("noted", {}),
         },
     )
-    return collect(_selected(rows, rule, mix, sums), manifest, out, lambda: (sums.counts(), sums.facts()))
+    return collect(
+        _selected(rows, rule, mix, sums, scored.manifest.model), manifest, out, lambda: (sums.counts(), sums.facts())
+    )
 
 
 @dataclass(slots=True)
@@ -98,8 +99,9 @@ class _Sums:
         self.shares += 1 - trained / response if response else 0.0
         if scorer in row.scored.scores:
             nll_T = row.scored.nll_T(scorer)
-            self.nll += float(nll_T[in_response_T].sum(dtype="float64"))
-            self.nll_left_out += float(nll_T[in_response_T & ~row.train_T].sum(dtype="float64"))
+            # Rows that are mixed in need no scores.
+            self.nll += float(np.nansum(nll_T[in_response_T], dtype="float64"))
+            self.nll_left_out += float(np.nansum(nll_T[in_response_T & ~row.train_T], dtype="float64"))
             high_ids = row.tokens.ids_T[in_response_T & (nll_T > self.high_nats)]
             self.high += len(high_ids)
             for kind, ids in self.white_space.items():
@@ -132,8 +134,12 @@ def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
     return {kind: np.asarray(ids, dtype=np.int32) for kind, ids in found.items()}
 
 
-def _selected(rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums) -> Iterator[Selected]:
+def _selected(
+    rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums, model: ModelIdentity | None
+) -> Iterator[Selected]:
+    like: Mapping[str, Scores] = {}
     for row in rows:
+        like = like or row.scores
         chosen = select_tokens(row, rule)
         sums.tally.take()
         sums.add(chosen, rule.settings.scorer)
@@ -143,40 +149,8 @@ def _selected(rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums) -> I
         else:
             sums.tally.drop(NOTHING_LEFT, row.tokens.id)
     if mix is not None:
-        for extra in _mixed_in(*_parse_mix(mix), sums.kept, rule.settings.seed):
+        for extra in mixed_in(*parse_mix(mix), sums.kept, rule.settings.seed, model, like):
             sums.tally.take()
             sums.mixed_rows += 1
             sums.add(extra, rule.settings.scorer)
             yield extra
-
-
-def _parse_mix(mix: str) -> tuple[Path, float]:
-    folder, _, share = mix.rpartition(":")
-    try:
-        value = float(share)
-    except ValueError:
-        value = math.nan
-    if not folder or not 0 < value < 1:
-        raise InputError(f"expected FOLDER:SHARE with a share between 0 and 1, got {mix!r}", fix="--mix dialogues:0.3")
-    return Path(folder), value
-
-
-def _mix_digest(mix: str | None) -> dict[str, str]:
-    return {} if mix is None else {"mix": open_scored(_parse_mix(mix)[0]).manifest.digest}
-
-
-def _mixed_in(folder: Path, share: float, rows: int, seed: int) -> Iterator[Selected]:
-    """Whole rows from a folder, as many as make up ``share`` of the result; the draw depends on seed and ids only."""
-    rehearsal = open_scored(folder)
-    wanted = round(rows * share / (1 - share))
-    if wanted > len(rehearsal):
-        raise InputError(
-            f"a share of {share} beside {rows} rows takes {wanted} rows, the folder has {len(rehearsal)}",
-            where=str(folder),
-            fix="make more of them, or lower the share",
-        )
-    order = sorted(hashlib.sha256(f"{seed}/{row.tokens.id}".encode()).digest() for row in rehearsal)
-    last = order[wanted - 1] if wanted else b""
-    for row in rehearsal:
-        if wanted and hashlib.sha256(f"{seed}/{row.tokens.id}".encode()).digest() <= last:
-            yield Selected(row, row.tokens.in_response_T.copy())
