@@ -1,6 +1,7 @@
 """Fixtures for everyone: tiny random models of real classes and a tokenizer, made in a second, nothing downloaded."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,6 +41,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> object:
+    """See ``make_tiny_tokenizer``."""
+    return make_tiny_tokenizer()
+
+
+def make_tiny_tokenizer() -> object:
     """A byte-level tokenizer with chat template and end-of-turn token: 256 bytes, five special ids, no merges."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
@@ -62,6 +68,24 @@ def tiny_tokenizer() -> object:
     return tokenizer
 
 
+def make_tiny_model(
+    tokenizer: object, config_name: str = "LlamaConfig", *, seed: int = 0, spread: float = 6.0, **changes: object
+) -> LoadedModel:
+    """A random model of a class of transformers, by its config's name; see ``tiny_model``."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, config_name)(**{**_SIZES, **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(spread)
+    return from_memory(model, tokenizer, name=f"tiny-{config_name}")
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tiny_tokenizer: object) -> ModelFactory:
     """Make a random model of a class of transformers, by its config's name, e.g. ``tiny_model("LlamaConfig")``.
@@ -69,22 +93,7 @@ def tiny_model(tiny_tokenizer: object) -> ModelFactory:
     Keyword arguments change the configuration; ``seed`` chooses the weights, ``spread`` scales them so that the
     distributions are far from flat.
     """
-
-    def make(config_name: str = "LlamaConfig", *, seed: int = 0, spread: float = 6.0, **changes: object) -> LoadedModel:
-        import torch
-        import transformers
-
-        config = getattr(transformers, config_name)(**{**_SIZES, **changes})
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    if parameter.ndim > 1:
-                        parameter.mul_(spread)
-        return from_memory(model, tiny_tokenizer, name=f"tiny-{config_name}")
-
-    return make
+    return partial(make_tiny_model, tiny_tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -102,18 +111,19 @@ PlainScores: TypeAlias = Callable[[LoadedModel, "list[int]"], "tuple[list[float]
 
 @pytest.fixture(scope="session")
 def plain_scores() -> PlainScores:
+    """See ``compute_plain_scores``."""
+    return compute_plain_scores
+
+
+def compute_plain_scores(loaded: LoadedModel, ids: list[int]) -> tuple[list[float], list[float], list[int]]:
     """Nll, entropy and rank of tokens 1 to T-1 of one row, the plain way: one row, full logits, float64 softmax."""
+    import torch
 
-    def compute(loaded: LoadedModel, ids: list[int]) -> tuple[list[float], list[float], list[int]]:
-        import torch
-
-        with torch.inference_mode():
-            logits_TV = loaded.model(input_ids=torch.tensor([ids])).logits[0, :-1].double()
-        targets_T1 = torch.tensor(ids[1:])[:, None]
-        log_p_TV = logits_TV.log_softmax(-1)
-        nll = -log_p_TV.gather(1, targets_T1)[:, 0]
-        entropy = -(log_p_TV.exp() * log_p_TV).sum(-1)
-        rank = (logits_TV > logits_TV.gather(1, targets_T1)).sum(-1)
-        return nll.tolist(), entropy.tolist(), rank.tolist()
-
-    return compute
+    with torch.inference_mode():
+        logits_TV = loaded.model(input_ids=torch.tensor([ids])).logits[0, :-1].double()
+    targets_T1 = torch.tensor(ids[1:])[:, None]
+    log_p_TV = logits_TV.log_softmax(-1)
+    nll = -log_p_TV.gather(1, targets_T1)[:, 0]
+    entropy = -(log_p_TV.exp() * log_p_TV).sum(-1)
+    rank = (logits_TV > logits_TV.gather(1, targets_T1)).sum(-1)
+    return nll.tolist(), entropy.tolist(), rank.tolist()

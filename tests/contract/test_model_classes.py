@@ -43,7 +43,8 @@ CLASSES: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
-def _make(tiny_model: ModelFactory, name: str) -> LoadedModel:
+def make(tiny_model: ModelFactory, name: str) -> LoadedModel:
+    """A small random model of a class, its head's bias set where it has one."""
     config_name, changes = CLASSES[name]
     loaded = tiny_model(config_name, **changes)
     head = loaded.model.get_output_embeddings()
@@ -53,7 +54,8 @@ def _make(tiny_model: ModelFactory, name: str) -> LoadedModel:
     return loaded
 
 
-def _rows(lengths: list[int], seed: int = 0) -> list[Tokens]:
+def make_rows(lengths: list[int], seed: int = 0) -> list[Tokens]:
+    """Random rows of which the last two thirds are response."""
     generator = np.random.default_rng(seed)
     rows = []
     for index, length in enumerate(lengths):
@@ -65,8 +67,8 @@ def _rows(lengths: list[int], seed: int = 0) -> list[Tokens]:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_scores_are_those_of_the_models_own_logits(tiny_model: ModelFactory, plain_scores: Plain, name: str) -> None:
-    loaded = _make(tiny_model, name)
-    rows = _rows([40, 3, 17, 18, 31, 2, 9])
+    loaded = make(tiny_model, name)
+    rows = make_rows([40, 3, 17, 18, 31, 2, 9])
     scored = score(in_memory(rows, Manifest(stage="tokens")), loaded, ScoreSettings(token_budget=64))
     assert open_network(loaded, ScoreSettings()).head_path == "tiled"
     spread = []
@@ -88,7 +90,7 @@ def test_scores_are_those_of_the_models_own_logits(tiny_model: ModelFactory, pla
 @pytest.mark.parametrize("packing", [False, True])
 def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, name: str, packing: bool) -> None:
     """Six responses to one prompt of 20 tokens, of which the model reads 19 once; and six rows end to end."""
-    loaded = _make(tiny_model, name)
+    loaded = make(tiny_model, name)
     generator = np.random.default_rng(1)
     prompt = generator.integers(0, 262, 20).tolist()
     rows = []
@@ -96,7 +98,7 @@ def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, na
         ids = [*prompt, *generator.integers(0, 262, length).tolist()]
         flags = bools([place >= 20 for place in range(len(ids))])
         rows.append(Tokens(f"shared-{index}", ints(ids), flags, bools([False] * len(ids))))
-    rows += _rows([40, 3, 17])
+    rows += make_rows([40, 3, 17])
     settings = ScoreSettings(token_budget=1, use_store=False)
     alone = score(in_memory(rows, Manifest(stage="tokens")), loaded, settings)
     together = settings.model_copy(update={"token_budget": 4096, "packing": packing})
@@ -129,6 +131,9 @@ def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, na
                 "layer_types": ["linear_attention", "full_attention"],
             },
         ),
+        ("Lfm2Config", {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}),
+        ("MiniMaxConfig", {"head_dim": 8, "layer_types": ["linear_attention", "full_attention"], **MOE}),
+        ("JambaConfig", {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, **MOE}),
     ],
 )
 def test_models_with_a_running_state_are_scored_unpacked(
@@ -139,7 +144,7 @@ def test_models_with_a_running_state_are_scored_unpacked(
     assert not backend.network.layout.packs
     assert not backend.network.layout.shares
     assert "unpacked" in str(backend.facts["notes"])
-    rows = _rows([30, 3, 17, 18])
+    rows = make_rows([30, 3, 17, 18])
     for row, result in zip(rows, score(in_memory(rows, Manifest(stage="tokens")), loaded), strict=True):
         places = np.flatnonzero(result.scores["base"].scored_T)
         nll = np.array(plain_scores(loaded, row.ids_T.tolist())[0])
@@ -157,7 +162,7 @@ def test_a_scale_or_cap_that_we_miss_is_noticed(
     """The probe at opening must see it, whatever the model's numbers, and leave the head to the model."""
     from tokensieve.scoring import _opening
 
-    loaded = _make(tiny_model, name)
+    loaded = make(tiny_model, name)
     loaded.model.to(dtype)
     causal = loaded.model
     head = _opening._head_of(causal, torch.float32, tf32=False)
@@ -168,3 +173,16 @@ def test_a_scale_or_cap_that_we_miss_is_noticed(
 
     wrong = replace(head, softcap=None) if attribute == "final_logit_softcapping" else replace(head, scale=1.0)
     assert not _opening._agrees(replace(network, head=wrong), causal, wrong)
+
+
+def test_rows_that_would_reach_into_each_other_are_not_packed(
+    tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that the configuration does not speak of, in a model that says it may be packed."""
+    from tokensieve.scoring import _opening
+
+    loaded = tiny_model("MambaConfig", spread=2.0, state_size=4, expand=2, conv_kernel=4)
+    monkeypatch.setattr(_opening, "is_recurrent", lambda _: False)
+    network = open_network(loaded, ScoreSettings(packing=True))
+    assert not network.layout.packs
+    assert "scored unpacked" in network.notes[0]

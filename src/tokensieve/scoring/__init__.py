@@ -2,7 +2,7 @@
 
 from tokensieve.scoring._compare import Comparison, compare_backends
 from tokensieve.scoring._ray import score_on_ray
-from tokensieve.scoring._run import Progress, score, score_all, score_with
+from tokensieve.scoring._run import Progress, compute_along, score, score_all, score_with
 from tokensieve.scoring._scorer import Backend
 from tokensieve.scoring._vllm import open_offline as open_vllm
 from tokensieve.scoring._vllm import open_server as open_vllm_server
@@ -12,6 +12,7 @@ __all__ = [
     "Comparison",
     "Progress",
     "compare_backends",
+    "compute_along",
     "open_vllm",
     "open_vllm_server",
     "score",

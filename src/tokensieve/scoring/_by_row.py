@@ -1,16 +1,16 @@
 """Attention over rows that lie end to end, row by row: neither padding nor products between neighbours.
 
-The linear layers see one long sequence without padding; attention, which is the only layer that mixes tokens, is
-called for each run of equally long rows. This is what a variable-length kernel does on a GPU; a CPU has none, and the
-mask that a plain kernel would need there costs the square of the whole sequence.
+The linear layers see one long sequence without padding; attention, which is the only layer that mixes tokens, sees
+rows. On a GPU that is torch's variable-length kernel. A CPU has none, and the mask that a plain kernel would need there
+costs the square of the whole sequence; there the plain kernel is called for each run of equally long rows.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from itertools import accumulate, groupby
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 
@@ -86,6 +86,8 @@ def _attend(
     asked = [name for name in _NOT_HANDLED if options.get(name) is not None]
     if attention_mask is not None or not causal or asked or len(query) != 1:
         raise NotByRow(f"{type(module).__name__} asks for {', '.join(asked) or 'a mask of its own'}")
+    if query.is_cuda:
+        return _attend_varlen(query, key, value, scaling), None
     shared = query.shape[1] // key.shape[1]
     output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
     start = 0
@@ -100,6 +102,33 @@ def _attend(
         output[0, start:stop].view(run.rows, run.length, *output.shape[2:]).copy_(rows_BHTD.transpose(1, 2))
         start = stop
     return output, None
+
+
+def _attend_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """The same by torch's variable-length kernel, in one call; ``[1, T, H, D]``."""
+    lengths = [run.length for run in _runs.get() for _ in range(run.rows)]
+    bounds_B = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=query.device)
+    query_THD, key_THD, value_THD = (part[0].transpose(0, 1) for part in (query, key, value))
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+
+        output_THD = varlen_attn(
+            query_THD,
+            key_THD,
+            value_THD,
+            bounds_B,
+            bounds_B,
+            max(lengths),
+            max(lengths),
+            scale=scaling,
+            window_size=(-1, 0),  # as far back as there is, nothing ahead: causal
+            enable_gqa=query_THD.shape[1] != key_THD.shape[1],
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (ImportError, TypeError, ValueError, RuntimeError) as error:  # another release, card, or kind of numbers
+        raise NotByRow(f"torch's variable-length attention: {error}") from error
+    return cast(torch.Tensor, output_THD)[None]  # a tuple only where more is asked for
 
 
 def _rows_of(packed_BHTD: torch.Tensor, start: int, run: _Run) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import torch
 
@@ -13,6 +13,10 @@ from tokensieve.scoring._tiles import Block
 _CPU_TILE: Final = (512, 1024)
 _GPU_TILE: Final = (2048, 16384)
 """Positions and vocabulary entries in one tile: what a CPU's cache, or a small part of a GPU's memory, holds."""
+
+
+Precision: TypeAlias = Literal["highest", "high", "medium"]
+"""Torch's names for float32 products in full, with factors rounded to TF32, and to bfloat16."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +54,7 @@ class Head:
         scale: factor on the logits (Cohere's ``logit_scale``, one over Granite's ``logits_scaling``).
         softcap: ``softcap * tanh(logits / softcap)`` after the scale (Gemma 2); None where there is none.
         dtype: numbers of the product; the softmax is always in float32.
-        tf32: whether the product may use TF32 tensor cores.
+        tf32: whether the product may be rounded to TF32.
     """
 
     weight_VD: torch.Tensor
@@ -62,7 +66,7 @@ class Head:
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Float32 logits of the whole vocabulary, ``[N, V]``; for small N."""
-        with matmul_precision(tf32=self.tf32):
+        with matmul_precision(self._precision(hidden_ND)):
             return next(self._tiles([hidden_ND.to(self.dtype)], len(self.weight_VD)))[2]
 
     def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, wanted: Wanted) -> TokenMeasures:
@@ -85,12 +89,27 @@ class Head:
             for hidden_ND, targets_N in zip(hiddens, targets_N.tensor_split(count), strict=True)
         ]
         work = torch.empty(len(hiddens[0]) * min(width, len(self.weight_VD)), device=hidden_ND.device)
-        with matmul_precision(tf32=self.tf32):
+        with matmul_precision(self._precision(hidden_ND)):
             for number, tile, logits_NV in self._tiles(hiddens, width):
                 blocks[number].add(tile, logits_NV, work[: logits_NV.numel()].view_as(logits_NV))
         return TokenMeasures.joined(
             [TokenMeasures(b.nll_N(), b.entropy_N(), b.rank_N(), b.top_entropy_N()) for b in blocks]
         )
+
+    def _precision(self, hidden_ND: torch.Tensor) -> Precision:
+        """Which units may multiply: the fast ones too, where they lose nothing.
+
+        They round what they multiply and add up in float32. Numbers that were bfloat16 before pass a CPU's bfloat16
+        units unrounded, and a GPU's TF32 units pass float16 too: the same product as in float32, several times faster.
+        """
+        if self.tf32:
+            return "high"
+        made_of = {hidden_ND.dtype, self.weight_VD.dtype}
+        if self.dtype is torch.float32 and self.weight_VD.is_cuda and made_of <= {torch.bfloat16, torch.float16}:
+            return "high"
+        if self.dtype is torch.float32 and self.weight_VD.device.type == "cpu" and made_of == {torch.bfloat16}:
+            return "medium"
+        return "highest"
 
     def _tiles(self, hiddens: Sequence[torch.Tensor], width: int) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Number of the block, number of the tile, and the logits there; they are overwritten by the next ones.
@@ -108,9 +127,9 @@ class Head:
                     logits_NV = torch.mm(hidden_ND, weight_VD.T, out=out_NV)
                 else:
                     logits_NV = (hidden_ND @ weight_VD.T).float()
-                yield number, tile, self._shaped(logits_NV, bias_V)
+                yield number, tile, self.shaped(logits_NV, bias_V)
 
-    def _shaped(self, logits: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def shaped(self, logits: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Bias, scale and soft-cap, in place."""
         if bias is not None:
             logits += bias
@@ -123,13 +142,13 @@ class Head:
     def _target_logits(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """The targets' own logits, known before the tiles are, so that ranks can be counted on the way."""
         logits_N = torch.einsum("nd,nd->n", hidden_ND, self.weight_VD[targets_N].to(self.dtype)).float()
-        return self._shaped(logits_N, None if self.bias_V is None else self.bias_V[targets_N].float())
+        return self.shaped(logits_N, None if self.bias_V is None else self.bias_V[targets_N].float())
 
 
 @contextmanager
-def matmul_precision(*, tf32: bool) -> Iterator[None]:
-    """Float32 products in TF32 or in full, whatever the process chose for the rest of its work."""
-    wanted, before = ("high" if tf32 else "highest"), torch.get_float32_matmul_precision()
+def matmul_precision(wanted: Precision) -> Iterator[None]:
+    """Float32 products as wanted, whatever the process chose for the rest of its work."""
+    before = torch.get_float32_matmul_precision()
     if before == wanted:
         yield
         return

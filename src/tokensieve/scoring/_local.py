@@ -32,6 +32,7 @@ class TransformersBackend:
         longest: most tokens in a row.
         vocabulary: number of ids.
         token_budget: tokens in one batch, padding included.
+        before_answer: called with requests, what is wanted and the token budget, before they are scored.
     """
 
     network: Network
@@ -40,6 +41,7 @@ class TransformersBackend:
     longest: int | None
     vocabulary: int
     token_budget: int
+    before_answer: Callable[[Sequence[Request], Wanted, int], object] | None = None
     tells_entropy: bool = True
     tells_rank: bool = True
 
@@ -50,8 +52,10 @@ class TransformersBackend:
 
     def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record | None]:
         """Score requests; the batches depend on them and on the token budget only."""
+        if self.before_answer is not None:
+            self.before_answer(requests, wanted, self.token_budget)
         found: dict[int, Record | None] = {}
-        with matmul_precision(tf32=False):
+        with matmul_precision("highest"):
             for batch in batches(requests, self.token_budget, self.network.layout):
                 records = self._fitting(batch, wanted)
                 found.update((id(request), record) for request, record in zip(batch.requests, records, strict=True))

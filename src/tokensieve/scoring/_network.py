@@ -60,8 +60,11 @@ class Network:
             torch.OutOfMemoryError: the batch does not fit.
         """
         with torch.inference_mode():
-            hidden_ND = self.read_packed(batch.requests) if batch.packed else self._read_padded(batch)
-            return self._ask(hidden_ND, batch.requests, wanted)
+            return self._ask(self.hidden_states(batch), batch.requests, wanted)
+
+    def hidden_states(self, batch: Batch) -> torch.Tensor:
+        """Hidden states at the sources of all places of a batch, request after request, ``[N, D]``."""
+        return self.read_packed(batch.requests) if batch.packed else self._read_padded(batch)
 
     def measure_in_pieces(self, request: Request, length: int, wanted: Wanted) -> Record:
         """Score one request, ``length`` tokens at a time, each piece reading the keys and values of those before.

@@ -61,7 +61,7 @@ def open_network(loaded: LoadedModel, settings: ScoreSettings) -> Network:
         head=OwnHead(causal),
         head_path="own",
         head_dtype=str(causal.dtype).removeprefix("torch."),
-        notes=(*notes, f"the head of {type(causal).__name__} is not one we know; the model's own head is run"),
+        notes=(*network.notes, f"the head of {type(causal).__name__} is not one we know; the model's own head is run"),
     )
 
 
@@ -74,14 +74,21 @@ def _with_packing(network: Network, causal: "PreTrainedModel", wanted: bool | No
         layout=replace(network.layout, packs=True, longest_packed=longest_by_row(causal)),
         by_row=True,
     )
-    if causal.config._attn_implementation == "sdpa" and network.device.type == "cpu" and _reads_by_row(by_row, causal):
+    # torch's variable-length kernel takes 16-bit numbers only, the loop over rows is for a CPU.
+    kernel = network.device.type == "cpu" or (network.device.type == "cuda" and causal.dtype.itemsize == 2)
+    if causal.config._attn_implementation == "sdpa" and kernel and _reads_packed(by_row, causal):
         return by_row
-    return replace(network, layout=replace(network.layout, packs=packing_pays(causal) if wanted is None else wanted))
+    if not (packing_pays(causal) if wanted is None else wanted):
+        return network
+    packing = replace(network, layout=replace(network.layout, packs=True))
+    if _reads_packed(packing, causal):
+        return packing
+    return replace(network, notes=(*network.notes, "packed rows reach into each other: they are scored unpacked"))
 
 
-def _reads_by_row(network: Network, causal: "PreTrainedModel") -> bool:
+def _reads_packed(network: Network, causal: "PreTrainedModel") -> bool:
     """Whether rows of different lengths, end to end, give the hidden states that each gives alone."""
-    ids_T = _probe_ids(causal).numpy().astype(np.int32)
+    ids_T = _probe_ids(causal).cpu().numpy().astype(np.int32)
     lengths = [
         length
         for length in (5, 3, 3)
@@ -92,7 +99,8 @@ def _reads_by_row(network: Network, causal: "PreTrainedModel") -> bool:
     requests = [Request(ids_T[: length + 1], np.arange(1, length + 1, dtype=np.int32)) for length in lengths]
     requests = [Request(np.roll(one.ids_T, shift), one.places_N) for shift, one in enumerate(requests)]
     with torch.inference_mode():
-        alone = [network.hidden(torch.from_numpy(one.inputs_T.astype(np.int64))[None])[0] for one in requests]
+        rows = [torch.from_numpy(one.inputs_T.astype(np.int64)).to(network.device) for one in requests]
+        alone = [network.hidden(ids_T[None])[0] for ids_T in rows]
         try:
             together_ND = network.read_packed(requests)
         except NotByRow:
@@ -141,13 +149,19 @@ def _head_of(causal: "PreTrainedModel", dtype: torch.dtype, *, tf32: bool) -> He
     if unknown or isinstance(scale, str) or isinstance(scaling, str):  # MPT's scale may be a formula's name
         return None
     return Head(
-        weight_VD=layer.weight.detach(),
-        bias_V=None if layer.bias is None else layer.bias.detach(),
+        weight_VD=_whole(layer.weight),
+        bias_V=None if layer.bias is None else _whole(layer.bias),
         scale=float(scale) / float(scaling),
         softcap=getattr(config, "final_logit_softcapping", None),
         dtype=dtype,
         tf32=tf32,
     )
+
+
+def _whole(parameter: torch.Tensor) -> torch.Tensor:
+    """A parameter's values; of one that lies over several processes, all of them in each."""
+    gather = getattr(parameter, "full_tensor", None)
+    return (parameter if gather is None else gather()).detach()
 
 
 def _agrees(network: Network, causal: "PreTrainedModel", head: Head) -> bool:

@@ -59,12 +59,37 @@ def score(
             folder that belongs to another run; or as in ``load_model``.
         EnvironmentProblem: no disk space, or as in ``load_model``.
     """
+    from tokensieve.scoring import _together
     from tokensieve.scoring._local import open_backend
 
     settings = settings or ScoreSettings()
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     check_same_tokenizer(rows.manifest.model, loaded.identity, settings.scorer)
-    return score_with(rows, open_backend(loaded, settings), settings, out=out, portion=portion, progress=progress)
+    backend = open_backend(loaded, settings)
+    if _together.leads_others(loaded):
+        with _together.leading(backend) as leader:
+            return score_with(rows, leader, settings, out=out, portion=portion, progress=progress)
+    return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
+
+
+def compute_along(loaded: LoadedModel, settings: ScoreSettings, out: Path) -> Rows[Scored] | None:
+    """Where one model lies over several processes, the work of all but the first, which alone calls ``score``.
+
+    Args:
+        loaded: the model, by ``tp_plan="auto"``.
+        settings: as the first process has them.
+        out: folder of the result.
+
+    Returns:
+        The rows, once the first process has written them; None where this is the first process, or the only one.
+
+    Raises:
+        EnvironmentProblem: the first process ended without writing them.
+    """
+    from tokensieve.scoring import _together
+    from tokensieve.scoring._local import open_backend
+
+    return _together.follow(open_backend(loaded, settings), out) if _together.follows(loaded) else None
 
 
 def score_with(

@@ -140,12 +140,37 @@ def test_a_bfloat16_model_is_scored_with_a_float32_head(tiny_model: ModelFactory
     torch.testing.assert_close(head.logits(hidden_ND), hidden_ND.float() @ head.weight_VD.float().T)
 
 
+@pytest.mark.parametrize(
+    ("weights", "hidden", "precision"),
+    [
+        (torch.bfloat16, torch.bfloat16, "medium"),
+        (torch.float16, torch.float16, "highest"),
+        (torch.bfloat16, torch.float32, "highest"),
+        (torch.float32, torch.float32, "highest"),
+    ],
+)
+def test_fast_units_are_used_only_where_they_lose_nothing(
+    weights: torch.dtype, hidden: torch.dtype, precision: str
+) -> None:
+    """Held against a float64 product: the same small error whatever units the machine has."""
+    head, hidden_ND = _head_and_hidden(64, 2048, 384, 0.3)
+    head = replace(head, weight_VD=head.weight_VD.to(weights))
+    hidden_ND = hidden_ND.to(hidden)
+    assert head._precision(hidden_ND) == precision
+    targets_N = torch.arange(64) * 31
+    logits_NV = hidden_ND.double() @ head.weight_VD.double().T
+    expected_N = logits_NV.logsumexp(1) - logits_NV.gather(1, targets_N[:, None])[:, 0]
+    found = head.measure(hidden_ND, targets_N, Wanted(entropy=True, rank=True))
+    assert expected_N.std() > 1
+    torch.testing.assert_close(found.nll_N.double(), expected_N, atol=2e-5, rtol=0)
+
+
 def test_tf32_is_said_only_where_there_is_tf32(tiny_model: ModelFactory) -> None:
     assert open_network(tiny_model(), ScoreSettings(head_dtype="tf32")).head_dtype == "float32"
 
 
 def test_the_process_keeps_its_own_precision() -> None:
-    with _head.matmul_precision(tf32=True):
+    with _head.matmul_precision("high"):
         assert torch.get_float32_matmul_precision() == "high"
     assert torch.get_float32_matmul_precision() == "highest"
 
