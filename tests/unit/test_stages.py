@@ -1,6 +1,7 @@
 """Load, select, mix: rows are counted, tokens are made once, and a mix is as large as asked."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -75,6 +76,30 @@ def test_select_counts_what_it_leaves_out(scored: Rows[Scored], tmp_path: Path) 
     assert facts["left_out_pooled"] == pytest.approx(1 - trained / response)
     assert facts["threshold_nats"] == pytest.approx(np.log(2.5))
     assert 0 < trained < response
+
+
+@pytest.mark.parametrize(
+    ("identity", "error_nats"),
+    [
+        ({"dtype": "float32", "head_dtype": "float32"}, 1e-5),
+        ({"dtype": "bfloat16", "head_dtype": "float32"}, 0.1),
+        ({"dtype": "float32", "head_dtype": "tf32"}, 2e-3),
+        ({"dtype": "auto", "backend": "vllm"}, 0.3),
+    ],
+)
+def test_tokens_whose_side_rounding_decides_are_counted(
+    scored: Rows[Scored], identity: dict[str, str], error_nats: float
+) -> None:
+    manifest = scored.manifest
+    facts = {**manifest.facts, "scorers": {"base": {"backend": "transformers", **identity}}}
+    rows = Rows(manifest.model_copy(update={"facts": facts}), scored.iterate)
+    nll = np.sort(np.concatenate([row.nll_T()[row.tokens.in_response_T] for row in scored]))
+    threshold = float(nll[len(nll) // 2])
+    found = select(rows, f"stm:{math.exp(threshold)}").manifest.facts
+    limit = found["threshold_nats"]
+    assert isinstance(limit, float)
+    assert found["nll_error_nats"] == error_nats
+    assert found["near_threshold_tokens"] == int((np.abs(nll - limit) <= error_nats).sum()) >= 1
 
 
 def test_a_row_without_a_trained_token_is_dropped_by_name(scored: Rows[Scored]) -> None:

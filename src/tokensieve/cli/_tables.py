@@ -33,6 +33,13 @@ def print_counts(manifest: Manifest, folder: object) -> None:
     out.print(f"wrote {folder}")
 
 
+def print_near_threshold(facts: Mapping[str, JSON]) -> None:
+    """How many tokens lie so near to the threshold that rounding decides, where there are any."""
+    near, error, threshold = (facts[key] for key in ("near_threshold_tokens", "nll_error_nats", "threshold_nats"))
+    if near and isinstance(error, float) and threshold is not None:
+        out.print(f"so near to the threshold that the scores' own rounding decides ({error:g} nats): {near:,} tokens")
+
+
 def print_white_space(facts: Mapping[str, JSON]) -> None:
     """How much of the high perplexity is white space, kind by kind, where there is any."""
     high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]

@@ -21,6 +21,13 @@ from tokensieve.types import JSON, IntArray, Scored, Scores, Selected
 NOTHING_LEFT: Final = "no token left to train"
 _PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
 
+_ERROR_NATS: Final = {"float32": 1e-5, "tf32": 2e-3, "float16": 0.02, "bfloat16": 0.1}
+"""What rounding changes in the nll of nearly all tokens near the threshold, by the numbers of backbone or head; for one
+model and data set ``tokensieve compare-backends`` measures it."""
+
+_ERROR_OF_OTHER_BACKENDS_NATS: Final = 0.3
+"""vLLM against transformers, at most, as its users report."""
+
 
 def select(
     scored: Rows[Scored],
@@ -42,8 +49,9 @@ def select(
 
     Returns:
         The rows; those left without a trained token are dropped and counted. The manifest's facts tell the
-        threshold (nats), the response and trained tokens, the shares left out, and how many of the tokens above the
-        threshold (2.5 where the policy has none) are white space that a normalisation would change.
+        threshold (nats), the response and trained tokens, the shares left out, how many of the tokens above the
+        threshold (2.5 where the policy has none) are white space that a normalisation would change, and how many lie
+        so near to it that rounding decides (``nll_error_nats``, of the numbers and the backend they were scored in).
 
     Raises:
         InputError: the policy or the mix cannot be read, or a response token has no score.
@@ -51,7 +59,8 @@ def select(
     settings = SelectSettings(policy=settings) if isinstance(settings, str) else settings
     rows = first(scored, limit)
     rule = fit(settings, lambda: iter(rows))
-    sums = _Sums(_high_nats(rule), _white_space(scored.manifest))
+    error_nats = _nll_error(scored.manifest, settings.scorer)
+    sums = _Sums(_high_nats(rule), error_nats, _white_space(scored.manifest))
     manifest = Manifest(
         stage="selected",
         settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
@@ -75,10 +84,12 @@ class _Sums:
 
     Attributes:
         high_nats: nll above which a token counts as one of high perplexity.
+        error_nats: how far a score may be from the exact one.
         white_space: ids of tokens that a normalisation of white space changes, by its name.
     """
 
     high_nats: float
+    error_nats: float
     white_space: Mapping[str, IntArray]
     response: int = 0
     trained: int = 0
@@ -89,6 +100,7 @@ class _Sums:
     kept: int = 0
     tally: Tally = field(default_factory=Tally)
     high: int = 0
+    near: int = 0
     high_white_space: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Selected, scorer: str) -> None:
@@ -104,6 +116,7 @@ class _Sums:
             self.nll_left_out += float(np.nansum(nll_T[in_response_T & ~row.train_T], dtype="float64"))
             high_ids = row.tokens.ids_T[in_response_T & (nll_T > self.high_nats)]
             self.high += len(high_ids)
+            self.near += int((np.abs(nll_T[in_response_T] - self.high_nats) <= self.error_nats).sum())
             for kind, ids in self.white_space.items():
                 self.high_white_space[kind] += int(np.isin(high_ids, ids).sum())
 
@@ -119,6 +132,8 @@ class _Sums:
             "left_out_mean_per_row": self.shares / self.tally.rows_in if self.tally.rows_in else 0.0,
             "left_out_nll": self.nll_left_out / self.nll if self.nll else 0.0,
             "high_perplexity_tokens": self.high,
+            "near_threshold_tokens": self.near,
+            "nll_error_nats": self.error_nats,
             "high_perplexity_white_space": {kind: self.high_white_space[kind] for kind in self.white_space},
         }
 
@@ -126,6 +141,17 @@ class _Sums:
 def _high_nats(rule: Rule) -> float:
     """The policy's threshold; for a policy without one, that of the paper."""
     return rule.threshold_nats if math.isfinite(rule.threshold_nats) else _PAPERS_THRESHOLD_NATS
+
+
+def _nll_error(scored: Manifest, scorer: str) -> float:
+    """How far the scores that decide may be from exact ones, in nats, by who computed them and in which numbers."""
+    scorers = cast("dict[str, dict[str, str]]", scored.facts.get("scorers", {}))
+    made_by = scorers.get(scorer) or (scored.model.model_dump() if scored.model else {})
+    if made_by.get("backend", "transformers") != "transformers":
+        return _ERROR_OF_OTHER_BACKENDS_NATS
+    return (
+        max(_ERROR_NATS.get(made_by.get(part, ""), 0.0) for part in ("dtype", "head_dtype")) or _ERROR_NATS["float32"]
+    )
 
 
 def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
