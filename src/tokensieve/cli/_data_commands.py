@@ -1,12 +1,14 @@
 """Commands on training data: score, compare-backends, select, show, export, verify-export."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter, validators
 
 from tokensieve.cli._console import FLAT, Count, Limit, Out, Work, hush_datasets, hush_transformers, out
 from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
+
+BackendName: TypeAlias = Literal["transformers", "vllm"]
 
 
 def score(
@@ -17,29 +19,30 @@ def score(
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     read: Annotated[DataSettings, FLAT] = DataSettings(),
     settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
+    backend: BackendName = "transformers",
+    url: str | None = None,
     shard: str | None = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: Count = 2,
 ) -> int:
     """Score every response token of a data set under the model that is about to be trained.
 
     Args:
         data: A file (JSONL, Parquet, CSV), a saved data set, a Hub name, task:NAME/SPLIT, or a folder of a stage.
         out_: Folder of the result; the same command goes on in it where it stopped.
+        backend: Who computes. The scores of vllm differ from those of transformers; compare-backends says by how much.
+        url: A running vLLM server, up to and with /v1, that serves --model; without it vllm runs in this process.
         shard: The part i/N of the work that this process does, i from 0, for job arrays; torchrun sets it by itself.
+        engine: This process, or the workers of a Ray cluster (one is started here where none is running).
+        workers: Ray: models at the same time, each on a GPU of its own where there are any.
     """
+    from tokensieve.cli import _scoring
     from tokensieve.cli._tables import print_counts
-    from tokensieve.engine import device_of_launch, parse_portion, portion_of_launch
-    from tokensieve.models import load_model
-    from tokensieve.scoring import score as score_rows
-    from tokensieve.stages import load
 
     hush_transformers()
-    portion = parse_portion(shard) if shard else portion_of_launch()
-    if model.device == "auto":
-        model = model.model_copy(update={"device": device_of_launch()})
-    loaded = load_model(model)
-    rows = load(data, loaded, read, out_ / ".tokens")  # on disk, so that memory does not grow with the rows
+    where = _scoring.Where(backend, url, shard, engine, workers)
     with Work("score") as work:
-        scored = score_rows(rows, loaded, settings, out=out_, portion=portion, progress=work.advanced)
+        scored = _scoring.score(data, out_, model, read, settings, where, work.advanced)
     print_counts(scored.manifest, out_)
     return 0
 
@@ -50,24 +53,28 @@ def compare_backends(
     *,
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     other: ModelSettings = ModelSettings(),
+    other_backend: BackendName = "transformers",
+    other_url: str | None = None,
     read: Annotated[DataSettings, FLAT] = DataSettings(),
+    settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
     threshold: Annotated[float, Parameter(validator=validators.Number(gte=1))] = 2.5,
 ) -> int:
-    """Score the same rows by two models, numbers or attentions, and say how far they are apart.
+    """Score the same rows by two backends, models, numbers or attentions, and say how far they are apart.
 
     Args:
         data: As for score.
         other: The second of the two, e.g. --other.dtype bfloat16; its model is the first one's unless it is given.
+        other_backend: Who computes the second; the first is always transformers, the reference.
+        other_url: A running vLLM server, up to and with /v1, that serves the second.
         threshold: Perplexity of the selection whose flips are counted.
     """
+    from tokensieve.cli import _scoring
     from tokensieve.cli._tables import print_backends
-    from tokensieve.scoring import compare_backends as compare_scores
-    from tokensieve.stages import load
 
     hush_transformers()
     if other.model == ModelSettings().model:
         other = other.model_copy(update={"model": model.model, "revision": model.revision})
-    print_backends(compare_scores(load(data, model, read), model, other, threshold=threshold))
+    print_backends(_scoring.compare(data, model, other, read, settings, threshold, other_backend, other_url))
     return 0
 
 
@@ -88,7 +95,7 @@ def select(
         mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
         limit: The first N rows only.
     """
-    from tokensieve.cli._tables import print_counts, print_white_space
+    from tokensieve.cli._tables import print_counts, print_near_threshold, print_white_space
     from tokensieve.stages import open_scored
     from tokensieve.stages import select as select_rows
 
@@ -99,6 +106,7 @@ def select(
         f"trained: {facts['trained_tokens']:,} of {facts['response_tokens']:,} response tokens "
         f"(left out: {facts['left_out_pooled']:.1%} of the tokens, {facts['left_out_nll']:.1%} of the nll)"
     )
+    print_near_threshold(facts)
     print_white_space(facts)
     return 0
 

@@ -129,6 +129,24 @@ def fingerprint(settings: ModelSettings | str) -> str:
     return digest_of([weights, tuned, tokenizer_digest(tokenizer), template_digest(tokenizer), chosen])
 
 
+def context_length(settings: ModelSettings | str) -> int | None:
+    """Most tokens that a model takes in a row, from its configuration alone; None where that does not say.
+
+    Raises:
+        InputError: no such model, or one that transformers does not know.
+        EnvironmentProblem: the Hub cannot be reached.
+    """
+    from transformers import AutoConfig
+
+    settings = settings_of(settings)
+    folder = _fetch_model(settings, weights=False).folder
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=settings.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=settings.model) from error
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def dtype_name(model: "PreTrainedModel") -> str:
     """The numbers a model computes in: float32, bfloat16 or float16."""
     return str(model.dtype).removeprefix("torch.")

@@ -1,8 +1,8 @@
 """How far two backends, or two kinds of numbers, are apart on the same rows, and which selections that changes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring._scorer import Backend, Scorer, TokenRows, open_store
 from tokensieve.types import BASE_SCORER, Scored, Tokens
+
+Compared: TypeAlias = Backend | LoadedModel | ModelSettings | str | Callable[[], Backend]
+"""What can be compared: a backend, a model for the transformers backend, or a function that opens a backend."""
 
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999, 1.0)
 """Of the differences that are reported; the last is the largest."""
@@ -48,8 +51,8 @@ class Comparison:
 
 def compare_backends(
     rows: TokenRows,
-    first: Backend | LoadedModel | ModelSettings | str,
-    second: Backend | LoadedModel | ModelSettings | str,
+    first: Compared,
+    second: Compared,
     settings: ScoreSettings | None = None,
     *,
     threshold: float = 2.5,
@@ -59,7 +62,9 @@ def compare_backends(
     Args:
         rows: tokens; other scores that they hold are left alone.
         first: the reference: a backend, or a model for the transformers backend.
-        second: what is compared with it: another backend, or the same model in other numbers.
+        second: what is compared with it: another backend, or the same model in other numbers. What is given by name,
+            settings or as a function is opened here, the second after the first is gone, so that each has the memory
+            to itself.
         settings: what is scored, by both.
         threshold: perplexity of the selection whose flips are counted.
 
@@ -72,16 +77,16 @@ def compare_backends(
     if threshold < 1:
         raise InputError(f"expected a perplexity of at least 1, got {threshold}", where="--threshold")
     settings = (settings or ScoreSettings()).model_copy(update={"entropy": False, "rank": False, "scorer": BASE_SCORER})
-    one, other = (_backend(which, settings) for which in (first, second))
-    first_N, second_N = _nll(rows, one, settings), _nll(rows, other, settings)
+    one, first_N = _nll(rows, first, settings)
+    other, second_N = _nll(rows, second, settings)
     both_N = ~(np.isnan(first_N) | np.isnan(second_N))
     first_N, second_N = first_N[both_N], second_N[both_N]
     gap_N = np.abs(second_N - first_N)
     limit = np.log(threshold)
     quantiles = {q: float(np.quantile(gap_N, q)) if len(gap_N) else float("nan") for q in QUANTILES}
     return Comparison(
-        first=one.identity,
-        second=other.identity,
+        first=one,
+        second=other,
         tokens=len(gap_N),
         quantiles=quantiles,
         mean=float(np.mean(second_N - first_N, dtype=np.float64)) if len(gap_N) else float("nan"),
@@ -92,16 +97,21 @@ def compare_backends(
     )
 
 
-def _backend(which: Backend | LoadedModel | ModelSettings | str, settings: ScoreSettings) -> Backend:
+def _opened(which: Compared, settings: ScoreSettings) -> Backend:
     from tokensieve.scoring._local import open_backend
 
     if isinstance(which, ModelSettings | str):
         which = load_model(which)
-    return open_backend(which, settings) if isinstance(which, LoadedModel) else which
+    if isinstance(which, LoadedModel):
+        return open_backend(which, settings)
+    return which() if callable(which) else which
 
 
-def _nll(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-    """The nll of all tokens of all rows, one after the other; NaN where not scored."""
+def _nll(
+    rows: TokenRows, which: Compared, settings: ScoreSettings
+) -> tuple[ModelIdentity, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
+    """Who computed, and the nll of all tokens of all rows, one after the other; NaN where not scored."""
+    backend = _opened(which, settings)
     parts = [np.zeros(0, dtype=np.float32)]
     with open_store(settings, backend.identity) as store:
         scorer = Scorer(backend, settings, store)
@@ -109,4 +119,4 @@ def _nll(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> "np.ndar
             bare = [row.tokens if isinstance(row, Scored) else row for row in shard]
             for row, scored in zip(bare, scorer.score(bare), strict=True):
                 parts.append(np.full(len(row), np.nan, np.float32) if scored is None else scored.nll_T())
-    return np.concatenate(parts)
+    return backend.identity, np.concatenate(parts)

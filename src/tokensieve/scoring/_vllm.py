@@ -170,7 +170,7 @@ def open_offline(settings: ModelSettings) -> VllmOffline:
 
     Raises:
         EnvironmentProblem: vLLM is not installed.
-        InputError: as in ``load_model``; or an adapter, which this backend does not take.
+        InputError: as in ``load_model``; or an adapter or a quantisation, which this backend does not take.
     """
     try:
         from vllm import LLM
@@ -179,6 +179,8 @@ def open_offline(settings: ModelSettings) -> VllmOffline:
         raise EnvironmentProblem("vLLM is not installed", where="--backend vllm", fix=fix) from error
     if settings.adapter is not None:
         raise InputError("adapters are scored by the transformers backend only", where="--adapter")
+    if settings.quantisation != "none":
+        raise InputError("quantised weights are scored by the transformers backend only", where="--quantisation")
     dtype = settings.dtype
     engine = LLM(
         settings.model, revision=settings.revision, dtype=dtype, trust_remote_code=settings.trust_remote_code, seed=0

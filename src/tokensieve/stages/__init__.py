@@ -1,7 +1,17 @@
 """The stages that only read and write rows: load a data set into tokens, select, mix, take the first few."""
 
-from tokensieve.stages._load import load, tokenizer_of
+from tokensieve.stages._load import load, load_beside_others, tokenizer_of
 from tokensieve.stages._rows import first, open_examples, open_scored, open_selected, open_tokens
 from tokensieve.stages._select import select
 
-__all__ = ["first", "load", "open_examples", "open_scored", "open_selected", "open_tokens", "select", "tokenizer_of"]
+__all__ = [
+    "first",
+    "load",
+    "load_beside_others",
+    "open_examples",
+    "open_scored",
+    "open_selected",
+    "open_tokens",
+    "select",
+    "tokenizer_of",
+]

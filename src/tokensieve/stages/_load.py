@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, cast
 from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.columns import Row
 from tokensieve.data.digests import file_digest
-from tokensieve.data.folder import Rows, open_rows
-from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, digest_of, package_versions
+from tokensieve.data.folder import Rows, open_rows, remove
+from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, ModelIdentity, digest_of, package_versions
 from tokensieve.data.tally import Tally
+from tokensieve.engine import Portion
 from tokensieve.errors import InputError
 from tokensieve.stages._rows import collect, first
 from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
@@ -28,6 +29,8 @@ def load(
     model: "LoadedModel | ModelSettings | str" = "pocket",
     settings: DataSettings = DataSettings(),
     out: Path | None = None,
+    *,
+    longest: int | None = None,
 ) -> Rows[Tokens]:
     """Read a data set and make its tokens, once, with the model's tokenizer and chat template.
 
@@ -38,6 +41,7 @@ def load(
         model: whose tokenizer and template; its weights are not needed.
         settings: form of the rows, length policy, and so on.
         out: folder for the result; None keeps it in memory.
+        longest: most tokens that the model takes in a row, where it is not loaded and so cannot tell.
 
     Returns:
         The tokens; rows that were dropped are counted by reason in the manifest. A Hub data set is held to the commit
@@ -58,7 +62,7 @@ def load(
     tally = Tally()
     examples = _examples(source, settings, tally)
     white_space = WhiteSpace(tokenizer)
-    tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=_longest_row(model))
+    tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=longest or _longest_row(model))
     manifest = Manifest(
         stage="tokens",
         settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
@@ -72,6 +76,46 @@ def load(
         return tally.counts, {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
 
     return collect(_watched(tokens, white_space), manifest, out, account)
+
+
+def load_beside_others(
+    source: str | Path,
+    model: "LoadedModel | ModelSettings | str",
+    settings: DataSettings,
+    out: Path,
+    portion: Portion,
+    *,
+    longest: int | None = None,
+) -> Rows[Tokens]:
+    """As ``load``, where several processes need the same tokens: each makes its own, the first one's are kept.
+
+    None waits for another: those of a job array may start hours apart. A folder that is being written is nobody
+    else's, and it is put into its place whole.
+
+    Args:
+        source: as in ``load``.
+        model: as in ``load``.
+        settings: as in ``load``.
+        out: folder of the tokens, for all processes.
+        portion: which of the processes this is.
+        longest: as in ``load``.
+
+    Raises:
+        InputError: as in ``load``.
+    """
+    if portion.whole or (out / MANIFEST_NAME).is_file():
+        return load(source, model, settings, out, longest=longest)
+    own = out.with_name(f"{out.name}-{portion}")
+    made = load(source, model, settings, own, longest=longest)
+    if made.folder is None:  # an earlier stage's tokens, which are read where they lie
+        return made
+    try:
+        own.rename(out)
+    except OSError:  # another process was first, or a lone one was begun here and killed
+        if not (out / MANIFEST_NAME).is_file():
+            return made
+        remove(own)
+    return load(source, model, settings, out, longest=longest)
 
 
 def _watched(tokens: Iterator[Tokens], white_space: "WhiteSpace") -> Iterator[Tokens]:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from tokensieve.data.folder import Rows, in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, from_memory
-from tokensieve.scoring import compare_backends, score
+from tokensieve.scoring import Backend, compare_backends, score
+from tokensieve.scoring._local import open_backend
 from tokensieve.types import Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -60,3 +61,24 @@ def test_no_tokens_no_numbers(tiny_model: ModelFactory) -> None:
 def test_a_threshold_below_every_perplexity_is_refused(tiny_model: ModelFactory) -> None:
     with pytest.raises(InputError, match="at least 1"):
         compare_backends(_rows(1), tiny_model(), tiny_model(), threshold=0.4)
+
+
+def test_what_is_given_by_function_is_opened_when_its_turn_comes(tiny_model: ModelFactory) -> None:
+    order: list[str] = []
+
+    def opened(name: str) -> Callable[[], Backend]:
+        def open_it() -> Backend:
+            order.append(f"{name} opened")
+            return open_backend(tiny_model(), ScoreSettings())
+
+        return open_it
+
+    def rows() -> Iterator[Tokens]:
+        order.append("rows read")
+        yield from _rows(3)
+
+    found = compare_backends(
+        Rows(Manifest(stage="tokens"), rows), opened("first"), opened("second"), ScoreSettings(use_store=False)
+    )
+    assert order == ["first opened", "rows read", "second opened", "rows read"]
+    assert found.quantiles[1.0] == 0.0

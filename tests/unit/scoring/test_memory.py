@@ -1,5 +1,7 @@
 """Memory that runs out: batches in halves, rows in pieces, and at last rows that are left out and counted."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,3 +136,50 @@ def test_a_caller_that_needs_every_row_is_told(tiny_model: ModelFactory, monkeyp
     monkeypatch.setattr(_local, "open_backend", open_small)
     with pytest.raises(EnvironmentProblem, match="1 of 5 rows do not fit into memory"):
         score_all(list(_rows(5)), loaded, SETTINGS)
+
+
+_LONG_ROWS = """
+import re, sys
+from pathlib import Path
+import numpy as np, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.data.folder import in_memory
+from tokensieve.data.manifest import Manifest, ModelIdentity
+from tokensieve.models import LoadedModel
+from tokensieve.scoring import score
+from tokensieve.types import Tokens
+
+def mib(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+def rows(length, count):
+    generator = np.random.default_rng(0)
+    drawn = [generator.integers(0, 128_000, length, dtype=np.int32) for _ in range(count)]
+    flags = np.arange(length) > 9, np.zeros(length, dtype=bool)
+    made = [Tokens(str(number), ids, *flags) for number, ids in enumerate(drawn)]
+    return in_memory(made, Manifest(stage="tokens"))
+
+config = LlamaConfig(
+    vocab_size=128_256, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    intermediate_size=768, max_position_embeddings=8192, tie_word_embeddings=True,
+)
+model = LlamaForCausalLM(config).eval()
+loaded = LoadedModel(model, None, ModelIdentity(name="m"), ModelSettings())
+settings = ScoreSettings(use_store=False)
+list(score(rows(16, 2), loaded, settings))  # kernels and libraries
+before = mib("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+found = list(score(rows(8192, 2), loaded, settings))
+assert len(found) == 2 and int(np.isfinite(found[0].nll_T()).sum()) == 8182
+print(mib("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_8k_tokens_by_128k_entries_stay_below_a_gigabyte() -> None:
+    """Two rows of which all is scored, in a process of its own; their logits would be 4 GiB each."""
+    done = subprocess.run([sys.executable, "-c", _LONG_ROWS], capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 1000

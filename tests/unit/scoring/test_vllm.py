@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tokensieve.cli import main
 from tokensieve.config import ModelSettings, ScoreSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.folder import in_memory, open_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import compare_backends, score, score_with
 from tokensieve.scoring._vllm import open_offline, open_server
-from tokensieve.types import Tokens, bools, ints
+from tokensieve.types import Scored, Tokens, bools, ints
 
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
 
@@ -130,6 +131,31 @@ def test_it_can_be_compared_with_the_reference(url: str, loaded: LoadedModel, ti
     assert (found.first.backend, found.second.backend) == ("transformers", "vllm")
 
 
+def _cli(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_command_line_asks_a_server(
+    url: str, stub: Stub, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data.jsonl"
+    rows = [{"prompt": "a", "completion": "fig"}, {"prompt": "b", "completion": "x" * 80}]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asking = ["--model", "tiny", "--tokenizer", tiny_folder, "--backend", "vllm", "--url", url]
+    said = _cli(capsys, "score", data, *asking, "--out", tmp_path / "scored")
+    assert "rows: 2 in, 1 out, dropped over-long: 1" in said  # the server takes 63 tokens
+    [row] = open_rows(tmp_path / "scored")
+    assert isinstance(row, Scored)
+    [ours] = score(in_memory([row.tokens], Manifest(stage="tokens")), str(tiny_folder))
+    np.testing.assert_allclose(row.nll_T(), ours.nll_T(), atol=1e-5)
+    other = ["--other.model", "tiny", "--other-backend", "vllm", "--other-url", url]
+    short = ["--model", tiny_folder, "--max-length", 60]
+    said = _cli(capsys, "compare-backends", data, *short, *other, "--other.tokenizer", tiny_folder)
+    assert "second: tiny" in said
+    assert "0 tokens change sides" in said
+
+
 def test_a_row_that_is_too_long_for_the_server_is_named(url: str, tiny_folder: Path) -> None:
     long = Tokens("long", ints([5] * 64), bools([True] * 64), bools([False] * 64))
     with pytest.raises(InputError, match="row long: 64 tokens, the model takes 63"):
@@ -168,6 +194,17 @@ def test_without_vllm_its_install_line_is_given(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(EnvironmentProblem, match=r"tokensieve\[vllm\]"):
         open_offline(ModelSettings(model=str(tiny_folder)))
+
+
+@pytest.mark.parametrize("change", [{"adapter": "somewhere"}, {"quantisation": "nf4"}])
+def test_what_vllm_would_leave_out_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, change: dict[str, str]
+) -> None:
+    module = types.ModuleType("vllm")
+    module.__dict__["LLM"] = None
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    with pytest.raises(InputError, match=f"--{next(iter(change))}"):
+        open_offline(ModelSettings.model_validate({"model": str(tiny_folder), **change}))
 
 
 def test_the_offline_interface_is_used_as_documented(
