@@ -6,6 +6,7 @@
     python benchmarks/scoring.py --data FOLDER --processes        # one process against two, one core each
     python benchmarks/scoring.py --memory                         # resident memory against rows
     python benchmarks/scoring.py --data FOLDER --profile          # where ours spends its time
+    python benchmarks/scoring.py --data FOLDER --model pocket --kills 20   # SIGKILL at random moments
 
 FOLDER holds ``gsm8k/train.jsonl``. Every contender runs in a process of its own, so that peak memory is its own; the
 weights and libraries are not counted. ``limit`` is the time of the matrix products alone, at the rate that this
@@ -24,9 +25,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import scoring_memory as memory
+from machine import describe_run
 from scoring_contenders import CONTENDERS, OTHERS
 from scoring_limit import limit, profile
 from scoring_subjects import model_and_rows
+from scoring_survival import survive
 
 _CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -35,8 +38,12 @@ def main() -> None:
     options = _options()
     if options.contender:
         print(json.dumps(_run(options)))
-    elif options.memory:
+        return
+    print(describe_run())
+    if options.memory:
         _memory_table(options)
+    elif options.kills:
+        _survival(options)
     elif options.profile:
         _profile_table(options)
     elif options.processes:
@@ -57,6 +64,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--processes", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--most-rows", type=int, default=1_000_000, help="of --memory")
     parser.add_argument("--contender", default="", help=argparse.SUPPRESS)
     parser.add_argument("--portion", default="0/1", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -156,10 +165,20 @@ def _memory_table(options: argparse.Namespace) -> None:
     """Resident memory of reading, storing and writing against rows; the scores are made up, the rest is real."""
     print(f"{'rows':>10}{'peak MiB':>10}{'seconds':>10}")
     for rows in (1_000, 10_000, 100_000, 1_000_000):
+        if rows > options.most_rows:
+            break
         result = _child(options, f"memory:{rows}")
         print(f"{rows:>10,}{result['peak_mib']:>10,.0f}{result['seconds']:>10.0f}", flush=True)
     result = _child(options, "long row")
     print(f"one row of 8,192 tokens, half of them scored: {result['peak_mib']:,.0f} MiB above the weights")
+
+
+def _survival(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found = survive(options.data, options.model, options.rows, options.kills, Path(folder))
+    moments = ", ".join(f"{count} {moment}" for moment, count in found["when"].items())
+    print(f"an undisturbed run takes {found['seconds']:.1f} s; killed {found['kills']} times: {moments}")
+    print(f"{found['identical']} of {found['finished']} finished runs are byte for byte the undisturbed one")
 
 
 if __name__ == "__main__":

@@ -113,8 +113,21 @@ def _batches(rows: list[Row], budget: int) -> Iterator[list[Row]]:
 def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noqa: ARG001
     import vllm  # noqa: F401
 
-    raise ImportError("a random model has no folder for vLLM to load", name="vllm needs --model FOLDER")
+    if options.model.startswith("llama-"):
+        raise ImportError("a random model has no folder to be loaded from", name="vLLM takes --model FOLDER")
+    from tokensieve.config import ModelSettings, ScoreSettings
+    from tokensieve.data.folder import in_memory
+    from tokensieve.data.manifest import Manifest
+    from tokensieve.scoring import open_vllm, score_with
 
+    if not _VLLM:  # the warm-up starts it
+        _VLLM.append(open_vllm(ModelSettings(model=options.model, dtype=options.dtype)))
+    tokens = in_memory(_tokens(rows), Manifest(stage="tokens"))
+    scored = score_with(tokens, _VLLM[0], ScoreSettings(use_store=False))
+    return float(np.nanmean(np.concatenate([row.nll_T() for row in scored])))
+
+
+_VLLM: list = []
 
 CONTENDERS: dict[str, Callable[..., float]] = {
     "ours": _ours,
