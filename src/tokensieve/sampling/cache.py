@@ -25,10 +25,13 @@ class ColumnLayer(CacheLayerMixin):  # type: ignore[misc]
         self.end = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make room at the first use, when sizes, numbers and device are known."""
+        """Make room at the first use, when sizes, numbers and device are known.
+
+        What is in it is anything: each column is written before it is read.
+        """
         rows, heads = key_states.shape[:2]
-        self.keys = key_states.new_zeros(rows, heads, self.capacity, key_states.shape[-1])
-        self.values = value_states.new_zeros(rows, heads, self.capacity, value_states.shape[-1])
+        self.keys = key_states.new_empty(rows, heads, self.capacity, key_states.shape[-1])
+        self.values = value_states.new_empty(rows, heads, self.capacity, value_states.shape[-1])
         self.is_initialized = True
 
     def update(
@@ -83,6 +86,9 @@ class ColumnCache(Cache):  # type: ignore[misc]
             layer.lazy_initialization(
                 other.keys[:1].expand(rows, -1, -1, -1), other.values[:1].expand(rows, -1, -1, -1)
             )
+            # Not attended to, but weighed with nothing: a number that is none would come through.
+            layer.keys[:, :, :end] = 0
+            layer.values[:, :, :end] = 0
             layer.end = end
 
     def put(self, slots: torch.Tensor, other: "ColumnCache", rows: torch.Tensor) -> None:
@@ -100,8 +106,8 @@ class ColumnCache(Cache):  # type: ignore[misc]
             if rows is not None:
                 keys, values = keys[rows], values[rows]
             size = layer.end - begin
-            layer.keys = keys.new_zeros(*keys.shape[:2], capacity, keys.shape[-1])
-            layer.values = values.new_zeros(*values.shape[:2], capacity, values.shape[-1])
+            layer.keys = keys.new_empty(*keys.shape[:2], capacity, keys.shape[-1])
+            layer.values = values.new_empty(*values.shape[:2], capacity, values.shape[-1])
             layer.keys[:, :, :size] = keys[:, :, used]
             layer.values[:, :, :size] = values[:, :, used]
             layer.capacity, layer.begin, layer.end = capacity, 0, size
