@@ -6,17 +6,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from tokensieve.config import ScoreSettings
+from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.data.folder import Rows, in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.scoring import score, score_on_ray
+from tokensieve.scoring._ray import RayJob, RayScorer
 from tokensieve.types import Tokens, bools, ints
 
 SETTINGS = ScoreSettings(shard_rows=4, use_store=False, token_budget=64)
@@ -43,6 +45,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray = pytest.importorskip("ray", reason="ray is not installed")
     pytest.importorskip("ray.data", reason="ray[data] is not installed")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default, which starves the workers on a busy machine
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -108,3 +111,17 @@ def test_rows_in_memory_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.raises(InputError, match="folder"):
         score_on_ray(_rows(4), "pocket", out=tmp_path / "out")
+
+
+def test_an_actor_scores_its_portions_and_hands_back_what_a_user_can_mend(tiny_folder: Path, tmp_path: Path) -> None:
+    """The actor without Ray around it."""
+    rows = _rows(16).save(tmp_path / "tokens")
+    score(rows, str(tiny_folder), SETTINGS, out=tmp_path / "alone")
+    job = RayJob(tmp_path / "tokens", tmp_path / "out", ModelSettings(model=str(tiny_folder)), SETTINGS, 3)
+    actor = RayScorer(job)
+    for number in range(3):
+        assert actor({"portion": np.array([number])}) == {"portion": np.array([number]), "problem": [""]}
+    assert _content(tmp_path / "out") == _content(tmp_path / "alone")
+    lost = RayScorer(replace(job, model=ModelSettings(model=str(tmp_path / "nowhere")), out=tmp_path / "other"))
+    [said] = lost({"portion": np.array([0])})["problem"]  # type: ignore[misc]
+    assert json.loads(str(said))[:2] == [2, "no such folder"]
