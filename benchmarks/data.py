@@ -1,7 +1,7 @@
 """Rows a second through reading, tokens and export, and the memory each takes: python benchmarks/data.py [ROWS].
 
-Each step runs in a process of its own, so that its peak memory is its own; the first line is that of a process that
-has only imported what the steps need.
+Each step runs in a process of its own, so that its peak memory is its own; the first two lines are those of processes
+that have only imported what the steps need: the libraries, and for making tokens also TRL with its chat templates.
 """
 
 import json
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from machine import describe_run
 from tests.chat_tokenizers import tokenizer
 from tests.export_rows import of, selected_rows
 
@@ -27,7 +28,7 @@ from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.formats import read_examples
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.tally import Tally
-from tokensieve.types import Selected
+from tokensieve.types import Example, Message, Selected
 
 ANSWER = "the answer is Paris, the capital of France."
 
@@ -48,6 +49,12 @@ def write(folder: Path, n: int) -> None:
 def start(folder: Path, n: int) -> None:  # noqa: ARG001 - every step takes them
     """Nothing: what a process takes before it has begun."""
     tokenizer("chatml")
+
+
+def start_with_trl(folder: Path, n: int) -> None:  # noqa: ARG001 - every step takes them
+    """The tokens of one row: what a process takes before it makes those of many."""
+    row = Example("row", (Message(role="user", content="What is it?"), Message(role="assistant", content=ANSWER)))
+    assert len(list(tokenise_all([row], tokenizer("chatml"), DataSettings(), Tally()))) == 1
 
 
 def read_jsonl(folder: Path, n: int) -> None:
@@ -84,6 +91,7 @@ def export_parquet(folder: Path, n: int) -> None:
 
 STEPS: dict[str, Callable[[Path, int], None]] = {
     "start": start,
+    "start, TRL imported": start_with_trl,
     "read JSONL": read_jsonl,
     "read Parquet": read_parquet,
     "read JSONL, make tokens, write": make_tokens,
@@ -106,6 +114,7 @@ def measure(step: str, folder: Path, n: int) -> None:
 
 
 def main(n: int) -> None:
+    print(describe_run(), flush=True)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch:
         write(Path(scratch), n)
