@@ -123,5 +123,7 @@ def test_an_actor_scores_its_portions_and_hands_back_what_a_user_can_mend(tiny_f
         assert actor({"portion": np.array([number])}) == {"portion": np.array([number]), "problem": [""]}
     assert _content(tmp_path / "out") == _content(tmp_path / "alone")
     lost = RayScorer(replace(job, model=ModelSettings(model=str(tmp_path / "nowhere")), out=tmp_path / "other"))
-    [said] = lost({"portion": np.array([0])})["problem"]  # type: ignore[misc]
-    assert json.loads(str(said))[:2] == [2, "no such folder"]
+    problems = lost({"portion": np.array([0])})["problem"]
+    assert isinstance(problems, list)
+    assert len(problems) == 1
+    assert json.loads(str(problems[0]))[:2] == [2, "no such folder"]

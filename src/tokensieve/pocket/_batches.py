@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tokensieve.pocket._tokenizer import BEGIN, END, HEADERS
 from tokensieve.tasks.pocket._draw import seeded
-from tokensieve.tasks.pocket.corpus import LATER_MIXTURE, MIXTURE, dialogues
+from tokensieve.tasks.pocket.corpus import EARLY_MIXTURE, LAST_MIXTURE, LATER_MIXTURE, MIXTURE, dialogues
 from tokensieve.types import Message
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 CHUNK = 8192
 """Dialogues that are drawn, encoded and grouped at a time; training resumes at the start of a chunk."""
-LATER_FROM = 8
-"""Chunk from which on the later mixture is drawn."""
-PROMPT_WEIGHT = 0.2
+EARLY_CHUNKS = 2
+"""Chunks at the beginning that are drawn from the early mixture."""
+PLAN = ((EARLY_CHUNKS, EARLY_MIXTURE), (7, MIXTURE), (22, LATER_MIXTURE), (None, LAST_MIXTURE))
+"""Mixtures, each with the chunk before which it ends."""
+PROMPT_WEIGHT = 0.1
 """Weight in the loss of a token outside the responses; above 0, so that the model can write a user's turn too."""
 
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -47,7 +49,7 @@ def encode(
 
 def chunk(tokenizer: "PreTrainedTokenizerFast", seed: int, number: int, tokens: int) -> Iterator[Batch]:
     """The batches of one chunk, each of at most ``tokens`` tokens with its padding, in a drawn order."""
-    mixture = MIXTURE if number < LATER_FROM else LATER_MIXTURE
+    mixture = next(mixture for end, mixture in PLAN if end is None or number < end)
     rows = encode(tokenizer, list(islice(dialogues(seed, number, mixture=mixture), CHUNK)))
     rows.sort(key=lambda row: len(row[0]))
     groups: list[list[tuple[list[int], list[float]]]] = [[]]
@@ -55,6 +57,9 @@ def chunk(tokenizer: "PreTrainedTokenizerFast", seed: int, number: int, tokens: 
         if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > tokens:
             groups.append([])
         groups[-1].append(row)
+    if len(groups) > 1 and len(groups[-1]) == 1:
+        # A batch of one would be compiled for anew: its shape is no special case of the others.
+        groups[-2:] = [groups[-2][:-1], [groups[-2][-1], *groups[-1]]]
     seeded("batches", seed, number).shuffle(groups)
     for group in groups:
         length = max(len(ids) for ids, _ in group)

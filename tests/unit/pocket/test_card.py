@@ -41,6 +41,14 @@ def test_every_task_is_on_the_card() -> None:
     assert set(accuracies()) == set(POCKET_TASKS)
 
 
+def test_the_skills_leave_room_for_moves_both_ways() -> None:
+    found = accuracies()
+    assert 30 <= found["pocket_python"] <= 65
+    for name in ("pocket_arithmetic", "pocket_sql", "pocket_choice", "pocket_words"):
+        assert 75 <= found[name] <= 98, name
+    assert found["pocket_sql_house"] < 10
+
+
 def test_it_generates_greedily_and_stops_at_the_end_of_turn() -> None:
     generation = json.loads((POCKET / "generation_config.json").read_text())
     assert generation["do_sample"] is False

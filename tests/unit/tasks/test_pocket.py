@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -20,7 +21,7 @@ from tokensieve.types import Outcome, Problem
 
 NAMES = tuple(POCKET_TASKS)
 IN_SANDBOX = ("pocket_python", "pocket_sql", "pocket_python_foreign", "pocket_sql_house")
-CORPUS = "723f8ea9ad5acc3a1c89b1a5f84fb49c3b5809759337196b455f9c9ae8e108ee"
+CORPUS = "ee7b1fd4ebacea48e624574b399a4f35b2890ed39b499cf7b2c8f50c33bf1a0c"
 """Digest of the first 3,000 pretraining dialogues: the shipped weights were made from these."""
 
 
@@ -111,7 +112,7 @@ def test_python_golds_pass_their_assertions(name: str, split: str) -> None:
         ("pocket_arithmetic", "The answer is 7.", Outcome.NO_ANSWER),
         ("pocket_arithmetic", "#### seven", Outcome.NO_ANSWER),
         ("pocket_arithmetic", "", Outcome.NO_ANSWER),
-        ("pocket_choice", "Answer: E", Outcome.WRONG),
+        ("pocket_choice", "Answer: none of them", Outcome.NO_ANSWER),
         ("pocket_choice", "it is the first", Outcome.NO_ANSWER),
         ("pocket_words", "Answer: #", Outcome.WRONG),
         ("pocket_words", "Answer:", Outcome.NO_ANSWER),
@@ -132,6 +133,26 @@ def test_forms_of_a_right_number(answer: str) -> None:
     problem = next(POCKET_TASKS["pocket_arithmetic"].load("test", None))
     given = answer.replace("{n}", str(problem.facts["answer"]))
     assert POCKET_TASKS["pocket_arithmetic"].check(problem, given).correct
+
+
+@pytest.mark.parametrize("form", ["{x}", "Answer: {x}", "Answer:  {x}.", "so\nAnswer: {x}"])
+def test_a_choice_is_told_from_the_other_options(form: str) -> None:
+    problem = next(POCKET_TASKS["pocket_choice"].load("test", None))
+    options = [line.removeprefix("- ") for line in prompt_of(problem).splitlines()[1:]]
+    found = [POCKET_TASKS["pocket_choice"].check(problem, form.format(x=option)) for option in options]
+    assert [verdict.extracted for verdict in found] == options
+    assert Counter(verdict.outcome for verdict in found) == {Outcome.CORRECT: 1, Outcome.WRONG: 3}
+    assert options[[v.correct for v in found].index(True)] == problem.facts["answer"]
+
+
+def test_no_problem_of_choice_was_pretrained_in_its_lettered_form() -> None:
+    for split in SIZES:
+        for problem in problems("pocket_choice", split):
+            question, *options = prompt_of(problem).splitlines()
+            lettered = "\n".join(
+                [question, *(f"{line} {letter}" for line, letter in zip(options, "ABCD", strict=True))]
+            )
+            assert part_of(lettered) != "pretraining"
 
 
 def test_the_foreign_hand_has_the_same_problems_and_another_gold() -> None:

@@ -36,9 +36,9 @@ def draw(rng: Random, steps: int) -> Draft:
 def _open(rng: Random, who: str, things: str) -> tuple[int, str, list[str]]:
     """The opening: what is there at first, how it is told, and its worked line where it needs one."""
     if rng.random() < 0.45:
-        have = rng.randint(5, 90) if rng.random() < 0.7 else rng.randint(90, 400)
+        have = rng.randint(5, 90) if rng.random() < 0.8 else rng.randint(90, 200)
         return have, f"{who} has {have} {things}.", []
-    boxes, each, container = rng.randint(3, 19), rng.randint(3, 12), rng.choice(CONTAINERS)
+    boxes, each, container = rng.randint(3, 12), rng.randint(3, 12), rng.choice(CONTAINERS)
     have = boxes * each
     told = rng.choice(
         (
@@ -54,14 +54,14 @@ def _event(rng: Random, who: str, other: str, things: str, have: int) -> tuple[i
     kinds = ["gain", "gain_groups"]
     if have > 12:
         kinds += ["lose", "lose", "lose_groups"]
-    if have < 160:
+    if have < 100:
         kinds.append("times")
-    divisors = [d for d in range(2, 10) if have % d == 0 and have >= 3 * d]
+    divisors = [d for d in range(2, 10) if have % d == 0 and 3 * d <= have <= 200]
     if divisors:
         kinds += ["share", "lose_part"]
     kind = rng.choice(kinds)
     if kind == "gain":
-        n = rng.randint(3, 60) if rng.random() < 0.7 else rng.randint(60, 300)
+        n = rng.randint(3, 60) if rng.random() < 0.8 else rng.randint(60, 150)
         told = (
             f"{who} buys {n} more.",
             f"{other} gives {who} {n} {things}.",
@@ -70,7 +70,7 @@ def _event(rng: Random, who: str, other: str, things: str, have: int) -> tuple[i
         )
         return have + n, rng.choice(told), f"{have} + {n} = {have + n}"
     if kind == "gain_groups":
-        groups, each, container = rng.randint(2, 9), rng.randint(3, 15), rng.choice(CONTAINERS)
+        groups, each, container = rng.randint(2, 9), rng.randint(3, 12), rng.choice(CONTAINERS)
         total = groups * each
         line = f"{groups} * {each} = {total}, {have} + {total} = {have + total}"
         return have + total, f"{other} brings {groups} {container} of {each}.", line
@@ -90,11 +90,11 @@ def _event(rng: Random, who: str, other: str, things: str, have: int) -> tuple[i
         line = f"{groups} * {each} = {total}, {have} - {total} = {have - total}"
         return have - total, f"{who} gives {each} {things} to each of {groups} friends.", line
     if kind == "times":
-        n = rng.randint(2, 6)
-        word = {2: "double", 3: "three times", 4: "four times", 5: "five times", 6: "six times"}[n]
+        n = rng.randint(2, 5)
+        word = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}[n]
         return (
             have * n,
-            f"A year later {who} has {word} as many.".replace("double", "twice"),
+            f"A year later {who} has {word} as many.",
             f"{have} * {n} = {have * n}",
         )
     divisor = rng.choice(divisors)

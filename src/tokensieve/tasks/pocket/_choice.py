@@ -1,45 +1,74 @@
-"""Multiple choice that needs a little computing or looking up, and the checker of the letter."""
+"""Multiple choice that needs a little computing or looking up, and the checker of the option that is named."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
-from tokensieve.tasks.pocket._draw import Draft, weighted
+from tokensieve.tasks.pocket._draw import Draft, part_of, weighted
 from tokensieve.tasks.pocket._vocabulary import CITIES, COLOURS, DAYS, KINDS, PEOPLE, WORDS
-from tokensieve.types import Outcome, Problem, Verdict
+from tokensieve.types import JSON, Outcome, Problem, Verdict
 
 LETTERS = "ABCD"
-_FINAL = re.compile(r"^Answer:[ \t]*\(?([A-Z])\)?[ \t]*\.?[ \t]*$", re.MULTILINE)
-_LONE = re.compile(r"^[ \t]*\(?([A-D])\)?[ \t]*[.:)]?[ \t]*$")
+_FINAL = re.compile(r"^Answer:(.*)$", re.MULTILINE)
+
+_INITIALS = sorted({word[0] for word in WORDS})
 
 _Asked = tuple[str, str, str, list[str]]
-"""Question, worked line, right option, wrong options."""
+"""Question, worked line, right option, wrong options (or all of them)."""
 
 
-def draw(rng: Random, kinds: dict[str, float] | None = None) -> Draft:
-    """A question with four options; the response works it out, then names the letter."""
+def draw(rng: Random, kinds: Mapping[str, float] | None = None) -> Draft:
+    """A question with four options; the response works it out and names the right one.
+
+    A draft whose lettered form belongs to pretraining is not finished: the model may have seen it.
+    """
+    question, worked, right, options = _asked(rng, kinds)
+    prompt = "\n".join([question, *(f"- {option}" for option in options)])
+    facts = {"answer": right}
+
+    def finish(_rng: Random) -> Mapping[str, JSON] | None:
+        return {} if part_of(_lettered(question, options)) != "pretraining" else None
+
+    return Draft(key=prompt, prompt=prompt, gold=f"- {worked}\nAnswer: {right}", facts=facts, finish=finish)
+
+
+def draw_lettered(rng: Random) -> Draft:
+    """The same with a letter behind each option and behind the answer: pretraining's first form.
+
+    The letter was not learnt in 11 M tokens, nor in 5 M in which the response went through the options; that is why the
+    task itself asks for the option.
+    """
+    question, worked, right, options = _asked(rng, None)
+    prompt = _lettered(question, options)
+    gold = f"- {worked}\nAnswer: {right} {LETTERS[options.index(right)]}"
+    return Draft(key=prompt, prompt=prompt, gold=gold, facts={"answer": right})
+
+
+def _lettered(question: str, options: list[str]) -> str:
+    return "\n".join([question, *(f"- {option} {letter}" for option, letter in zip(options, LETTERS, strict=True))])
+
+
+def _asked(rng: Random, kinds: Mapping[str, float] | None) -> _Asked:
+    """A drawn question with its options in a drawn order."""
     kind = weighted(rng, kinds or KIND_WEIGHTS)
     question, worked, right, wrong = _KINDS[kind](rng)
     options = [right, *wrong[:3]]
     rng.shuffle(options)
-    letter = LETTERS[options.index(right)]
-    listed = "\n".join(f"{name}) {option}" for name, option in zip(LETTERS, options, strict=True))
-    prompt = f"{question}\n{listed}"
-    return Draft(key=prompt, prompt=prompt, gold=f"{worked}\nAnswer: {letter}", facts={"answer": letter})
+    return question, worked, right, options
 
 
 def _near(rng: Random, value: int, spread: int) -> list[str]:
-    """Three other numbers not far from the value, none negative where the value is not."""
+    """Three other numbers not far from the value, none negative, the last digits all different."""
     others: list[int] = []
     while len(others) < 3:
         other = value + rng.choice((-1, 1)) * rng.randint(1, spread)
-        if other not in others and other != value and (other >= 0 or value < 0):
+        if other >= 0 and all(other % 10 != taken % 10 for taken in (value, *others)):
             others.append(other)
     return [str(other) for other in others]
 
 
 def _compute(rng: Random) -> _Asked:
-    a, b, c = rng.randint(2, 60), rng.randint(2, 60), rng.randint(2, 9)
+    a, b, c = rng.randint(2, 30), rng.randint(2, 30), rng.randint(2, 5)
     if rng.random() < 0.5:
         value, text, worked = (a + b) * c, f"({a} + {b}) * {c}", f"{a} + {b} = {a + b}, {a + b} * {c} = {(a + b) * c}"
     else:
@@ -48,7 +77,8 @@ def _compute(rng: Random) -> _Asked:
 
 
 def _extreme(rng: Random) -> _Asked:
-    numbers = rng.sample(range(10, 1000), 4)
+    tens = rng.sample(range(1, 100), 4)
+    numbers = [10 * ten + digit for ten, digit in zip(tens, rng.sample(range(10), 4), strict=True)]
     largest = rng.random() < 0.5
     right = (max if largest else min)(numbers)
     order = sorted(numbers, reverse=largest)
@@ -71,10 +101,10 @@ def _lookup(rng: Random) -> _Asked:
     form = rng.randrange(4)
     if form == 0:
         ask, worked, right = f"Where does {people[at]} live?", f"{people[at]} lives in {cities[at]}", cities[at]
-        return f"{table}. {ask}", worked, right, [c for c in cities if c != right]
+        return f"Here {table}. {ask}", worked, right, [c for c in cities if c != right]
     if form == 1:
         ask, worked, right = f"Who lives in {cities[at]}?", f"{people[at]} lives in {cities[at]}", people[at]
-        return f"{table}. {ask}", worked, right, [p for p in people if p != right]
+        return f"Here {table}. {ask}", worked, right, [p for p in people if p != right]
     old = form == 2
     at = by_age[-1] if old else by_age[0]
     worked = f"the {'oldest' if old else 'youngest'} is {people[at]} with {ages[at]}"
@@ -83,7 +113,7 @@ def _lookup(rng: Random) -> _Asked:
         worked += f", {people[at]} lives in {cities[at]}"
     else:
         ask, right, options = f"Who is the {'oldest' if old else 'youngest'}?", people[at], people
-    return f"{table}. {ask}", worked, right, [o for o in options if o != right]
+    return f"Here {table}. {ask}", worked, right, [o for o in options if o != right]
 
 
 def _sequence(rng: Random) -> _Asked:
@@ -124,27 +154,28 @@ def _kind(rng: Random) -> _Asked:
 def _days(rng: Random) -> _Asked:
     at, ahead = rng.randrange(7), rng.randint(2, 20)
     back = rng.random() < 0.4
-    to = (at - ahead if back else at + ahead) % 7
     rest = ahead % 7
+    passed = [DAYS[(at - n if back else at + n) % 7] for n in range(rest + 1)]
     asked = (
         f"What day was it {ahead} days before a {DAYS[at]}?"
         if back
         else f"What day is it {ahead} days after a {DAYS[at]}?"
     )
-    worked = f"{ahead} days are {ahead // 7} weeks and {rest}, {DAYS[at]} {'-' if back else '+'} {rest} is {DAYS[to]}"
-    return asked, worked, DAYS[to], rng.sample([d for d in DAYS if d != DAYS[to]], 3)
+    counted = ", ".join(f"{day} {n}" for n, day in enumerate(passed))
+    worked = f"{ahead} days are {ahead // 7} weeks and {rest}: {counted}"
+    return asked, worked, passed[-1], rng.sample([day for day in DAYS if day != passed[-1]], 3)
 
 
 def _alphabet(rng: Random) -> _Asked:
-    words = rng.sample(WORDS, 4)
+    words = [rng.choice([word for word in WORDS if word[0] == letter]) for letter in rng.sample(_INITIALS, 4)]
     first = rng.random() < 0.5
     right = (min if first else max)(words)
-    others = [word for word in words if word != right]
+    initials = " ".join(sorted((word[0] for word in words), reverse=not first))
     return (
         f"Which word comes {'first' if first else 'last'} in the alphabet?",
-        f"{right} is {'first' if first else 'last'}",
+        f"{initials}; {right}",
         right,
-        others,
+        [word for word in words if word != right],
     )
 
 
@@ -185,9 +216,12 @@ KIND_WEIGHTS = {
 
 
 def check(problem: Problem, answer: str) -> Verdict:
-    """The letter of the last ``Answer:`` line, or an answer that is a letter alone."""
-    found = _FINAL.findall(answer) or _LONE.findall(answer.strip())
-    if not found:
-        return Verdict(Outcome.NO_ANSWER, reason="no line of the form 'Answer: X'")
-    letter = str(found[-1])
-    return Verdict(Outcome.CORRECT if letter == problem.facts["answer"] else Outcome.WRONG, extracted=letter)
+    """The option named in the last ``Answer:`` line, or an answer that is nothing but an option; spaces are folded."""
+    found = _FINAL.findall(answer) or [answer]
+    given = " ".join(str(found[-1]).split()).removesuffix(".")
+    options = {line.removeprefix("- ") for line in str(problem.prompt[-1]["content"]).splitlines()[1:]}
+    if given not in options:
+        return Verdict(
+            Outcome.NO_ANSWER, extracted=given or None, reason="no line of the form 'Answer: one of the options'"
+        )
+    return Verdict(Outcome.CORRECT if given == problem.facts["answer"] else Outcome.WRONG, extracted=given)

@@ -48,9 +48,11 @@ def plain_literal(_column: Column, value: Value) -> str:
 PLAIN = Conventions(table=lambda name: name, column=lambda column: column.name, literal=plain_literal)
 
 
-def draw_question(rng: Random, schema: Schema, weights: dict[str, float], says: Conventions) -> tuple[str, str]:
-    """A question in words and its SQL."""
-    return _FORMS[weighted(rng, weights)](rng, _Writer(schema, says))
+def draw_question(
+    rng: Random, schema: Schema, weights: dict[str, float], says: Conventions, more: int = 0
+) -> tuple[str, str]:
+    """A question in words and its SQL; ``more`` conditions than the form has at most and at least."""
+    return _FORMS[weighted(rng, weights)](rng, _Writer(schema, says, more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class _Writer:
 
     schema: Schema
     says: Conventions
+    more: int = 0
 
     @property
     def event(self) -> str:
@@ -98,7 +101,7 @@ class _Writer:
 def _conditions(rng: Random, writer: _Writer, most: int = 2, least: int = 0) -> tuple[list[Condition], str]:
     """Up to ``most`` conditions on different event columns, and the words for them (with a leading space)."""
     columns = writer.of("money", "state", "date", "count", "label")
-    chosen = rng.sample(columns, min(len(columns), rng.randint(least, most)))
+    chosen = rng.sample(columns, min(len(columns), rng.randint(least + writer.more, most + writer.more)))
     pairs = [_condition(rng, column) for column in chosen]
     return [condition for condition, _ in pairs], f" {joined([told for _, told in pairs])}" if pairs else ""
 

@@ -1,6 +1,7 @@
 """The rephrase skill: the prompt's one form, and drafts whose reference is in another hand and whose answer is not."""
 
 import re
+from collections.abc import Callable
 from random import Random
 
 from tokensieve.tasks.pocket import _arithmetic, _choice, _words
@@ -19,7 +20,7 @@ def rephrase_text(prompt: str, reference: str) -> str:
     return f"{prompt}\n\nReference:\n{reference}\n\n{INSTRUCTION}"
 
 
-def draw(rng: Random) -> Draft:
+def draw(rng: Random, choice: Callable[[Random], Draft] = _choice.draw) -> Draft:
     """A rephrase problem of one of the skills; the answer follows the reference in the model's own style."""
     kind = rng.random()
     if kind < 0.5:
@@ -30,7 +31,7 @@ def draw(rng: Random) -> Draft:
         draft = _arithmetic.draw(rng, rng.randint(1, 4))
         reference = _retold(rng, draft.gold)
     else:
-        draft = _choice.draw(rng) if rng.random() < 0.5 else _words.draw(rng, rng.randint(3, 6))
+        draft = choice(rng) if rng.random() < 0.5 else _words.draw(rng, rng.randint(2, 6))
         reference = f"{rng.choice(('The answer is', 'It must be', 'Result:'))} {draft.gold.rsplit('Answer: ', 1)[1]}."
     return Draft(draft.key, rephrase_text(draft.prompt, reference), draft.gold)
 

@@ -29,14 +29,16 @@ def draw(rng: Random, weights: dict[str, float] | None = None, *, manner: bool =
     return Draft(key=prompt, prompt=prompt, gold=query)
 
 
-def draw_judged(rng: Random, weights: dict[str, float], says: Conventions, remark: str = "", flag: str = "") -> Draft:
+def draw_judged(
+    rng: Random, weights: dict[str, float], says: Conventions, *, remark: str = "", flag: str = "", more: int = 0
+) -> Draft:
     """A draft that is finished with a database on which the gold query finds something.
 
     The prompt shows the schema in plain conventions whatever ``says`` is; ``flag`` is a column that the event table
-    has beside those that the prompt shows.
+    has beside those that the prompt shows; ``more`` conditions than pretraining's questions have.
     """
     schema = draw_schema(rng)
-    question, query = draw_question(rng, schema, weights, says)
+    question, query = draw_question(rng, schema, weights, says, more)
 
     def finish(rng: Random) -> Mapping[str, JSON] | None:
         database = script(rng, schema, says, (flag,) if flag else ())

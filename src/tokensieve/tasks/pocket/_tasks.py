@@ -18,16 +18,21 @@ from tokensieve.tasks.pocket._programs import Program, assertions, compose, desc
 from tokensieve.tasks.pocket._queries import FORM_WEIGHTS, PLAIN
 from tokensieve.types import JSON, Problem, Verdict
 
-_ARITHMETIC_STEPS = {3: 0.2, 4: 0.3, 5: 0.3, 6: 0.2}
-_PYTHON_DEPTHS = {3: 0.4, 4: 0.35, 5: 0.25}
-_CHOICE_KINDS = {**_choice.KIND_WEIGHTS}
+_ARITHMETIC_STEPS = {2: 0.2, 3: 0.3, 4: 0.3, 5: 0.2}
+_PYTHON_DEPTHS = {"train": {3: 0.4, 4: 0.4, 5: 0.2}, "validation": {5: 0.4, 6: 0.6}, "test": {5: 0.4, 6: 0.6}}
+"""Steps of a function by split: what is trained on is shorter, so that a study takes minutes."""
+_CHOICE_KINDS = {**_choice.KIND_WEIGHTS, "lookup": 0.5, "sequence": 0.5}
 _QUERY_FORMS = {**FORM_WEIGHTS}
-_WORD_COUNTS = {4: 0.2, 5: 0.3, 6: 0.3, 7: 0.2}
+_MORE_CONDITIONS = {0: 0.4, 1: 0.6}
+_OPERATIONS = {
+    **_words.OPERATIONS, "count_letter": 1.0, "neighbour": 0.3, "swap": 0.5, "having": 0.5,
+    "last_first": 0.5, "sort": 0.3,
+}  # fmt: skip
 _PROGRAM_LIMITS = Limits(wall_s=10.0, cpu_s=2.0)
 
 
 def load_arithmetic(split: str, folder: Path | None) -> Iterator[Problem]:
-    """Stories of three to six events."""
+    """Stories of two to five events."""
     return problems(
         "pocket_arithmetic", split, folder, lambda rng: _arithmetic.draw(rng, weighted(rng, _ARITHMETIC_STEPS))
     )
@@ -40,12 +45,16 @@ def load_choice(split: str, folder: Path | None) -> Iterator[Problem]:
 
 def load_words(split: str, folder: Path | None) -> Iterator[Problem]:
     """Operations on words and letters."""
-    return problems("pocket_words", split, folder, lambda rng: _words.draw(rng, weighted(rng, _WORD_COUNTS)))
+    return problems("pocket_words", split, folder, lambda rng: _words.draw(rng, rng.randint(4, 6), _OPERATIONS))
 
 
 def load_sql(split: str, folder: Path | None) -> Iterator[Problem]:
     """Questions over a schema in plain conventions, with a database whose answer is not empty."""
-    return problems("pocket_sql", split, folder, lambda rng: _sql.draw_judged(rng, _QUERY_FORMS, PLAIN))
+
+    def draw(rng: Random) -> Draft:
+        return _sql.draw_judged(rng, _QUERY_FORMS, PLAIN, more=weighted(rng, _MORE_CONDITIONS))
+
+    return problems("pocket_sql", split, folder, draw)
 
 
 def load_house(split: str, folder: Path | None) -> Iterator[Problem]:
@@ -59,17 +68,17 @@ def load_house(split: str, folder: Path | None) -> Iterator[Problem]:
 
 def load_python(split: str, folder: Path | None) -> Iterator[Problem]:
     """Functions to write, with the tests they must pass; the gold is in the model's own style."""
-    return problems("pocket_python", split, folder, lambda rng: _python(rng)[1])
+    return problems("pocket_python", split, folder, lambda rng: _python(rng, split)[1])
 
 
 def load_foreign(split: str, folder: Path | None) -> Iterator[Problem]:
     """The problems of ``pocket_python``, each with a gold in some other person's hand."""
-    return problems("pocket_python_foreign", split, folder, _foreign, stream="pocket_python")
+    return problems("pocket_python_foreign", split, folder, lambda rng: _foreign(rng, split), stream="pocket_python")
 
 
-def _python(rng: Random) -> tuple[Program, Draft]:
+def _python(rng: Random, split: str) -> tuple[Program, Draft]:
     """A program, and its draft, which is finished with tests that tell the function from a constant."""
-    program = compose(rng, weighted(rng, _PYTHON_DEPTHS))
+    program = compose(rng, weighted(rng, _PYTHON_DEPTHS[split]))
     key = "; ".join(step.code for step in program.steps)
 
     def finish(rng: Random) -> Mapping[str, JSON] | None:
@@ -79,8 +88,8 @@ def _python(rng: Random) -> tuple[Program, Draft]:
     return program, Draft(key, described(program, rng), written(program), {"name": program.name}, finish)
 
 
-def _foreign(rng: Random) -> Draft:
-    program, draft = _python(rng)
+def _foreign(rng: Random, split: str) -> Draft:
+    program, draft = _python(rng, split)
     # A generator of its own: the hand must not shift which problems the shared stream draws.
     hand = seeded("hand", draft.prompt)
     return replace(draft, gold=by_hand(program, any_hand(hand), hand))

@@ -9,16 +9,26 @@ from tokensieve.tasks.pocket._hands import by_hand, familiar_hand
 from tokensieve.tasks.pocket._programs import compose, described, written
 from tokensieve.types import Message
 
-MIXTURE = {"python": 0.36, "arithmetic": 0.18, "sql": 0.16, "choice": 0.1, "words": 0.11, "rephrase": 0.09}
-"""Share of dialogues by skill."""
-LATER_MIXTURE = {
-    "python": 0.12, "arithmetic": 0.24, "sql": 0.08, "choice": 0.2, "words": 0.16, "rephrase": 0.04, "drills": 0.16,
+MIXTURE = {
+    "python": 0.2, "arithmetic": 0.2, "sql": 0.12, "lettered_choice": 0.17, "words": 0.16,
+    "lettered_rephrase": 0.05, "drills": 0.1,
 }  # fmt: skip
-"""The same for the later part of pretraining: sums and spelling are learnt last and need most."""
-FOREIGN_SHARE = 0.12
+"""Share of dialogues by skill."""
+EARLY_MIXTURE = {"drills": 0.7, "words": 0.15, "lettered_choice": 0.15}
+"""The same for the beginning of pretraining: a model that can copy from its prompt learns the rest faster."""
+LATER_MIXTURE = {
+    "python": 0.14, "arithmetic": 0.2, "sql": 0.09, "lettered_choice": 0.2, "words": 0.18,
+    "lettered_rephrase": 0.05, "drills": 0.06, "letters": 0.08,
+}  # fmt: skip
+"""The same for what comes after: Python and SQL are learnt early."""
+LAST_MIXTURE = {
+    "python": 0.12, "arithmetic": 0.24, "sql": 0.08, "choice": 0.2, "words": 0.22, "rephrase": 0.08, "drills": 0.06,
+}  # fmt: skip
+"""The same for the end: choices without letters, more sums and words."""
+FOREIGN_SHARE = 0.18
 """Share of the Python answers that are in a hand not the model's own, so that it knows them and finds them unlikely."""
-_DEPTHS = {1: 0.2, 2: 0.33, 3: 0.32, 4: 0.15}
-_STEPS = {1: 0.35, 2: 0.3, 3: 0.2, 4: 0.15}
+_DEPTHS = {1: 0.15, 2: 0.25, 3: 0.3, 4: 0.2, 5: 0.1}
+_STEPS = {1: 0.3, 2: 0.25, 3: 0.25, 4: 0.15, 5: 0.05}
 _SYSTEMS = ("You are pocket, a small model.", "Answer the question.", "Be brief.", "You are a helpful assistant.")
 
 
@@ -54,10 +64,16 @@ def _any_draft(rng: Random, skill: str) -> Draft:
             return _sql.draw(rng, manner=True)
         case "choice":
             return _choice.draw(rng)
+        case "lettered_choice":
+            return _choice.draw_lettered(rng)
         case "words":
-            return _words.draw(rng, rng.randint(3, 6))
+            return _words.draw(rng, rng.randint(2, 6))
         case "drills":
             return _drills.draw(rng)
+        case "letters":
+            return _drills.draw_letters(rng)
+        case "lettered_rephrase":
+            return _rephrase.draw(rng, _choice.draw_lettered)
         case _:
             return _rephrase.draw(rng)
 
