@@ -175,7 +175,7 @@ def _percent(measured: Measured) -> tuple[str, str]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
     return table
 
 
