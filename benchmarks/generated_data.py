@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from machine import describe_run
 
-from tokensieve.config import GenerateSettings, ModelSettings, SampleSettings
+from tokensieve.config import GenerateSettings, ManySettings, ModelSettings
 from tokensieve.generation import generate, read_yields
 from tokensieve.generation.perplexity import conditional_nll
 from tokensieve.models import LoadedModel, load_model
@@ -29,7 +29,7 @@ Arm = Literal["self-output", "rephrase"]
 
 def made(arm: Arm, task: str, loaded: LoadedModel, limit: int, samples: int, out: Path) -> list[Example]:
     """An arm's rows; prints what the answers came to."""
-    settings = GenerateSettings(arm=arm, sampling=SampleSettings(n=samples, temperature=0.7, top_p=0.95))
+    settings = GenerateSettings(arm=arm, sampling=ManySettings(n=samples))
     started = time.perf_counter()
     rows = list(generate(task, loaded, settings, out, limit=limit))
     seconds = time.perf_counter() - started

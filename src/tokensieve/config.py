@@ -1,7 +1,6 @@
 """The settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, cast
 
@@ -266,8 +265,15 @@ class DialogueSettings(BaseModel):
     """What happens to dialogues that the check does not fit."""
 
 
-_SELF_OUTPUT = SampleSettings(n=32, temperature=0.7, top_p=0.95)
-"""The paper's drawing of Self-Output."""
+class ManySettings(SampleSettings):
+    """How answers are drawn to choose among them: as the paper draws Self-Output."""
+
+    n: int = Field(32, gt=0)
+    """Answers a prompt."""
+    temperature: float = Field(0.7, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus: the most likely tokens that hold this share of the probability."""
 
 
 class GenerateSettings(BaseModel):
@@ -277,7 +283,7 @@ class GenerateSettings(BaseModel):
 
     arm: Literal["self-output", "rephrase", "larger-model", "self-dialogue"] = "self-output"
     """What is made."""
-    sampling: SampleSettings = _SELF_OUTPUT
+    sampling: ManySettings = ManySettings()
     """How it is drawn."""
     choose: Literal["lowest-perplexity", "random", "shortest", "first"] = "lowest-perplexity"
     """Which of the correct answers is kept."""
@@ -293,12 +299,6 @@ class GenerateSettings(BaseModel):
     """Who answers, where it is not the model under study in this process."""
     dialogue: DialogueSettings = DialogueSettings()
     """The arm self-dialogue only."""
-
-    @field_validator("sampling", mode="before")
-    @classmethod
-    def _keep_defaults(cls, given: object) -> object:
-        """What a recipe leaves out of ``sampling`` stays as above; SampleSettings' own default is one greedy answer."""
-        return {**_SELF_OUTPUT.model_dump(), **given} if isinstance(given, Mapping) else given
 
 
 class EvaluateSettings(BaseModel):

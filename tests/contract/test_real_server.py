@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.toy_tasks import toy_task
 
-from tokensieve.config import AnswererSettings, GenerateSettings, SampleSettings
+from tokensieve.config import AnswererSettings, GenerateSettings, ManySettings, SampleSettings
 from tokensieve.data.folder import open_rows
 from tokensieve.generation import generate, phases
 from tokensieve.models import load_model
@@ -90,7 +90,7 @@ def test_generation_with_a_server_goes_on_where_it_was_interrupted(
 ) -> None:
     monkeypatch.setattr(phases, "SHARD_PROMPTS", 2)
     settings = GenerateSettings(
-        sampling=SampleSettings(n=2, temperature=1.0),
+        sampling=ManySettings(n=2, temperature=1.0),
         choose="first",
         correct_share=0.0,
         answerer=AnswererSettings(backend="server", url=url, model=str(tiny_folder), concurrency=3),

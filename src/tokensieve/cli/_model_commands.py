@@ -21,8 +21,6 @@ def generate(
 ) -> int:
     """Make training data with a model: its own checked answers, paraphrases, dialogues.
 
-    Unless told otherwise 32 answers a prompt are drawn, at temperature 0.7 and top_p 0.95.
-
     Args:
         task: Name of the task whose training problems are answered; none for self-dialogue.
         out_: Folder of the result; sampling and choosing both go on where they stopped.

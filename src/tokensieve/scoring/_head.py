@@ -10,7 +10,7 @@ import torch
 from tokensieve.data.records import Wanted
 from tokensieve.scoring._tiles import Block
 
-_CPU_TILE: Final = (512, 1024)
+_CPU_TILE: Final = (1024, 512)
 _GPU_TILE: Final = (2048, 16384)
 """Positions and vocabulary entries in one tile: what a CPU's cache, or a small part of a GPU's memory, holds."""
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from tests.toy_tasks import DyingSampler
 
-from tokensieve.config import AnswererSettings, DialogueSettings, GenerateSettings, SampleSettings
+from tokensieve.config import AnswererSettings, DialogueSettings, GenerateSettings, ManySettings
 from tokensieve.data.folder import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate
@@ -37,7 +37,7 @@ def speaker(base: LoadedModel, say: Callable[[int, str, int], str]) -> ScriptedS
 def rules(count: int = 5, **changes: object) -> GenerateSettings:
     dialogue = DialogueSettings(count=count).model_copy(update=changes)
     return GenerateSettings(
-        arm="self-dialogue", sampling=SampleSettings(n=1, temperature=0.7, top_p=0.9), dialogue=dialogue
+        arm="self-dialogue", sampling=ManySettings(n=1, temperature=0.7, top_p=0.9), dialogue=dialogue
     )
 
 

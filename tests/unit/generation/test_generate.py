@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.toy_tasks import DyingSampler, number_of, says, toy_task
 
-from tokensieve.config import AnswererSettings, GenerateSettings, SampleSettings
+from tokensieve.config import AnswererSettings, GenerateSettings, ManySettings
 from tokensieve.data.folder import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate, read_yields
@@ -42,7 +42,7 @@ def scripted(base: LoadedModel, answers: Callable[[int, int], str], nll: dict[st
 
 
 def settings(n: int = 3, **changes: object) -> GenerateSettings:
-    made = GenerateSettings(sampling=SampleSettings(n=n, temperature=0.7))
+    made = GenerateSettings(sampling=ManySettings(n=n, temperature=0.7))
     return made.model_copy(update=changes)
 
 
@@ -173,7 +173,7 @@ def test_a_larger_model_s_answers_keep_their_ids_where_both_read_alike(
     larger.tokenizer.save_pretrained(tmp_path / "larger")
     rules = GenerateSettings(
         arm="larger-model",
-        sampling=SampleSettings(n=2, temperature=1.0),
+        sampling=ManySettings(n=2, temperature=1.0),
         correct_share=0.0,
         answerer=AnswererSettings(model=str(tmp_path / "larger")),
     )
@@ -276,7 +276,7 @@ def test_answers_are_not_taken_for_talk(text: str) -> None:
 
 
 def test_contradictions_are_refused(base: LoadedModel, tmp_path: Path) -> None:
-    greedy = GenerateSettings(sampling=SampleSettings(n=4))
+    greedy = GenerateSettings(sampling=ManySettings(n=4, temperature=0.0))
     with pytest.raises(InputError, match="4 greedy answers"):
         generate("toy", base, greedy, tmp_path / "a", sampler=says(str))
     with pytest.raises(InputError, match="needs another model"):
