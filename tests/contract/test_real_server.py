@@ -90,7 +90,7 @@ def test_generation_with_a_server_goes_on_where_it_was_interrupted(
 ) -> None:
     monkeypatch.setattr(phases, "SHARD_PROMPTS", 2)
     settings = GenerateSettings(
-        sampling=ManySettings(n=2, temperature=1.0),
+        sampling=ManySettings(n=2, temperature=1.0, top_p=1.0),
         choose="first",
         correct_share=0.0,
         answerer=AnswererSettings(backend="server", url=url, model=str(tiny_folder), concurrency=3),

@@ -42,7 +42,7 @@ def test_a_killed_generation_goes_on_to_the_same_result(
     monkeypatch.setitem(TASKS, "toy", toy_task("toy"))
     monkeypatch.setattr(phases, "SHARD_PROMPTS", 2)
     settings = GenerateSettings(
-        sampling=ManySettings(n=3, temperature=1.0), choose="first", correct_share=0.0, none_correct="drop"
+        sampling=ManySettings(n=3, temperature=1.0, top_p=1.0), choose="first", correct_share=0.0, none_correct="drop"
     )
     model = ModelSettings(model=str(tiny_folder))
     whole = generate("toy", model, settings, tmp_path / "whole")

@@ -173,7 +173,7 @@ def test_a_larger_model_s_answers_keep_their_ids_where_both_read_alike(
     larger.tokenizer.save_pretrained(tmp_path / "larger")
     rules = GenerateSettings(
         arm="larger-model",
-        sampling=ManySettings(n=2, temperature=1.0),
+        sampling=ManySettings(n=2, temperature=1.0, top_p=1.0),
         correct_share=0.0,
         answerer=AnswererSettings(model=str(tmp_path / "larger")),
     )
