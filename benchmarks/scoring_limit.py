@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from scoring_subjects import Row
 
+from tokensieve.scoring._head import matmul_precision
+
 _KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::", "aten::mkldnn"),
     "attention": ("aten::_scaled_dot_product", "aten::_flash_attention"),
@@ -13,7 +15,7 @@ _KINDS = {
 
 
 def limit(loaded, rows: list[Row], clock: Callable[[], float], dtype: str) -> dict[str, object]:
-    """Seconds for the matrix products that have to be done, at the rate of large ones in the numbers they are in."""
+    """Seconds for the matrix products that have to be done, at the rate of large ones in the same numbers."""
     import torch
 
     tokens = sum(len(row.ids) for row in rows)
@@ -22,10 +24,17 @@ def limit(loaded, rows: list[Row], clock: Callable[[], float], dtype: str) -> di
     linear = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     body = 2.0 * tokens * sum(layer.weight.numel() for layer in linear)
     top = 2.0 * answers * head.weight.numel()
-    rate = _rate(loaded.device, getattr(torch, dtype), clock)
-    # Factors that were bfloat16 before lose nothing on the units for it, so those are the head's limit too.
-    work = f"backbone {body / 1e9:,.0f} and head {top / 1e9:,.0f} GFLOP at {rate / 1e9:,.0f} GFLOP/s"
-    return {"seconds": (body + top) / rate, "tokens": tokens, "rates": work}
+    numbers = getattr(torch, dtype)
+    rate = _rate(loaded.device, numbers, clock)
+    top_rate = rate
+    if numbers is not torch.float32:
+        # The head multiplies the same numbers in float32, on the fast units where the machine has them for that.
+        with matmul_precision("medium" if loaded.device.type == "cpu" else "high"):
+            top_rate = _rate(loaded.device, torch.float32, clock)
+    work = (
+        f"backbone {body / 1e9:,.0f} GFLOP at {rate / 1e9:,.0f} GFLOP/s, head {top / 1e9:,.0f} at {top_rate / 1e9:,.0f}"
+    )
+    return {"seconds": body / rate + top / top_rate, "tokens": tokens, "rates": work}
 
 
 def _rate(device, dtype, clock: Callable[[], float]) -> float:
