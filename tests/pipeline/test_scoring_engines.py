@@ -74,18 +74,25 @@ def test_tokens_that_a_killed_process_left_are_not_in_the_way(data: Path, tmp_pa
     assert len(list(made)) == 40
 
 
-def _torchrun(processes: int, words: list[str]) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
+
+
+def _launch(launcher: tuple[str, ...], words: list[str]) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [*launcher, "-m", "tokensieve.cli", *words]
+    command = [sys.executable, "-m", *launcher, "-m", "tokensieve.cli", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_torchruns_processes_write_what_one_writes(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_a_launcher_s_processes_write_what_one_writes(
+    launcher: tuple[str, ...], data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
     assert main(_score(data, tiny_folder, tmp_path / "one")) == 0
-    _torchrun(2, _score(data, tiny_folder, tmp_path / "two"))
+    _launch(launcher, _score(data, tiny_folder, tmp_path / "two"))
     assert _content(tmp_path / "two") == _content(tmp_path / "one")
 
 
@@ -93,7 +100,7 @@ def test_torchruns_processes_write_what_one_writes(data: Path, tiny_folder: Path
 def test_one_model_over_two_processes_scores_the_same(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     """Tensor parallelism, here on a CPU: sums are taken in another order, so equal to rounding."""
     assert main(_score(data, tiny_folder, tmp_path / "one")) == 0
-    _torchrun(2, _score(data, tiny_folder, tmp_path / "two", "--tp-plan", "auto"))
+    _launch(TORCHRUN, _score(data, tiny_folder, tmp_path / "two", "--tp-plan", "auto"))
     one, two = (list(open_rows(tmp_path / name)) for name in ("one", "two"))
     assert len(two) == 40
     for row, other in zip(one, two, strict=True):

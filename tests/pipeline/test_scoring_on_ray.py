@@ -73,6 +73,7 @@ def _kill_one_worker(out: Path, killed: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_changes_nothing(cluster: None, tiny_folder: Path, tmp_path: Path) -> None:
     rows = _rows(192).save(tmp_path / "tokens")
