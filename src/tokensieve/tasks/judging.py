@@ -201,17 +201,26 @@ def _answer(row: Row) -> tuple[Row, str, str, bool]:
 def _problems(task: Task, folder: Path | None, wanted: Mapping[str, str]) -> dict[str, Problem]:
     """The problems of these ids, from whichever split has them."""
     found: dict[str, Problem] = {}
+    example = ""
     refused: InputError | None = None
     for split in task.splits:
         if len(found) == len(wanted):
             break
         try:
-            found |= {problem.id: problem for problem in task.load(split, folder) if problem.id in wanted}
-        except InputError as error:
+            for problem in task.load(split, folder):
+                example = example or problem.id
+                if problem.id in wanted:
+                    found[problem.id] = problem
+        except InputError as error:  # a local copy may hold some of the splits
             refused = error
-    for problem_id, where in wanted.items():
+    for problem_id, where in reversed(wanted.items()):
         if problem_id not in found:
-            raise refused or InputError(f"{task.name} has no problem {problem_id!r}", where=where)
+            if refused is not None and not example:
+                raise refused
+            unread = f" ({refused.where}: {refused.problem})" if refused is not None else ""
+            raise InputError(
+                f"{task.name} has no problem {problem_id!r}{unread}", where=where, fix=f"its ids are like {example!r}"
+            )
     return found
 
 

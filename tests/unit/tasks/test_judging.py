@@ -115,6 +115,20 @@ def test_a_folder_may_hold_some_of_the_splits(tmp_path: Path) -> None:
         check_gold(TASK, tmp_path)
 
 
+def test_an_id_that_no_split_at_hand_has_is_named_with_one_that_they_have(tmp_path: Path) -> None:
+    answers = write_lines(tmp_path / "answers.jsonl", [{"id": "count/99", "answer": "1"}])
+    data = tmp_path / "data"
+    data.mkdir()
+    with pytest.raises(InputError, match="expected the split's file"):
+        judge_file(TASK, data, answers, tmp_path / "verdicts.jsonl")
+    (data / "test").touch()
+    with pytest.raises(InputError) as raised:
+        judge_file(TASK, data, answers, tmp_path / "verdicts.jsonl")
+    assert raised.value.where == f"{answers}:1"
+    assert raised.value.problem.startswith("count has no problem 'count/99' (")
+    assert raised.value.fix == "its ids are like 'count/test/0'"
+
+
 def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
