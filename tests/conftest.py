@@ -41,7 +41,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Torch as in a process that a launcher starts: among how many threads a product is shared changes its last bits."""
+    """Torch as in a launcher's process: among how many threads a product is shared changes its last bits."""
     import torch
 
     threads = torch.get_num_threads()

@@ -213,7 +213,7 @@ def _problems(task: Task, folder: Path | None, wanted: Mapping[str, str]) -> dic
                     found[problem.id] = problem
         except InputError as error:  # a local copy may hold some of the splits
             refused = error
-    for problem_id, where in reversed(wanted.items()):
+    for problem_id, where in reversed([*wanted.items()]):
         if problem_id not in found:
             if refused is not None and not example:
                 raise refused
