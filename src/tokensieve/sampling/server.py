@@ -1,12 +1,10 @@
 """Draw answers from any server that speaks OpenAI's chat completions."""
 
-import json
 import os
 import random
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
@@ -16,6 +14,7 @@ from tokensieve.config import AnswererSettings, SampleSettings
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.sampling.request import Request, seed_of
+from tokensieve.server import NoAnswer, ask, sound_address
 from tokensieve.types import JSON, Sample
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class ServerSampler:
                 fix="--answerer.url http://localhost:8000/v1 --answerer.model NAME",
             )
         self._settings = settings
-        self._address = settings.url.rstrip("/") + "/chat/completions"
+        self._address = sound_address(settings.url, "generate.answerer.url") + "/chat/completions"
         self._tokenizer = tokenizer
         self._refused: set[str] = set()
         self._pace = _Pace(settings.requests_per_minute)
@@ -117,8 +116,8 @@ class ServerSampler:
 
     def _post(self, body: _Body) -> _Body:
         """Send one request; again after a growing pause where the server is busy or away."""
-        trouble = ""
-        for attempt in range(self._settings.retries + 1):
+        tries = 0
+        while True:
             self._pace.wait()
             try:
                 return self._send(body)
@@ -130,28 +129,22 @@ class ServerSampler:
                 if error.code not in _FOR_THE_MOMENT:
                     raise _refusal(error.code, text, self._address, self._settings) from None
                 trouble, asked = f"HTTP {error.code}: {text}", error.headers.get("Retry-After")
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            except NoAnswer as error:
                 trouble, asked = str(error), None
-            if attempt < self._settings.retries:
-                time.sleep(_pause(attempt, asked))
+            tries += 1
+            if tries > self._settings.retries:
+                break
+            time.sleep(_pause(tries - 1, asked))
         raise EnvironmentProblem(
-            f"no answer after {self._settings.retries + 1} tries; the last: {trouble}",
+            f"no answer after {tries} tries; the last: {trouble}",
             where=self._address,
             fix="start the server, or lower answerer.concurrency; the same command goes on where it stopped",
         )
 
     def _send(self, body: _Body) -> _Body:
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self._settings.key_variable):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self._address, json.dumps(body).encode(), headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=self._settings.timeout_s) as reply:  # noqa: S310
-            try:
-                return cast(_Body, json.loads(reply.read()))
-            except json.JSONDecodeError:
-                raise InputError(
-                    "the server's reply is no JSON", where=self._address, fix="check --answerer.url"
-                ) from None
+        key = os.environ.get(self._settings.key_variable)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return cast(_Body, ask(self._address, body, headers=headers, timeout_s=self._settings.timeout_s))
 
     def _without_refused(self, body: _Body, text: str) -> _Body | None:
         """The body without the parameter that the server did not take; None where that is not what it minds."""

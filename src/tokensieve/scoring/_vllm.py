@@ -4,9 +4,7 @@ vLLM's values differ from those of transformers by up to 0.3 nats, so they are k
 ``compare_backends`` says how far they are apart before a threshold is trusted. It knows no entropy.
 """
 
-import json
 import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +19,8 @@ from tokensieve.data.records import Record, Wanted
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import fingerprint, load_tokenizer
 from tokensieve.scoring._request import Request
+from tokensieve.server import NoAnswer, ask, sound_address
+from tokensieve.types import JSON
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -101,9 +101,9 @@ def open_server(url: str, model: str, tokenizer: str) -> VllmServer:
 
     Raises:
         EnvironmentProblem: the server cannot be reached.
-        InputError: it does not serve that model.
+        InputError: it does not serve that model, or the address is none.
     """
-    url = url.rstrip("/")
+    url = sound_address(url, "--url")
     listed = cast("dict[str, list[dict[str, object]]]", _ask(f"{url}/models"))
     served = {str(entry["id"]): entry for entry in listed.get("data", [])}
     if model not in served:
@@ -198,17 +198,14 @@ def open_offline(settings: ModelSettings) -> VllmOffline:
     return VllmOffline(engine, identity, {}, int(engine.llm_engine.model_config.max_model_len) - 1)
 
 
-def _ask(url: str, content: object = None) -> object:
+def _ask(url: str, content: JSON = None) -> JSON:
     """The JSON answer of a server; POST where there is content."""
-    data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the user's own address
-            return json.loads(answer.read())
+        return ask(url, content, timeout_s=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         said = error.read()[:300].decode(errors="replace")
         raise EnvironmentProblem(f"the server answered {error.code}: {said}", where=url) from None
-    except (OSError, json.JSONDecodeError) as error:
+    except NoAnswer as error:
         fix = "check the address and that the server is up; the same command goes on where it stopped"
         raise EnvironmentProblem(f"the server cannot be reached or broke off: {error}", where=url, fix=fix) from None
 

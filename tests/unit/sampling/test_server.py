@@ -126,6 +126,16 @@ def test_n_answers_come_from_n_requests_where_it_does_not(serve, manner: str) ->
     assert len(seeds) >= 8  # every answer its own
 
 
+def test_parameters_that_a_server_refuses_cost_no_try(serve) -> None:  # type: ignore[no-untyped-def]
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        refused = next((name for name in ("n", "seed") if name in body), None)
+        return (400, {"error": f"unknown parameter '{refused}'"}, {}) if refused else answer(body)
+
+    server = serve(reply)
+    assert set(drawn(server, requests(1, n=2), retries=0)) == {("p/0", 0), ("p/0", 1)}
+    assert len(server.bodies) == 4
+
+
 def test_a_busy_server_is_asked_again(serve) -> None:  # type: ignore[no-untyped-def]
     failures = [(429, {"error": "slow down"}, {"Retry-After": "0.2"}), (503, {}, {}), (500, {}, {})]
     server = serve(lambda number, body: failures[number] if number < 3 else answer(body))

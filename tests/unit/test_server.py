@@ -1,0 +1,78 @@
+"""Asking a server: what counts as an address, and what is said where the answer is not whole or no JSON."""
+
+import socket
+import threading
+import urllib.error
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tokensieve.errors import InputError
+from tokensieve.server import NoAnswer, ask, sound_address
+
+Serve = Callable[[bytes], str]
+
+
+@pytest.fixture
+def says() -> Iterator[Serve]:
+    """Start a server that answers one request with these bytes and hangs up."""
+    sockets: list[socket.socket] = []
+
+    def start(reply: bytes) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listening)
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(reply)
+
+        threading.Thread(target=answer, daemon=True).start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+    yield start
+    for listening in sockets:
+        listening.close()
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000/v1", "https://host/v1/", "http://[::1]:80"])
+def test_addresses(url: str) -> None:
+    assert sound_address(url, "--url") == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8000/v1", "host/v1", "file:///etc/passwd", "http://", "http://host:port/v1", "http://[::1/v1"],
+)
+def test_what_is_no_address_is_refused_with_the_option_it_came_from(url: str) -> None:
+    with pytest.raises(InputError, match="expected an address such as") as raised:
+        sound_address(url, "--url")
+    assert raised.value.where == "--url"
+
+
+def test_an_answer_is_read(says: Serve) -> None:
+    assert ask(says(b'HTTP/1.0 200 OK\r\n\r\n{"a": [1]}'), {"q": 1}, timeout_s=5) == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"no HTTP at all\r\n"],
+    ids=["nothing", "cut off", "another protocol"],
+)
+def test_an_answer_that_is_not_whole_is_none(says: Serve, reply: bytes) -> None:
+    with pytest.raises(NoAnswer):
+        ask(says(reply), timeout_s=5)
+
+
+@pytest.mark.parametrize("text", [b"<html>", b"\xff\xfe"])
+def test_an_answer_that_is_no_json_is_said(says: Serve, text: bytes) -> None:
+    with pytest.raises(InputError, match="no JSON"):
+        ask(says(b"HTTP/1.0 200 OK\r\n\r\n" + text), timeout_s=5)
+
+
+def test_a_refusal_keeps_its_status(says: Serve) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(says(b"HTTP/1.0 429 Too Many Requests\r\nRetry-After: 3\r\n\r\nslow down"), timeout_s=5)
+    with refused.value:
+        assert (refused.value.code, refused.value.headers["Retry-After"]) == (429, "3")
