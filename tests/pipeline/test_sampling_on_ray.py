@@ -45,7 +45,7 @@ def test_where_an_answer_is_drawn_changes_nothing_in_it(cluster: None, tiny_fold
 
     model = ModelSettings(model=str(tiny_folder))
     alone = LocalSampler(load_model(model))
-    settings = GenerateSettings(answerer=AnswererSettings(backend="ray", workers=2, model=str(tiny_folder)))
+    settings = GenerateSettings(answerer=AnswererSettings(backend="ray", workers=2))
     sampler = answerer_of(settings, load_model(model))
     assert isinstance(sampler, RaySampler)
     assert sampler.identity == alone.identity

@@ -10,13 +10,20 @@ def answerer_of(settings: GenerateSettings, base: LoadedModel) -> Sampler:
     """The sampler that the settings ask for.
 
     Raises:
-        InputError: a larger model's answers are wanted but none is named, or a server without an address.
+        InputError: a larger model's answers are wanted but none is named, another model's where the arm is of the model
+            itself, or a server without an address.
         EnvironmentProblem: vLLM or Ray is not installed, or as in ``load_model``.
     """
     answerer = settings.answerer
     if settings.arm == "larger-model" and answerer.model is None:
         raise InputError(
             "the arm larger-model needs another model", where="generate.answerer.model", fix="--answerer.model NAME"
+        )
+    if settings.arm != "larger-model" and answerer.model is not None and answerer.backend != "server":
+        raise InputError(
+            f"the arm {settings.arm} is of the model itself, not of another one",
+            where="generate.answerer.model",
+            fix=f"--arm larger-model, or --model {answerer.model}",
         )
     if answerer.backend == "server":
         return ServerSampler(answerer, base.tokenizer)

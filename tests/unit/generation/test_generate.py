@@ -281,6 +281,8 @@ def test_contradictions_are_refused(base: LoadedModel, tmp_path: Path) -> None:
         generate("toy", base, greedy, tmp_path / "a", sampler=says(str))
     with pytest.raises(InputError, match="needs another model"):
         generate("toy", base, settings(arm="larger-model"), tmp_path / "b")
+    with pytest.raises(InputError, match="the arm self-output is of the model itself"):
+        generate("toy", base, settings(answerer=AnswererSettings(model="other")), tmp_path / "b")
     with pytest.raises(InputError, match="address"):
         generate("toy", base, settings(answerer=AnswererSettings(backend="server")), tmp_path / "c")
 
