@@ -90,7 +90,8 @@ def generate(
         samples_writer = phase_folder(out, "samples", draft, "samples")
         samples = draw_all(sampler, task, problems, requests, settings, samples_writer, progress)
         checked = check_all(task, problems, samples, phase_folder(out, "checked", draft, "evaluated"))
-        same_tokens = sampler.identity.tokenizer_digest in ("", base.identity.tokenizer_digest)
+        # Where a task names texts that end an answer, the ids go on behind them.
+        same_tokens = task.ended is None and sampler.identity.tokenizer_digest in ("", base.identity.tokenizer_digest)
         choice = _Choice(problems, settings, base, same_tokens=same_tokens)
         examples = choice.examples(dict(by_problem(checked)))
         write_yields(out, choice.yields)
@@ -182,7 +183,7 @@ class _Choice:
         listed = [(problem, sample) for problem in self._problems for sample in candidates[problem.id]]
         if self._settings.perplexity == "unconditional":
             values = unconditional_nll([sample.text for _, sample in listed], self._base)
-        elif self._settings.arm == "self-output" and all(sample.nll == sample.nll for _, sample in listed):
+        elif self._same_tokens and self._settings.arm == "self-output" and all(s.nll == s.nll for _, s in listed):
             values = [sample.nll for _, sample in listed]
         else:
             values = conditional_nll([self._example(problem, sample) for problem, sample in listed], self._base)

@@ -1,6 +1,7 @@
 """Generation end to end with scripted answers: both phases, resumption, what is kept and what is counted out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -198,6 +199,15 @@ def test_a_larger_model_s_answers_are_made_into_ids_again_where_it_reads_otherwi
 
     sampler = cast(Sampler, Other(scripted(base, lambda n, i: str(n))))
     made = generate("toy", base, settings(arm="larger-model", choose="first"), tmp_path / "out", sampler=sampler)
+    assert all(example.sampled_ids is None for example in made)
+    assert made.manifest.facts["retokenised_rows"] == 6
+
+
+def test_ids_that_go_on_behind_the_answer_s_end_are_not_taught(base: LoadedModel, tmp_path: Path) -> None:
+    task = replace(toy_task("toy"), ended=lambda problem, text: text.split("\n")[0])
+    sampler = scripted(base, lambda n, i: f"{n}\nand what nobody asked for")
+    made = generate(task, base, settings(), tmp_path / "out", sampler=sampler)
+    assert [text_of(example) for example in made] == [str(number) for number in range(6)]
     assert all(example.sampled_ids is None for example in made)
     assert made.manifest.facts["retokenised_rows"] == 6
 
