@@ -137,6 +137,8 @@ def read_task(path: Path) -> Task:
         raise InputError(f"cannot read it: {error.strerror}", where=str(path)) from None
     except yaml.YAMLError as error:
         raise InputError(f"broken YAML: {error}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"

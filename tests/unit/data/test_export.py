@@ -3,7 +3,7 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +15,7 @@ from tokensieve.data.export import TRAINERS, Format, export, trainer_row
 from tokensieve.data.folder import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.data.verify import verify_export
-from tokensieve.errors import InputError
+from tokensieve.errors import CheckFailed, InputError
 from tokensieve.pocket import POCKET
 from tokensieve.types import Scored, Scores, Selected, Tokens
 
@@ -171,6 +171,21 @@ def test_the_usual_mistakes_are_found(
     assert not result.ok
     assert problem in result.describe()
     assert all(difference.row == 1 for difference in result.first)
+
+
+@pytest.mark.parametrize("how", ["trainer", "rules"])
+@pytest.mark.parametrize("text", [None, '{"input_ids": [1'])
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_that_cannot_be_loaded_is_a_failed_check(
+    tmp_path: Path, text: str | None, how: Literal["trainer", "rules"]
+) -> None:
+    rows = selected_rows(4)
+    folder = export(rows, tmp_path / "out", format="jsonl")
+    path = folder / "data" / "train.jsonl"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(CheckFailed, match="trl cannot load the training set") as failed:
+        verify_export(folder, selected=rows, how=how)
+    assert failed.value.where == str(folder)
 
 
 def test_a_missing_row_and_one_too_many_are_found(tmp_path: Path) -> None:

@@ -144,6 +144,9 @@ def test_an_unknown_field_names_those_there_are(tmp_path: Path) -> None:
 def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read it"):
         read_task(tmp_path / "absent.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(InputError, match="not UTF-8 text: invalid continuation byte at byte 9"):
+        read_task(tmp_path / "latin.yaml")
     task = task_of(tmp_path, "{kind: exact, answer: x}", rows="{test: absent.jsonl}")
     with pytest.raises(InputError, match="no such file"):
         next(task.load("test", None))

@@ -18,7 +18,7 @@ from tokensieve.data.verify._loaded import LoadedRow
 from tokensieve.data.verify._rules import rows_by_rules
 from tokensieve.data.verify._trainers import PACKAGES, Source, is_installed
 from tokensieve.data.verify._trainers import TRAINERS as LOADERS
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
 from tokensieve.types import Selected
 
 __all__ = ["Difference", "Verification", "verify_export"]
@@ -107,6 +107,7 @@ def verify_export(
     Raises:
         InputError: not an export, an unknown trainer, a folder of another convention, or no selection to compare with.
         EnvironmentProblem: the trainer is to run and is not installed.
+        CheckFailed: the trainer cannot load the folder at all.
     """
     manifest = read_manifest(folder)
     name = _named(manifest, trainer, folder)
@@ -123,7 +124,7 @@ def verify_export(
     with tempfile.TemporaryDirectory(prefix="tokensieve-verify-") as scratch:
         source = Source(folder, cast(Format, manifest.settings["format"]), Path(scratch))
         loaded, said = _load(source, name, how)
-        return _compare(name, said, expected, loaded, show)
+        return _compare(name, said, expected, _readable(loaded, name, folder), show)
 
 
 def _named(manifest: Manifest, trainer: str | None, folder: Path) -> str:
@@ -162,6 +163,21 @@ def _load(source: Source, name: str, how: How) -> tuple[Iterator[LoadedRow], str
     if not is_installed(name):
         raise EnvironmentProblem(f"{name} is not installed", fix=f"pip install {PACKAGES[name]}, or --how rules")
     return LOADERS[name](source), f"through {PACKAGES[name]}'s own data path"
+
+
+def _readable(loaded: Iterator[LoadedRow], name: str, folder: Path) -> Iterator[LoadedRow]:
+    """The same rows; whatever a trainer's libraries raise on the way means that it cannot load the folder."""
+    try:
+        yield from loaded
+    except TokensieveError:
+        raise
+    except Exception as error:
+        said = next(iter(str(error).strip().splitlines()), "")
+        raise CheckFailed(
+            f"{name} cannot load the training set: {type(error).__name__}: {said}",
+            where=str(folder),
+            fix="tokensieve export again, into another folder",
+        ) from error
 
 
 def _compare(
