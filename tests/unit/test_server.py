@@ -27,6 +27,9 @@ def says() -> Iterator[Serve]:
             with connection:
                 connection.recv(65536)
                 connection.sendall(reply)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # what is closed with bytes unread is reset, answer and all
+                    pass
 
         threading.Thread(target=answer, daemon=True).start()
         return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
