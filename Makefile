@@ -22,6 +22,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/architecture_tree.py --check
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format $(SOURCES)

@@ -23,11 +23,11 @@ from tests.export_rows import of, selected_rows
 
 from tokensieve.config import DataSettings
 from tokensieve.data.chat import tokenise_all
-from tokensieve.data.export import export
-from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.formats import read_examples
 from tokensieve.data.manifest import Manifest
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
+from tokensieve.export import export
 from tokensieve.types import Example, Message, Selected
 
 ANSWER = "the answer is Paris, the capital of France."

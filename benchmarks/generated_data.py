@@ -21,7 +21,7 @@ from tokensieve.config import GenerateSettings, ManySettings, ModelSettings
 from tokensieve.generation import generate, read_yields
 from tokensieve.generation.perplexity import conditional_nll
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.stages._load import gold_examples
+from tokensieve.pipeline.load import gold_examples
 from tokensieve.types import Example
 
 Arm = Literal["self-output", "rephrase"]

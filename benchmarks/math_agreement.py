@@ -16,8 +16,8 @@ from pathlib import Path
 
 from machine import describe_run
 
-from tokensieve.tasks._answers import boxed
-from tokensieve.tasks._checkers import check_math
+from tokensieve.tasks.answer_text import boxed
+from tokensieve.tasks.checkers import check_math
 
 _WANTED = ["gold", "pred", "expected"]
 

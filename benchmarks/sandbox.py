@@ -18,8 +18,8 @@ from pathlib import Path
 
 from machine import describe_run
 
+from tokensieve.sandbox import close, describe
 from tokensieve.tasks import TASKS
-from tokensieve.tasks._sandbox import close, describe
 from tokensieve.tasks.judging import judge
 from tokensieve.types import Problem
 

@@ -12,9 +12,9 @@ from scoring_subjects import Row
 
 def _ours(loaded, rows: list[Row], options: argparse.Namespace) -> float:
     from tokensieve.config import ScoreSettings
-    from tokensieve.data.folder import in_memory
+    from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
-    from tokensieve.engine import parse_portion
+    from tokensieve.launch import parse_portion
     from tokensieve.scoring import score
 
     settings = ScoreSettings(use_store=False, shard_rows=max(1, len(rows) // 8) if options.out else 512)
@@ -116,7 +116,7 @@ def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noq
     if options.model.startswith("llama-"):
         raise ImportError("a random model has no folder to be loaded from", name="vLLM takes --model FOLDER")
     from tokensieve.config import ModelSettings, ScoreSettings
-    from tokensieve.data.folder import in_memory
+    from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
     from tokensieve.scoring import open_vllm, score_with
 

@@ -47,7 +47,7 @@ def main() -> None:
 def _nll(rows, loaded, **changes) -> np.ndarray:
     """All scored tokens' nll."""
     from tokensieve.config import ScoreSettings
-    from tokensieve.data.folder import in_memory
+    from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
     from tokensieve.scoring import score
 
@@ -61,9 +61,9 @@ def _from_hidden_states(rows, loaded) -> np.ndarray:
     import torch
 
     from tokensieve.config import ScoreSettings
-    from tokensieve.scoring._local import open_backend
-    from tokensieve.scoring._plan import batches
-    from tokensieve.scoring._request import request_for
+    from tokensieve.scoring.batching import batches
+    from tokensieve.scoring.hf import open_backend
+    from tokensieve.scoring.request import request_for
 
     network = open_backend(loaded, ScoreSettings(token_budget=256)).network
     requests = [request_for(row, prompts=False) for row in rows]

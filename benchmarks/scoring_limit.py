@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from scoring_subjects import Row
 
-from tokensieve.scoring._head import matmul_precision
+from tokensieve.scoring.lm_head import matmul_precision
 
 _KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::", "aten::mkldnn"),

@@ -43,9 +43,9 @@ def _status_mib(name: str) -> float:
 def stream(count: int) -> dict[str, object]:
     """Score ``count`` short rows into a folder and a store, with a backend that computes nothing."""
     from tokensieve.config import ScoreSettings
-    from tokensieve.data.folder import Rows
+    from tokensieve.data.dataset import Rows
     from tokensieve.data.manifest import Counts, Manifest, ModelIdentity
-    from tokensieve.data.records import Record
+    from tokensieve.data.score_record import Record
     from tokensieve.scoring import score_with
     from tokensieve.types import Tokens
 

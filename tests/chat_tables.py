@@ -11,7 +11,7 @@ from typing import Final, cast
 from tests.chat_tokenizers import KINDS, tokenizer
 
 from tokensieve.data.chat import RefusedRow, prepare
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
 from tokensieve.types import JSON, Example, Message
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "chat_templates.json"

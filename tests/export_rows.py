@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokensieve.data.folder import Rows, in_memory
+from tokensieve.data.dataset import Rows, in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity
 from tokensieve.types import Scored, Scores, Selected, Tokens
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokensieve.evaluation import compare, evaluate
     from tokensieve.generation import generate
+    from tokensieve.pipeline import load, select
     from tokensieve.scoring import score
-    from tokensieve.stages import load, select
     from tokensieve.study import run
     from tokensieve.training import train
 
@@ -23,10 +23,10 @@ _HOMES = {
     "compare": "evaluation",
     "evaluate": "evaluation",
     "generate": "generation",
-    "load": "stages",
+    "load": "pipeline",
     "run": "study",
     "score": "scoring",
-    "select": "stages",
+    "select": "pipeline",
     "train": "training",
 }
 

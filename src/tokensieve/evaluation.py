@@ -11,13 +11,13 @@ import numpy as np
 
 from tokensieve import metrics
 from tokensieve.config import EvaluateSettings, ModelSettings
-from tokensieve.data.folder import FolderWriter, Rows, in_memory, open_rows
+from tokensieve.data.dataset import FolderWriter, Rows, in_memory, open_rows
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Sampler
-from tokensieve.sampling.judged import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
-from tokensieve.sampling.weighed import weigh
+from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
+from tokensieve.sampling.loglikelihood import weigh
 from tokensieve.tasks import Task
 from tokensieve.tasks.lookup import get_task
 from tokensieve.types import BoolArray, Outcome, Problem, Sample

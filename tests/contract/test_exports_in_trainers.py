@@ -12,13 +12,13 @@ from tests.export_rows import of, selected_rows
 from tests.trl_steps import collated, first_loss
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.export import Format, export
-from tokensieve.data.folder import Rows
-from tokensieve.data.verify import verify_export
+from tokensieve.data.dataset import Rows
+from tokensieve.export import Format, export
 from tokensieve.models import load_model
+from tokensieve.pipeline import load, select
 from tokensieve.scoring import score
-from tokensieve.stages import load, select
 from tokensieve.types import Selected
+from tokensieve.verify import verify_export
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from tests.harness_tasks import WEIGHED, WRITTEN, write_task
 from tokensieve.config import EvaluateSettings
 from tokensieve.evaluation import evaluate
 from tokensieve.models import load_model
-from tokensieve.tasks._harness_leaf import read_leaves
+from tokensieve.tasks.lm_eval_adapter import read_leaves
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
-from tokensieve.scoring._local import open_backend
-from tokensieve.scoring._opening import open_network
-from tokensieve.scoring._plan import batches
-from tokensieve.scoring._request import request_for
+from tokensieve.scoring.backbone import open_network
+from tokensieve.scoring.batching import batches
+from tokensieve.scoring.hf import open_backend
+from tokensieve.scoring.request import request_for
 from tokensieve.types import Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -160,29 +160,29 @@ def test_a_scale_or_cap_that_we_miss_is_noticed(
     tiny_model: ModelFactory, name: str, attribute: str, value: float | None, dtype: torch.dtype
 ) -> None:
     """The probe at opening must see it, whatever the model's numbers, and leave the head to the model."""
-    from tokensieve.scoring import _opening
+    from tokensieve.scoring import backbone
 
     loaded = make(tiny_model, name)
     loaded.model.to(dtype)
     causal = loaded.model
-    head = _opening._head_of(causal, torch.float32, tf32=False)
+    head = backbone._head_of(causal, torch.float32, tf32=False)
     assert head is not None
     network = open_network(loaded, ScoreSettings())
-    assert _opening._agrees(network, causal, head)
+    assert backbone._agrees(network, causal, head)
     from dataclasses import replace
 
     wrong = replace(head, softcap=None) if attribute == "final_logit_softcapping" else replace(head, scale=1.0)
-    assert not _opening._agrees(replace(network, head=wrong), causal, wrong)
+    assert not backbone._agrees(replace(network, head=wrong), causal, wrong)
 
 
 def test_rows_that_would_reach_into_each_other_are_not_packed(
     tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A state that the configuration does not speak of, in a model that says it may be packed."""
-    from tokensieve.scoring import _opening
+    from tokensieve.scoring import backbone
 
     loaded = tiny_model("MambaConfig", spread=2.0, state_size=4, expand=2, conv_kernel=4)
-    monkeypatch.setattr(_opening, "is_recurrent", lambda _: False)
+    monkeypatch.setattr(backbone, "is_recurrent", lambda _: False)
     network = open_network(loaded, ScoreSettings(packing=True))
     assert not network.layout.packs
     assert "scored unpacked" in network.notes[0]

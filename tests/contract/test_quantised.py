@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tokensieve.config import ModelSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.store import model_digest
 from tokensieve.errors import EnvironmentProblem

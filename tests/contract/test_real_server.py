@@ -15,8 +15,8 @@ import pytest
 from tests.toy_tasks import toy_task
 
 from tokensieve.config import AnswererSettings, GenerateSettings, ManySettings, SampleSettings
-from tokensieve.data.folder import open_rows
-from tokensieve.generation import generate, phases
+from tokensieve.data.dataset import open_rows
+from tokensieve.generation import generate, sample_and_check
 from tokensieve.models import load_model
 from tokensieve.sampling import LocalSampler, Request, ServerSampler
 from tokensieve.types import Sample
@@ -88,7 +88,7 @@ def test_several_answers_to_a_prompt_all_arrive(url: str, tiny_folder: Path) -> 
 def test_generation_with_a_server_goes_on_where_it_was_interrupted(
     url: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phases, "SHARD_PROMPTS", 2)
+    monkeypatch.setattr(sample_and_check, "SHARD_PROMPTS", 2)
     settings = GenerateSettings(
         sampling=ManySettings(n=2, temperature=1.0, top_p=1.0),
         choose="first",

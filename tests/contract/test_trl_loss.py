@@ -8,7 +8,7 @@ import torch
 from tests.selected_rows import make_rows
 
 from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, TrainSettings
-from tokensieve.data.folder import Rows
+from tokensieve.data.dataset import Rows
 from tokensieve.models import load_model
 from tokensieve.training import train
 from tokensieve.types import Selected

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score

@@ -15,13 +15,13 @@ from transformers import PreTrainedTokenizerFast
 
 from tokensieve.config import DataSettings, SelectSettings
 from tokensieve.data.chat import RefusedRow, prompt_ids, tokenise
-from tokensieve.data.export import TRAINERS, export
 from tokensieve.data.formats import read_examples
-from tokensieve.data.tally import Tally
-from tokensieve.data.verify import verify_export
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
+from tokensieve.export import TRAINERS, export
 from tokensieve.selection import fit, select_tokens
 from tokensieve.types import Example, Message, Scored, Scores, Tokens
+from tokensieve.verify import verify_export
 
 FAMILIES = tuple(KINDS)
 """Every family that there is a small tokenizer of; their templates set turns off by special tokens, blanks or text."""

@@ -142,14 +142,14 @@ def test_each_way_to_end_has_its_exit_code(
     def fail() -> int:
         raise error
 
-    monkeypatch.setattr("tokensieve.cli._look.doctor", fail)
+    monkeypatch.setattr("tokensieve.cli.look.doctor", fail)
     found, _, told = cli(capsys, "doctor")
     assert found == code
     assert words in told
 
 
 def test_what_went_wrong_inside_is_not_dressed_up_as_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokensieve.cli._look.doctor", lambda: 1 // 0)
+    monkeypatch.setattr("tokensieve.cli.look.doctor", lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
 

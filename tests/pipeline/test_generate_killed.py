@@ -10,8 +10,8 @@ import pytest
 from tests.toy_tasks import toy_task
 
 from tokensieve.config import GenerateSettings, ManySettings, ModelSettings
-from tokensieve.data.folder import open_rows
-from tokensieve.generation import generate, phases
+from tokensieve.data.dataset import open_rows
+from tokensieve.generation import generate, sample_and_check
 from tokensieve.tasks import TASKS
 from tokensieve.types import Sample
 
@@ -21,11 +21,12 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.toy_tasks import toy_task
 from tokensieve.config import GenerateSettings, ModelSettings
-from tokensieve.generation import generate, phases
+from tokensieve.generation import generate
+from tokensieve.generation import sample_and_check
 from tokensieve.tasks import TASKS
 
 TASKS["toy"] = toy_task("toy")
-phases.SHARD_PROMPTS = 2
+sample_and_check.SHARD_PROMPTS = 2
 
 def die(done, total):
     if done == {at}:
@@ -40,7 +41,7 @@ def test_a_killed_generation_goes_on_to_the_same_result(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TASKS, "toy", toy_task("toy"))
-    monkeypatch.setattr(phases, "SHARD_PROMPTS", 2)
+    monkeypatch.setattr(sample_and_check, "SHARD_PROMPTS", 2)
     settings = GenerateSettings(
         sampling=ManySettings(n=3, temperature=1.0, top_p=1.0), choose="first", correct_share=0.0, none_correct="drop"
     )

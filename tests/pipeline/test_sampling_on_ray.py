@@ -9,7 +9,7 @@ import pytest
 
 from tokensieve.config import AnswererSettings, GenerateSettings, ModelSettings, SampleSettings
 from tokensieve.errors import EnvironmentProblem
-from tokensieve.generation.answerer import answerer_of
+from tokensieve.generation.sampler_factory import answerer_of
 from tokensieve.models import load_model
 from tokensieve.sampling import LocalSampler, RaySampler, Request
 from tokensieve.types import Sample

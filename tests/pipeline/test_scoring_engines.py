@@ -11,10 +11,10 @@ import pytest
 
 from tokensieve.cli import main
 from tokensieve.config import DataSettings
-from tokensieve.data.folder import open_rows
-from tokensieve.engine import Portion
+from tokensieve.data.dataset import open_rows
 from tokensieve.errors import InputError
-from tokensieve.stages import load, load_beside_others
+from tokensieve.launch import Portion
+from tokensieve.pipeline import load, load_beside_others
 from tokensieve.types import Scored
 
 WORDS = ("fig", "pear", "sun", "moon", "tree", "house", "river", "stone")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokensieve.data.folder import open_rows
+from tokensieve.data.dataset import open_rows
 from tokensieve.types import Scored
 
 # A worker that scores with a backend whose numbers depend on how rows were batched, as float rounding does with a
@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from tokensieve.config import ScoreSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.data.records import Record
-from tokensieve.engine import portion_of_launch
+from tokensieve.data.score_record import Record
+from tokensieve.launch import portion_of_launch
 from tokensieve.errors import TokensieveError
 from tokensieve.scoring import score_with
-from tokensieve.scoring._plan import batches
+from tokensieve.scoring.batching import batches
 from tokensieve.types import Tokens
 
 out, store, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])

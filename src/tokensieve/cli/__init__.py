@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words after the program's name; None takes them from the process.
     """
-    from tokensieve.cli._app import make_app
-    from tokensieve.cli._console import err
+    from tokensieve.cli.app import make_app
+    from tokensieve.cli.console import err
 
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _in_words(error: cyclopts.CycloptsError) -> str:
     """What is wrong with an option; of settings by the option's own name instead of the class's and the field's."""
-    from tokensieve.cli._console import option_of
+    from tokensieve.cli.console import option_of
 
     if not isinstance(error.__cause__, ValidationError):
         return str(error)

@@ -18,7 +18,7 @@ from typing import Final
 
 from tokensieve.data.cache import cache_folder
 from tokensieve.data.manifest import ModelIdentity, digest_of
-from tokensieve.data.records import Record, Wanted, pack, unpack
+from tokensieve.data.score_record import Record, Wanted, pack, unpack
 from tokensieve.errors import EnvironmentProblem
 
 STORE_FILE: Final = "scores.sqlite"

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final, cast
 import numpy as np
 
 from tokensieve.config import DialogueSettings, GenerateSettings
-from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Counts
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.generation.perplexity import conditional_nll
-from tokensieve.generation.phases import Progress, by_problem, phase_folder
+from tokensieve.generation.sample_and_check import Progress, by_problem, phase_folder
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
-from tokensieve.tasks.unprompted import PromptCheck, prompt_check
+from tokensieve.tasks.reference_free import PromptCheck, prompt_check
 from tokensieve.types import Example, IntArray, Message, Origin, Outcome, Sample, Verdict
 
 if TYPE_CHECKING:

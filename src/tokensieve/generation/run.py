@@ -8,18 +8,18 @@ from typing import Final, cast
 import numpy as np
 
 from tokensieve.config import GenerateSettings, ModelSettings
-from tokensieve.data.folder import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, package_versions
-from tokensieve.data.tally import Tally
-from tokensieve.generation.answerer import answerer_of
+from tokensieve.data.row_counts import Tally
 from tokensieve.generation.choose import choose, correct_ones, want_correct, wrong_ones
-from tokensieve.generation.outcome import PromptYield, write_yields, yield_of
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
-from tokensieve.generation.phases import Progress, by_problem, check_all, draw_all, phase_folder
 from tokensieve.generation.rephrase import is_leftover, rephrase_prompt
+from tokensieve.generation.sample_and_check import Progress, by_problem, check_all, draw_all, phase_folder
+from tokensieve.generation.sampler_factory import answerer_of
+from tokensieve.generation.yield_stats import PromptYield, write_yields, yield_of
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.sampling import Sampler
-from tokensieve.sampling.judged import load_problems, problems_digest, requests_of
+from tokensieve.sampling.grading import load_problems, problems_digest, requests_of
 from tokensieve.tasks import Task
 from tokensieve.tasks.lookup import get_task
 from tokensieve.types import Example, Origin, Problem, Sample

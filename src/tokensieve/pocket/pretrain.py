@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tokensieve.pocket._batches import EARLY_CHUNKS, Batch, chunk
-from tokensieve.pocket._tokenizer import VOCABULARY, train_tokenizer
+from tokensieve.pocket.batches import EARLY_CHUNKS, Batch, chunk
+from tokensieve.pocket.tokenizer import VOCABULARY, train_tokenizer
 from tokensieve.tasks.pocket.corpus import dialogues
 
 

@@ -1,6 +1,8 @@
 """A study as one page that opens offline, and its JSON twin."""
 
-from tokensieve.report.contents import (
+from tokensieve.report.files import HTML_NAME, JSON_NAME, read_report, write_report
+from tokensieve.report.samples import sample_rows
+from tokensieve.report.schema import (
     REFERENCE_ARM,
     ArmReport,
     Comparison,
@@ -15,8 +17,6 @@ from tokensieve.report.contents import (
     TargetReport,
     TaskResult,
 )
-from tokensieve.report.files import HTML_NAME, JSON_NAME, read_report, write_report
-from tokensieve.report.samples import sample_rows
 
 __all__ = [
     "HTML_NAME",

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
-from tokensieve.report.contents import SCHEMA_VERSION, Report
 from tokensieve.report.page import render
+from tokensieve.report.schema import SCHEMA_VERSION, Report
 
 HTML_NAME: Final = "report.html"
 JSON_NAME: Final = "report.json"

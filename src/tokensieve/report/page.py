@@ -11,8 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tokensieve.analysis import PERPLEXITY_STEPS
-from tokensieve.report import figures, plots
-from tokensieve.report.contents import ArmReport, Report, TargetReport
+from tokensieve.report import number_format, plots
+from tokensieve.report.schema import ArmReport, Report, TargetReport
 from tokensieve.report.verdict import TargetVerdict, judge
 from tokensieve.types import JSON
 
@@ -49,7 +49,7 @@ def render(report: Report) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.globals.update(figures=figures, plots=plots)
+    environment.globals.update(figures=number_format, plots=plots)
     template = environment.from_string(assets.joinpath("report.html.j2").read_text(encoding="utf-8"))
     verdict = judge(report)
     names = short_task_names(report)

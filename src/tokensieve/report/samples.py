@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from tokensieve.report.contents import SampleRow
+from tokensieve.report.schema import SampleRow
 from tokensieve.types import BASE_SCORER, Selected
 
 ROWS: Final = 24

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokensieve.report import figures
-from tokensieve.report.contents import REFERENCE_ARM, ArmReport, Estimate, EvaluatedSubset, Report, TargetReport
+from tokensieve.report import number_format
+from tokensieve.report.schema import REFERENCE_ARM, ArmReport, Estimate, EvaluatedSubset, Report, TargetReport
 
 
 class Finding(StrEnum):
@@ -150,15 +150,15 @@ def _numbers(target: TargetReport, arm: ArmReport) -> str:
     base, after = target.base_result(target.task), arm.result(target.task)
     parts = []
     if base and after:
-        before = figures.number(None if base.accuracy.value is None else 100 * base.accuracy.value)
-        parts.append(f"accuracy {before} → {figures.percent(after.accuracy.value)}")
+        before = number_format.number(None if base.accuracy.value is None else 100 * base.accuracy.value)
+        parts.append(f"accuracy {before} → {number_format.percent(after.accuracy.value)}")
     if target.gain_in_points:
-        parts.append(f"gain {figures.change(arm.target_points, 'points')}")
+        parts.append(f"gain {number_format.change(arm.target_points, 'points')}")
     if arm.target_improvement.value is not None:
-        parts.append(f"TI {figures.change(arm.target_improvement, '%')}")
+        parts.append(f"TI {number_format.change(arm.target_improvement, '%')}")
     elif target.gain_in_points:
         parts.append("no TI over a base of 0")
-    parts.append(f"BWT {figures.change(arm.backward_transfer, '%')}")
+    parts.append(f"BWT {number_format.change(arm.backward_transfer, '%')}")
     return " · ".join(parts)
 
 

@@ -14,8 +14,8 @@ import torch
 
 from tokensieve.config import SampleSettings
 from tokensieve.sampling.cache import ColumnCache
-from tokensieve.sampling.pick import pick
 from tokensieve.sampling.request import uniforms
+from tokensieve.sampling.top_p import pick
 from tokensieve.types import FloatArray, IntArray
 
 if TYPE_CHECKING:

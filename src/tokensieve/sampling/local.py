@@ -76,7 +76,7 @@ class LocalSampler:
         import torch
 
         from tokensieve.sampling.decode import Decoder
-        from tokensieve.sampling.recurrent import attends_only, draw_in_step
+        from tokensieve.sampling.static_batch import attends_only, draw_in_step
 
         model = self._loaded.model
         left = {(job.key, job.index): job for job in jobs}

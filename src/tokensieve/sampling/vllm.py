@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tokensieve.config import DataSettings, ModelSettings, SampleSettings
 from tokensieve.data.chat import prompt_ids
-from tokensieve.data.digests import template_digest, tokenizer_digest
+from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import load_tokenizer

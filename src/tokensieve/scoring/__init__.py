@@ -1,11 +1,11 @@
 """Score tokens under a model: per-token nll, entropy and rank, exact, resumable, never twice."""
 
-from tokensieve.scoring._compare import Comparison, compare_backends
-from tokensieve.scoring._ray import score_on_ray
-from tokensieve.scoring._run import Progress, compute_along, score, score_all, score_with
-from tokensieve.scoring._scorer import Backend
-from tokensieve.scoring._vllm import open_offline as open_vllm
-from tokensieve.scoring._vllm import open_server as open_vllm_server
+from tokensieve.scoring.backend_agreement import Comparison, compare_backends
+from tokensieve.scoring.ray import score_on_ray
+from tokensieve.scoring.run import Progress, compute_along, score, score_all, score_with
+from tokensieve.scoring.scorer import Backend
+from tokensieve.scoring.vllm import open_offline as open_vllm
+from tokensieve.scoring.vllm import open_server as open_vllm_server
 
 __all__ = [
     "Backend",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from tokensieve.study.running import StudyRun
+from tokensieve.study.runner import StudyRun
 from tokensieve.study.steps import Step
 
 _ROW_TOKENS = 200

@@ -18,7 +18,7 @@ from tokensieve.config import (
     TargetSettings,
     TrainSettings,
 )
-from tokensieve.data.folder import Rows
+from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.errors import InputError
 from tokensieve.selection import parse_policy
@@ -158,8 +158,8 @@ class Planner:
         return Step("generate", f"{target.task} · {arm.data.value}", key, build)
 
     def _score(self, target: TargetSettings, arm: ArmSettings, generate: Step | None) -> Step:
+        from tokensieve.pipeline import load, open_examples
         from tokensieve.scoring import score
-        from tokensieve.stages import load, open_examples
 
         settings, limit = ScoreSettings(), self.settings.train_limit
         source = generate.key if generate else self._task_key(target.task, "train", limit)
@@ -175,7 +175,7 @@ class Planner:
         return Step("score", label, step_key("score", _json(settings), [self._model_key, source]), build)
 
     def _select(self, target: TargetSettings, arm: ArmSettings, score: Step, seed: int) -> Step:
-        from tokensieve.stages import open_scored, select
+        from tokensieve.pipeline import open_scored, select
 
         parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
         settings = SelectSettings(policy=arm.policy, seed=seed if arm.policy.startswith("random") else 0)
@@ -189,7 +189,7 @@ class Planner:
         return Step("select", f"{target.task} · {arm.name}", key, build)
 
     def _train(self, label: str, select: Step, seed: int) -> Step:
-        from tokensieve.stages import open_selected
+        from tokensieve.pipeline import open_selected
         from tokensieve.training import train
 
         settings: TrainSettings = self.settings.train.model_copy(update={"seed": seed})

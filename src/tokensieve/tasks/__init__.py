@@ -1,6 +1,5 @@
 """Benchmarks: problems to load and checkers for their answers, by name in ``TASKS``."""
 
-from tokensieve.tasks._task import Continuation, Likelihood, Task, Weighing
 from tokensieve.tasks.arc_challenge import ARC_TASKS
 from tokensieve.tasks.bird import BIRD_TASKS
 from tokensieve.tasks.gsm8k import GSM8K_TASKS
@@ -8,6 +7,7 @@ from tokensieve.tasks.humaneval import HUMANEVAL_TASKS
 from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
 from tokensieve.tasks.pocket import POCKET_TASKS
+from tokensieve.tasks.task import Continuation, Likelihood, Task, Weighing
 
 TASKS: dict[str, Task] = {
     **POCKET_TASKS,

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tokensieve.errors import InputError
-from tokensieve.tasks import _answers
-from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split, texts
-from tokensieve.tasks._task import Task
+from tokensieve.tasks import answer_text
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
+from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Outcome, Problem, Verdict
 
 _SPLITS = ("train", "validation", "test")
@@ -31,7 +31,7 @@ def check(problem: Problem, answer: str) -> Verdict:
     """Find the chosen label by any of several ways of saying it."""
     labels = texts(problem.facts["labels"], "labels", problem.id)
     choices = texts(problem.facts["choices"], "choices", problem.id)
-    return _verdict(problem, _answers.choice(answer, labels, dict(zip(labels, choices, strict=True))))
+    return _verdict(problem, answer_text.choice(answer, labels, dict(zip(labels, choices, strict=True))))
 
 
 def check_letter(problem: Problem, answer: str) -> Verdict:

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tokensieve.errors import InputError
-from tokensieve.tasks._queries import Comparison, judge_query
-from tokensieve.tasks._source import Row, find_file, read_array, require_split
-from tokensieve.tasks._task import Task
+from tokensieve.tasks.benchmark_io import Row, find_file, read_array, require_split
+from tokensieve.tasks.queries import Comparison, judge_query
+from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 
 _FILES = {"train": "train", "validation": "dev"}

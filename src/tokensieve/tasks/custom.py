@@ -21,12 +21,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tokensieve.config import STRICT
 from tokensieve.errors import InputError
-from tokensieve.tasks import _checkers
-from tokensieve.tasks._function import UserFunction, check_by_function, user_function
-from tokensieve.tasks._program import judge_program
-from tokensieve.tasks._queries import Comparison, judge_query
-from tokensieve.tasks._source import Row, read_array, read_lines, require_split, texts
-from tokensieve.tasks._task import Task
+from tokensieve.tasks import checkers
+from tokensieve.tasks.benchmark_io import Row, read_array, read_lines, require_split, texts
+from tokensieve.tasks.function import UserFunction, check_by_function, user_function
+from tokensieve.tasks.program import judge_program
+from tokensieve.tasks.queries import Comparison, judge_query
+from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 
 Checker = Callable[[Problem, str], Verdict]
@@ -243,20 +243,20 @@ def _check_answer(check: _Answer, problem: Problem, answer: str) -> Verdict:
     gold = str(problem.facts["answer"])
     match check.kind:
         case "exact":
-            return _checkers.check_exact(answer, gold, ignore_case=check.ignore_case)
+            return checkers.check_exact(answer, gold, ignore_case=check.ignore_case)
         case "letter":
-            return _checkers.check_letter(answer, gold, check.labels)
+            return checkers.check_letter(answer, gold, check.labels)
         case "number":
-            return _checkers.check_number(answer, gold, tolerance=check.tolerance)
+            return checkers.check_number(answer, gold, tolerance=check.tolerance)
         case "math":
-            return _checkers.check_math(answer, gold)
+            return checkers.check_math(answer, gold)
         case "json":
-            return _checkers.check_json(answer, gold)
+            return checkers.check_json(answer, gold)
 
 
 def _check_regex(pattern: re.Pattern[str], problem: Problem, answer: str) -> Verdict:
     gold = problem.facts["answer"]
-    return _checkers.check_regex(answer, None if gold is None else str(gold), pattern)
+    return checkers.check_regex(answer, None if gold is None else str(gold), pattern)
 
 
 def _check_by_function(function: UserFunction, problem: Problem, answer: str) -> Verdict:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokensieve.tasks import _answers
-from tokensieve.tasks._program import judge_program
-from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split
-from tokensieve.tasks._task import Task
+from tokensieve.tasks import answer_text
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.program import judge_program
+from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 
 _INSTRUCTION = "Complete this Python function. Answer with the whole function, code only."
@@ -31,7 +31,7 @@ def check(problem: Problem, answer: str) -> Verdict:
     prompt, name = str(problem.facts["prompt"]), str(problem.facts["entry_point"])
     tests = [f"{problem.facts['test']}\n\ncheck({name})\n"]
     if f"def {name}" not in answer:
-        body = _answers.code(answer) if "```" in answer else answer
+        body = answer_text.code(answer) if "```" in answer else answer
         answer = f"{prompt}{body}"
     # The prompt is a program by itself: its imports and helpers stay, its empty function is then replaced.
     return judge_program(answer, names=[name], before=[prompt], tests=tests)

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from tokensieve.errors import InputError
-from tokensieve.tasks._source import Row, read_lines
-from tokensieve.tasks._task import Task
+from tokensieve.tasks.benchmark_io import Row, read_lines
+from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
 _WAITING_PER_WORKER = 256

@@ -22,7 +22,7 @@ def get_task(name: str) -> Task:
         return TASKS[name]
     name = _BY_HARNESS.get(name, name)
     if name.startswith("lm-eval:"):
-        from tokensieve.tasks.harness import read_harness_task
+        from tokensieve.tasks.lm_eval_tasks import read_harness_task
 
         return read_harness_task(name)
     if name.endswith((".yaml", ".yml")):

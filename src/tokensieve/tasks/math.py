@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from tokensieve.errors import InputError
-from tokensieve.tasks import _answers
-from tokensieve.tasks._checkers import check_math
-from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split
-from tokensieve.tasks._task import Task
+from tokensieve.tasks import answer_text
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.checkers import check_math
+from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
 _SPLITS = ("train", "validation", "test")
@@ -63,17 +63,17 @@ def check(problem: Problem, answer: str) -> Verdict:
 
 def check_boxed(problem: Problem, answer: str) -> Verdict:
     """Compare the last boxed formula as text."""
-    gold, found = str(problem.facts["answer"]), _answers.boxed(answer)
+    gold, found = str(problem.facts["answer"]), answer_text.boxed(answer)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, reason="no \\boxed{} in the answer")
-    if _answers.plain_math(found) == _answers.plain_math(gold):
+    if answer_text.plain_math(found) == answer_text.plain_math(gold):
         return Verdict(Outcome.CORRECT, found)
     return Verdict(Outcome.WRONG, found, f"expected {gold}")
 
 
 def _problem(task: str, problem_id: str, row: Row) -> Problem:
     solution = row.text("solution")
-    gold = _answers.boxed(solution)
+    gold = answer_text.boxed(solution)
     if gold is None:
         raise InputError("expected a solution with its answer in \\boxed{}", where=row.where)
     prompt = f"{row.text('problem')}\n\n{_INSTRUCTION}"

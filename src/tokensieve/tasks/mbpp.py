@@ -5,9 +5,9 @@ import builtins
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tokensieve.tasks._program import judge_program
-from tokensieve.tasks._source import Row, find_file, from_hub, read_lines, require_split, texts
-from tokensieve.tasks._task import Task
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
+from tokensieve.tasks.program import judge_program
+from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 
 _SPLITS = ("train", "validation", "test", "prompt")

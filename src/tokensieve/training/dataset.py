@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from tokensieve.data.folder import Rows, in_shards
+from tokensieve.data.dataset import Rows, in_shards
 from tokensieve.errors import InputError
 from tokensieve.types import Selected
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tokensieve.config import MachineSettings, ModelSettings, TrainSettings
-from tokensieve.data.digests import refuse_another_tokenizer
-from tokensieve.data.folder import Rows
+from tokensieve.data.dataset import Rows
+from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
     Counts,
@@ -25,7 +25,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.training.adapter import CHECKPOINTS, LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
-from tokensieve.training.surroundings import (
+from tokensieve.training.guards import (
     kept_random_state,
     kept_special_tokens,
     out_of_memory_explained,

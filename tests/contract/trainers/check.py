@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.export_rows import selected_rows
 
-from tokensieve.data.export import TRAINERS, export
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.verify import verify_export
+from tokensieve.export import TRAINERS, export
+from tokensieve.verify import verify_export
 
 LIMIT_S = 540
 ON_A_CPU = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tokensieve.cli import _console
-from tokensieve.cli._console import Work, duration
+from tokensieve.cli import console
+from tokensieve.cli.console import Work, duration
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(_console, "time", clock)
+    monkeypatch.setattr(console, "time", clock)
     return clock
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokensieve.cli._tables import print_yield
+from tokensieve.cli.tables import print_yield
 
 
 def test_answers_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:

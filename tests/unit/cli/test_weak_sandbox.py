@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 
-from tokensieve.cli import _check, _model_commands, _study_commands, _tool_commands
-from tokensieve.tasks._sandbox import _pool
+from tokensieve.cli import check, model_commands, study_commands, tool_commands
+from tokensieve.sandbox import pool
 
-COMMANDS = (_tool_commands.check, _model_commands.generate, _model_commands.evaluate, _study_commands.run)
+COMMANDS = (tool_commands.check, model_commands.generate, model_commands.evaluate, study_commands.run)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
@@ -17,12 +17,12 @@ def test_the_flag_is_there_and_off(command: object) -> None:
 
 
 def test_the_flag_reaches_the_sandbox() -> None:
-    before = _pool.pool()
-    _pool.use(_pool.Pool())
+    before = pool.pool()
+    pool.use(pool.Pool())
     try:
-        _check.take_weak_sandbox(False)
-        assert not _pool.pool().weak_allowed
-        _check.take_weak_sandbox(True)
-        assert _pool.pool().weak_allowed
+        check.take_weak_sandbox(False)
+        assert not pool.pool().weak_allowed
+        check.take_weak_sandbox(True)
+        assert pool.pool().weak_allowed
     finally:
-        _pool.use(before)
+        pool.use(before)

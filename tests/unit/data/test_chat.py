@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tokensieve.config import DataSettings
 from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, prompt_ids, tokenise, tokenise_all
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example, Message, Tokens
 

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tokensieve.config import DataSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.formats import read_examples, recognise
 from tokensieve.data.manifest import Manifest
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example, Message, Origin
 

@@ -18,7 +18,7 @@ time.sleep = lambda seconds: None  # the libraries wait between their attempts
 
 from tokensieve.config import DataSettings
 from tokensieve.data.formats import pinned, read_examples
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
 
 for line in sys.stdin:

@@ -7,7 +7,7 @@ from tests.malformed import CASES, Case
 
 from tokensieve.data.chat import tokenise_all
 from tokensieve.data.formats import read_examples
-from tokensieve.data.tally import Tally
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
 from tokensieve.types import Tokens
 

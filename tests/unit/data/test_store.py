@@ -9,7 +9,7 @@ import pytest
 
 from tokensieve.data import store as store_module
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.records import Record, Wanted
+from tokensieve.data.score_record import Record, Wanted
 from tokensieve.data.store import ScoreStore, model_digest, prune_store, store_size, stored_models
 from tokensieve.errors import EnvironmentProblem
 
@@ -137,7 +137,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.records import Record
+from tokensieve.data.score_record import Record
 from tokensieve.data.store import ScoreStore
 folder, worker = Path(sys.argv[1]), int(sys.argv[2])
 identity = ModelIdentity(name="m", weights_digest="w")

@@ -8,7 +8,7 @@ import pytest
 from tests.toy_tasks import DyingSampler
 
 from tokensieve.config import AnswererSettings, DialogueSettings, GenerateSettings, ManySettings
-from tokensieve.data.folder import Rows, open_rows
+from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate
 from tokensieve.generation.dialogue import is_degenerate, user_header

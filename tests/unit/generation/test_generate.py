@@ -10,7 +10,7 @@ import pytest
 from tests.toy_tasks import DyingSampler, number_of, says, toy_task
 
 from tokensieve.config import AnswererSettings, GenerateSettings, ManySettings
-from tokensieve.data.folder import Rows, open_rows
+from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate, read_yields
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
@@ -120,7 +120,7 @@ def test_a_killed_run_goes_on_with_the_same_result(base: LoadedModel, tmp_path: 
 def test_answers_drawn_before_a_kill_are_not_drawn_again(
     base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokensieve.generation.phases.SHARD_PROMPTS", 2)
+    monkeypatch.setattr("tokensieve.generation.sample_and_check.SHARD_PROMPTS", 2)
     answers = scripted(base, lambda n, i: str(n))
     with pytest.raises(KeyboardInterrupt):
         generate("toy", base, settings(choose="first"), tmp_path / "out", sampler=DyingSampler(answers, 8))

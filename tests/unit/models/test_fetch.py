@@ -17,7 +17,7 @@ import pytest
 
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import load_model, load_tokenizer
-from tokensieve.models._fetch import fetch
+from tokensieve.models.fetch import fetch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -122,7 +122,7 @@ def test_the_hubs_address_comes_from_the_environment(hub: Hub, tmp_path: Path) -
     from huggingface_hub import constants
 
     environment = {**os.environ, "HF_ENDPOINT": constants.ENDPOINT, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-    program = "from tokensieve.models._fetch import fetch; print(fetch('owner/tiny', weights=False).revision)"
+    program = "from tokensieve.models.fetch import fetch; print(fetch('owner/tiny', weights=False).revision)"
     found = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=120
     )

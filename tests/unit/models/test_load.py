@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tokensieve.config import ModelSettings
-from tokensieve.data.digests import template_digest, tokenizer_digest
+from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel, fingerprint, from_memory, load_model, load_tokenizer
 

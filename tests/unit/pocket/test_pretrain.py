@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from tokensieve.pocket import POCKET
-from tokensieve.pocket import _batches as batches
+from tokensieve.pocket import batches as batches
 from tokensieve.pocket.pretrain import Settings, Trainer
 from tokensieve.tasks.pocket.corpus import dialogues
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tokensieve.pocket import POCKET
-from tokensieve.pocket._batches import PROMPT_WEIGHT, encode
+from tokensieve.pocket.batches import PROMPT_WEIGHT, encode
 from tokensieve.types import Message
 
 TOKENIZER: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(POCKET)

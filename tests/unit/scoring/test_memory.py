@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.folder import Rows, in_memory, open_rows
+from tokensieve.data.dataset import Rows, in_memory, open_rows
 from tokensieve.data.manifest import Manifest
-from tokensieve.engine import Portion
 from tokensieve.errors import EnvironmentProblem
+from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score_all, score_with
-from tokensieve.scoring._account import TOO_LARGE
-from tokensieve.scoring._local import TransformersBackend, open_backend
+from tokensieve.scoring.account import TOO_LARGE
+from tokensieve.scoring.hf import TransformersBackend, open_backend
 from tokensieve.types import Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -124,17 +124,17 @@ def test_other_errors_are_not_swallowed(tiny_model: ModelFactory) -> None:
 
 
 def test_a_caller_that_needs_every_row_is_told(tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tokensieve.scoring import _local
+    from tokensieve.scoring import hf
 
     loaded = tiny_model()
-    open_whole = _local.open_backend
+    open_whole = hf.open_backend
 
     def open_small(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBackend:
         backend = open_whole(loaded, settings)
         return _on(backend, _Small(backend.network.backbone, tokens=30))
 
     assert len(score_all(list(_rows(5)), loaded, SETTINGS)) == 5
-    monkeypatch.setattr(_local, "open_backend", open_small)
+    monkeypatch.setattr(hf, "open_backend", open_small)
     with pytest.raises(EnvironmentProblem, match="1 of 5 rows do not fit into memory"):
         score_all(list(_rows(5)), loaded, SETTINGS)
 
@@ -145,7 +145,7 @@ from pathlib import Path
 import numpy as np, torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from tokensieve.config import ModelSettings, ScoreSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.folder import Rows, in_memory, open_rows
+from tokensieve.data.dataset import Rows, in_memory, open_rows
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.data.records import Record, Wanted
-from tokensieve.engine import Portion
+from tokensieve.data.score_record import Record, Wanted
 from tokensieve.errors import InputError
+from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
-from tokensieve.scoring._request import Request
-from tokensieve.scoring._run import read_ahead
+from tokensieve.scoring.request import Request
+from tokensieve.scoring.run import read_ahead
 from tokensieve.types import Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]

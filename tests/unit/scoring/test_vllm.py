@@ -14,12 +14,12 @@ import pytest
 
 from tokensieve.cli import main
 from tokensieve.config import ModelSettings, ScoreSettings
-from tokensieve.data.folder import in_memory, open_rows
+from tokensieve.data.dataset import in_memory, open_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import compare_backends, score, score_with
-from tokensieve.scoring._vllm import open_offline, open_server
+from tokensieve.scoring.vllm import open_offline, open_server
 from tokensieve.types import Scored, Tokens, bools, ints
 
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]

@@ -8,7 +8,7 @@ from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
 from tokensieve.selection import parse_policy
 from tokensieve.study.recipes import read_recipe, recipe_names, with_overrides
-from tokensieve.study.running import prepare, settings_of_run
+from tokensieve.study.runner import prepare, settings_of_run
 from tokensieve.tasks import TASKS
 
 TARGET = {"task": "pocket_python_foreign", "others": []}

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tokensieve.tasks import _math_judge
-from tokensieve.tasks._checkers import check_math
+from tokensieve.tasks import math_judge
+from tokensieve.tasks.checkers import check_math
 from tokensieve.types import Outcome
 
 
@@ -57,36 +57,36 @@ def test_other_findings(gold: str, answer: str, outcome: Outcome) -> None:
 
 
 def test_a_formula_without_end_is_given_up_and_the_next_is_judged() -> None:
-    _math_judge.equivalent("1", "\\boxed{1}")
-    judged = _math_judge.equivalent("1", "\\boxed{9^{9^{9^{9}}}-1}", limit_s=1)
+    math_judge.equivalent("1", "\\boxed{1}")
+    judged = math_judge.equivalent("1", "\\boxed{9^{9^{9^{9}}}-1}", limit_s=1)
     assert not judged.equal
-    assert _math_judge.equivalent("1", "\\boxed{1}").equal
+    assert math_judge.equivalent("1", "\\boxed{1}").equal
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processor time cannot be read, and the clock decides")
 def test_a_worker_that_is_kept_waiting_is_not_given_up() -> None:
-    _math_judge.close()
-    _math_judge.equivalent("1", "\\boxed{1}")
-    (worker,) = _math_judge._pool.idle
+    math_judge.close()
+    math_judge.equivalent("1", "\\boxed{1}")
+    (worker,) = math_judge._pool.idle
     os.kill(worker.process.pid, signal.SIGSTOP)
     going_on = threading.Timer(1.5, os.kill, (worker.process.pid, signal.SIGCONT))
     going_on.start()
-    judged = _math_judge.equivalent("2", "\\boxed{2}", limit_s=0.5)
+    judged = math_judge.equivalent("2", "\\boxed{2}", limit_s=0.5)
     going_on.join()
     assert judged.equal, judged.problem
 
 
 def test_a_worker_that_sleeps_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_math_judge, "_PATIENCE", 2)
-    _math_judge.close()
-    _math_judge.equivalent("1", "\\boxed{1}")
-    (worker,) = _math_judge._pool.idle
+    monkeypatch.setattr(math_judge, "_PATIENCE", 2)
+    math_judge.close()
+    math_judge.equivalent("1", "\\boxed{1}")
+    (worker,) = math_judge._pool.idle
     os.kill(worker.process.pid, signal.SIGSTOP)
-    assert "did not answer" in _math_judge.equivalent("2", "\\boxed{2}", limit_s=0.5).problem
-    assert _math_judge.equivalent("2", "\\boxed{2}").equal
+    assert "did not answer" in math_judge.equivalent("2", "\\boxed{2}", limit_s=0.5).problem
+    assert math_judge.equivalent("2", "\\boxed{2}").equal
 
 
 def test_workers_answer_their_own_questions() -> None:
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda n: _math_judge.equivalent(str(n), f"\\boxed{{{n % 7}}}").equal, range(60)))
+        found = list(threads.map(lambda n: math_judge.equivalent(str(n), f"\\boxed{{{n % 7}}}").equal, range(60)))
     assert found == [n == n % 7 for n in range(60)]

@@ -12,11 +12,11 @@ import pytest
 
 from tokensieve.errors import InputError
 from tokensieve.tasks.pocket import POCKET_TASKS, rephrase_prompt
-from tokensieve.tasks.pocket._draw import part_of, seeded, weighted
-from tokensieve.tasks.pocket._hands import any_hand, by_hand, familiar_hand
-from tokensieve.tasks.pocket._load import SIZES
-from tokensieve.tasks.pocket._programs import assertions, compose, written
+from tokensieve.tasks.pocket.code_styles import any_hand, by_hand, familiar_hand
 from tokensieve.tasks.pocket.corpus import dialogues
+from tokensieve.tasks.pocket.draw import part_of, seeded, weighted
+from tokensieve.tasks.pocket.load import SIZES
+from tokensieve.tasks.pocket.programs import assertions, compose, written
 from tokensieve.types import Outcome, Problem
 
 NAMES = tuple(POCKET_TASKS)

@@ -12,7 +12,7 @@ import torch
 from tests.selected_rows import make_rows
 
 from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, TrainSettings
-from tokensieve.data.folder import in_memory
+from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import load_model

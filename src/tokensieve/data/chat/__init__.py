@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from tokensieve.config import DataSettings
-from tokensieve.data.chat._normalise import WhiteSpace, concerned_T, normalise, normalised
-from tokensieve.data.chat._prepare import prepare
-from tokensieve.data.chat._render import RefusedRow
-from tokensieve.data.chat._template import ChatTemplate
-from tokensieve.data.fingerprints import Fingerprints
-from tokensieve.data.tally import Tally
+from tokensieve.data.chat.normalise import WhiteSpace, concerned_T, normalise, normalised
+from tokensieve.data.chat.render import RefusedRow
+from tokensieve.data.chat.template import ChatTemplate
+from tokensieve.data.chat.template_probe import prepare
+from tokensieve.data.dedup import Fingerprints
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Example, IntArray, Message, Tokens
 

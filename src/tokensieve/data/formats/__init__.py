@@ -6,12 +6,12 @@ from itertools import islice
 from pathlib import Path
 
 from tokensieve.config import DataSettings
-from tokensieve.data.fingerprints import Fingerprints
-from tokensieve.data.formats._fields import Record
-from tokensieve.data.formats._hub import HubName, held
-from tokensieve.data.formats._rows import FORMATS, build, columns_of, recognise, renamed
-from tokensieve.data.formats._sources import Located, may_be_on_hub, records
-from tokensieve.data.tally import Tally
+from tokensieve.data.dedup import Fingerprints
+from tokensieve.data.formats.fields import Record
+from tokensieve.data.formats.hub import HubName, held
+from tokensieve.data.formats.rows import FORMATS, build, columns_of, recognise, renamed
+from tokensieve.data.formats.sources import Located, may_be_on_hub, records
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example
 

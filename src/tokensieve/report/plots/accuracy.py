@@ -5,10 +5,10 @@ from typing import Final
 
 from markupsafe import Markup
 
-from tokensieve.report import figures
-from tokensieve.report.contents import ArmReport, TargetReport, TaskResult
+from tokensieve.report import number_format
 from tokensieve.report.plots.canvas import Canvas, name_width
 from tokensieve.report.plots.style import ArmStyle
+from tokensieve.report.schema import ArmReport, TargetReport, TaskResult
 
 _ROW: Final = 38
 _LANE: Final = 24
@@ -110,7 +110,7 @@ def _track(
             canvas.rect(low, y - 7, high - low, 14, "base-band", f"base: {_told(base)}")
         canvas.line(start + base.accuracy.value * span, y - 9, start + base.accuracy.value * span, y + 9, "base")
     if after is None or after.accuracy.value is None:
-        canvas.text(end + 8, y + 4, figures.UNDEFINED, "value")
+        canvas.text(end + 8, y + 4, number_format.UNDEFINED, "value")
         return
     x = start + after.accuracy.value * span
     if base and base.accuracy.value is not None:
@@ -120,9 +120,10 @@ def _track(
             start + after.accuracy.low * span, y, start + after.accuracy.high * span, y, f"whisker {style.colour}"
         )
     canvas.marker(style.shape, x, y, 4.5, f"dot {style.colour}", f"{arm.name}, {task}: {_told(after)}")
-    canvas.text(end + 8 + _NUMBER - 10, y + 4.5, figures.percent(after.accuracy.value), "value", "end")
+    canvas.text(end + 8 + _NUMBER - 10, y + 4.5, number_format.percent(after.accuracy.value), "value", "end")
 
 
 def _told(result: TaskResult) -> str:
-    ends = figures.interval(result.accuracy, 0, 100, signs=False)
-    return f"{figures.percent(result.accuracy.value, 1)} ({ends}), {result.outcomes.correct} of {result.outcomes.total}"
+    ends = number_format.interval(result.accuracy, 0, 100, signs=False)
+    share = number_format.percent(result.accuracy.value, 1)
+    return f"{share} ({ends}), {result.outcomes.correct} of {result.outcomes.total}"

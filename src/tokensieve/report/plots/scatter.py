@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tokensieve.report import figures
-from tokensieve.report.contents import ArmReport, Estimate, TargetReport
+from tokensieve.report import number_format
 from tokensieve.report.plots.canvas import Canvas, text_width
 from tokensieve.report.plots.labels import Box, place
 from tokensieve.report.plots.style import ArmStyle
+from tokensieve.report.schema import ArmReport, Estimate, TargetReport
 
 _FONT = 12.5
 _REACH = 0.4
@@ -71,7 +71,8 @@ def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> 
         _whiskers(canvas, point, x_axis, y_axis, styles[point.arm.name].colour)
     for point in points:
         style = styles[point.arm.name]
-        tip = f"{point.arm.name}: target {figures.change(point.gain, unit)}, BWT {figures.change(point.transfer, '%')}"
+        gain, transfer = number_format.change(point.gain, unit), number_format.change(point.transfer, "%")
+        tip = f"{point.arm.name}: target {gain}, BWT {transfer}"
         canvas.marker(style.shape, point.x, point.y, 6, f"dot {style.colour}", tip)
     _names(canvas, points, x_axis, y_axis, styles)
     return canvas.markup()
@@ -92,12 +93,12 @@ def _axis(estimates: Sequence[Estimate], start: float, end: float) -> _Axis:
 def _frame(canvas: Canvas, x_axis: _Axis, y_axis: _Axis, unit: str) -> None:
     left, right, top, bottom = x_axis.start, x_axis.end, y_axis.end, y_axis.start
     canvas.rect(x_axis.at(0), top, right - x_axis.at(0), max(0.0, y_axis.at(0) - top), "good")
-    for value in figures.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
+    for value in number_format.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
         canvas.line(x_axis.at(value), top, x_axis.at(value), bottom, "grid" if value else "zero")
-        canvas.text(x_axis.at(value), bottom + 17, figures.signed(value, 0), "tick", "middle")
-    for value in figures.ticks(y_axis.low, y_axis.high, 6):
+        canvas.text(x_axis.at(value), bottom + 17, number_format.signed(value, 0), "tick", "middle")
+    for value in number_format.ticks(y_axis.low, y_axis.high, 6):
         canvas.line(left, y_axis.at(value), right, y_axis.at(value), "grid" if value else "zero")
-        canvas.text(left - 8, y_axis.at(value) + 4, figures.signed(value, 0), "tick", "end")
+        canvas.text(left - 8, y_axis.at(value) + 4, number_format.signed(value, 0), "tick", "end")
     gain = "Gain on the target, points" if unit == "points" else "Target improvement (TI), %"
     canvas.text(right, bottom + 37, f"{gain} →", "axis", "end")
     canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tokensieve.report.contents import REFERENCE_ARM, ArmReport
 from tokensieve.report.plots.canvas import Shape
+from tokensieve.report.schema import REFERENCE_ARM, ArmReport
 
 CONTROLS: Final = ("random", "lowest")
 """Policies that leave out as many tokens as another one does, but other tokens."""

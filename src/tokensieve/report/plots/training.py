@@ -7,10 +7,10 @@ from typing import Final
 from markupsafe import Markup
 
 from tokensieve.analysis.results import Profile
-from tokensieve.report import figures
-from tokensieve.report.contents import ArmReport, SeedRun
+from tokensieve.report import number_format
 from tokensieve.report.plots.canvas import Anchor, Canvas, name_width
 from tokensieve.report.plots.style import ArmStyle
+from tokensieve.report.schema import ArmReport, SeedRun
 
 _DECADES: Final = {1: "1", 10: "10", 100: "100", 1000: "1k", 10_000: "10k", 100_000: "100k", 1_000_000: "1M"}
 _CURVE_POINTS: Final = 60
@@ -46,7 +46,8 @@ def histogram(
     edges, bins = profile.histogram.edges, _within(profile, decades)
     for low, count, trained in bins:
         x1, x2 = (left + math.log10(e) / decades * (right - left) for e in (low, low * edges[1] / edges[0]))
-        tip = f"perplexity from {figures.perplexity(low)}: {figures.percent(count / total, 1)} of the response tokens"
+        share = number_format.percent(count / total, 1)
+        tip = f"perplexity from {number_format.perplexity(low)}: {share} of the response tokens"
         full = min(1.0, count / total / top)
         kept = full * trained / count if count else 0.0
         tall = base - 24
@@ -55,12 +56,12 @@ def histogram(
         if count / total > top:
             canvas.polyline([(x1 - 2, 36), (x2 + 2, 30)], "break")
             canvas.polyline([(x1 - 2, 41), (x2 + 2, 35)], "break")
-            canvas.text(x2 + 6, 36, f"{figures.percent(count / total)} nearly certain", "note")
+            canvas.text(x2 + 6, 36, f"{number_format.percent(count / total)} nearly certain", "note")
     canvas.line(left, base, right, base, "ground")
     if show_threshold and profile.threshold is not None and 1 <= profile.threshold <= 10**decades:
         x = left + math.log10(profile.threshold) / decades * (right - left)
         canvas.line(x, 50, x, base, "threshold")
-        canvas.text(x + 5, 60, f"threshold {figures.perplexity(profile.threshold)}", "note")
+        canvas.text(x + 5, 60, f"threshold {number_format.perplexity(profile.threshold)}", "note")
     return canvas.markup()
 
 
@@ -74,7 +75,7 @@ def histogram_scale(profiles: Sequence[Profile]) -> tuple[int, float]:
 
 def left_out_bar(share: float | None, kind: str, width: float = 120.0) -> Markup:
     """A share of a whole as a bar, for a table's cell."""
-    canvas = Canvas(width, 10, f"{figures.percent(share)} left out")
+    canvas = Canvas(width, 10, f"{number_format.percent(share)} left out")
     canvas.rect(0, 2, width, 6, "bar-ground")
     canvas.rect(0, 2, width * (share or 0.0), 6, f"bar {kind}")
     return canvas.markup()
@@ -91,12 +92,12 @@ def curves(arms: Sequence[ArmReport], styles: Mapping[str, ArmStyle], width: flo
     last = max(step for line in lines.values() for step, _ in line)
     peak = max(loss for line in lines.values() for _, loss in line) * 1.05 or 1.0
     canvas = Canvas(width, height, "training loss by step, by arm")
-    for value in figures.ticks(0, peak, 5):
+    for value in number_format.ticks(0, peak, 5):
         y = bottom - value / peak * (bottom - top)
         canvas.line(left, y, right, y, "grid" if value else "ground")
         canvas.text(left - 7, y + 4, f"{value:g}", "tick", "end")
-    for value in figures.ticks(0, last, 5):
-        canvas.text(left + value / last * (right - left), bottom + 18, figures.number(value), "tick", "middle")
+    for value in number_format.ticks(0, last, 5):
+        canvas.text(left + value / last * (right - left), bottom + 18, number_format.number(value), "tick", "middle")
     canvas.text(0, 12, "Loss, nats per trained token", "axis")
     canvas.text(right, bottom + 38, "step →", "axis", "end")
     ends: list[tuple[float, float]] = []

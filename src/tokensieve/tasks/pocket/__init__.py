@@ -1,10 +1,9 @@
 """Pocket's tasks, from a seeded generator: five skills of the embedded model, and two fine-tuning targets."""
 
-from tokensieve.tasks._task import Task
-from tokensieve.tasks.pocket import _arithmetic, _choice, _words
-from tokensieve.tasks.pocket._draw import SPLITS
-from tokensieve.tasks.pocket._rephrase import rephrase_text
-from tokensieve.tasks.pocket._tasks import (
+from tokensieve.tasks.pocket import arithmetic, choice, words
+from tokensieve.tasks.pocket.draw import SPLITS
+from tokensieve.tasks.pocket.rephrase import rephrase_text
+from tokensieve.tasks.pocket.tasks import (
     check_python,
     check_sql,
     load_arithmetic,
@@ -15,6 +14,7 @@ from tokensieve.tasks.pocket._tasks import (
     load_sql,
     load_words,
 )
+from tokensieve.tasks.task import Task
 from tokensieve.types import Problem
 
 
@@ -34,7 +34,7 @@ POCKET_TASKS: dict[str, Task] = {
         "Arithmetic stories of several steps; the number after #### must be right",
         SPLITS,
         load_arithmetic,
-        _arithmetic.check,
+        arithmetic.check,
         max_new_tokens=160,
         rephrase=rephrase_prompt,
     ),
@@ -61,7 +61,7 @@ POCKET_TASKS: dict[str, Task] = {
         "Multiple choice that needs a little work",
         SPLITS,
         load_choice,
-        _choice.check,
+        choice.check,
         max_new_tokens=96,
         rephrase=rephrase_prompt,
     ),
@@ -70,7 +70,7 @@ POCKET_TASKS: dict[str, Task] = {
         "Operations on words and letters",
         SPLITS,
         load_words,
-        _words.check,
+        words.check,
         max_new_tokens=144,
         rephrase=rephrase_prompt,
     ),

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from random import Random
 
-from tokensieve.tasks.pocket import _arithmetic, _choice, _drills, _rephrase, _sql, _words
-from tokensieve.tasks.pocket._draw import Draft, part_of, seeded, weighted
-from tokensieve.tasks.pocket._hands import by_hand, familiar_hand
-from tokensieve.tasks.pocket._programs import compose, described, written
+from tokensieve.tasks.pocket import arithmetic, choice, drills, rephrase, sql, words
+from tokensieve.tasks.pocket.code_styles import by_hand, familiar_hand
+from tokensieve.tasks.pocket.draw import Draft, part_of, seeded, weighted
+from tokensieve.tasks.pocket.programs import compose, described, written
 from tokensieve.types import Message
 
 MIXTURE = {
@@ -59,23 +59,23 @@ def _any_draft(rng: Random, skill: str) -> Draft:
         case "python":
             return _python(rng)
         case "arithmetic":
-            return _arithmetic.draw(rng, weighted(rng, _STEPS))
+            return arithmetic.draw(rng, weighted(rng, _STEPS))
         case "sql":
-            return _sql.draw(rng, manner=True)
+            return sql.draw(rng, manner=True)
         case "choice":
-            return _choice.draw(rng)
+            return choice.draw(rng)
         case "lettered_choice":
-            return _choice.draw_lettered(rng)
+            return choice.draw_lettered(rng)
         case "words":
-            return _words.draw(rng, rng.randint(2, 6))
+            return words.draw(rng, rng.randint(2, 6))
         case "drills":
-            return _drills.draw(rng)
+            return drills.draw(rng)
         case "letters":
-            return _drills.draw_letters(rng)
+            return drills.draw_letters(rng)
         case "lettered_rephrase":
-            return _rephrase.draw(rng, _choice.draw_lettered)
+            return rephrase.draw(rng, choice.draw_lettered)
         case _:
-            return _rephrase.draw(rng)
+            return rephrase.draw(rng)
 
 
 def _python(rng: Random) -> Draft:

@@ -1,0 +1,204 @@
+"""Commands on training data: score, compare-backends, select, show, export, verify-export."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter, validators
+
+from tokensieve.cli.console import FLAT, Count, Limit, Out, Work, hush_datasets, hush_transformers, out
+from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
+
+BackendName: TypeAlias = Literal["transformers", "vllm"]
+
+
+def score(
+    data: str,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    read: Annotated[DataSettings, FLAT] = DataSettings(),
+    settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
+    backend: BackendName = "transformers",
+    url: str | None = None,
+    shard: str | None = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: Count = 2,
+) -> int:
+    """Score every response token of a data set under the model that is about to be trained.
+
+    Args:
+        data: A file (JSONL, Parquet, CSV), a saved data set, a Hub name, task:NAME/SPLIT, or a folder of a stage.
+        out_: Folder of the result; the same command goes on in it where it stopped.
+        backend: Who computes. The scores of vllm differ from those of transformers; compare-backends says by how much.
+        url: A running vLLM server, up to and with /v1, that serves --model; without it vllm runs in this process.
+        shard: The part i/N of the work that this process does, i from 0, for job arrays; torchrun sets it by itself.
+        engine: This process, or the workers of a Ray cluster (one is started here where none is running).
+        workers: Ray: models at the same time, each on a GPU of its own where there are any.
+    """
+    from tokensieve.cli import scoring
+    from tokensieve.cli.tables import print_counts
+
+    hush_transformers()
+    where = scoring.Where(backend, url, shard, engine, workers)
+    with Work("score") as work:
+        scored = scoring.score(data, out_, model, read, settings, where, work.advanced)
+    print_counts(scored.manifest, out_)
+    return 0
+
+
+def compare_backends(
+    data: str,
+    /,
+    *,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    other: ModelSettings = ModelSettings(),
+    other_backend: BackendName = "transformers",
+    other_url: str | None = None,
+    read: Annotated[DataSettings, FLAT] = DataSettings(),
+    settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
+    threshold: Annotated[float, Parameter(validator=validators.Number(gte=1))] = 2.5,
+) -> int:
+    """Score the same rows by two backends, models, numbers or attentions, and say how far they are apart.
+
+    Args:
+        data: As for score.
+        other: The second of the two, e.g. --other.dtype bfloat16; its model is the first one's unless it is given.
+        other_backend: Who computes the second; the first is always transformers, the reference.
+        other_url: A running vLLM server, up to and with /v1, that serves the second.
+        threshold: Perplexity of the selection whose flips are counted.
+    """
+    from tokensieve.cli import scoring
+    from tokensieve.cli.tables import print_backends
+
+    hush_transformers()
+    if other.model == ModelSettings().model:
+        other = other.model_copy(update={"model": model.model, "revision": model.revision})
+    print_backends(scoring.compare(data, model, other, read, settings, threshold, other_backend, other_url))
+    return 0
+
+
+def select(
+    scored: Path,
+    /,
+    *,
+    out_: Out,
+    settings: Annotated[SelectSettings, FLAT] = SelectSettings(),
+    mix: str | None = None,
+    limit: Limit = None,
+) -> int:
+    """Decide which tokens teach.
+
+    Args:
+        scored: Folder that score has made.
+        out_: Folder of the result.
+        mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
+        limit: The first N rows only.
+    """
+    from tokensieve.cli.tables import print_counts, print_near_threshold, print_white_space
+    from tokensieve.pipeline import open_scored
+    from tokensieve.pipeline import select as select_rows
+
+    chosen = select_rows(open_scored(scored), settings, out_, mix=mix, limit=limit)
+    print_counts(chosen.manifest, out_)
+    facts = chosen.manifest.facts
+    out.print(
+        f"trained: {facts['trained_tokens']:,} of {facts['response_tokens']:,} response tokens "
+        f"(left out: {facts['left_out_pooled']:.1%} of the tokens, {facts['left_out_nll']:.1%} of the nll)"
+    )
+    print_near_threshold(facts)
+    print_white_space(facts)
+    return 0
+
+
+def show(
+    folder: Path,
+    /,
+    *,
+    row: str | None = None,
+    limit: Count = 3,
+    model: str | None = None,
+) -> int:
+    """Show rows in the terminal: tokens coloured by perplexity, struck through where not trained.
+
+    Args:
+        folder: Folder that score or select has made.
+        row: Id of one row.
+        limit: How many rows.
+        model: Whose tokenizer reads the ids; the one in the manifest by default.
+    """
+    from tokensieve.cli import look
+
+    return look.show(folder, row, limit, model)
+
+
+def export(
+    selected: Path,
+    /,
+    *,
+    out_: Out,
+    to: Literal["trl", "axolotl", "llamafactory", "ms-swift", "litgpt", "automodel"] = "trl",
+    format: Literal["parquet", "jsonl", "save_to_disk"] = "parquet",  # noqa: A002 the option's name
+    weights: Literal["refuse", "round"] = "refuse",
+    model: str | None = None,
+    push_to_hub: str | None = None,
+    public: bool = False,
+) -> int:
+    """Write the selected tokens as a training set in a trainer's own convention.
+
+    Args:
+        selected: Folder that select has made.
+        out_: Folder of the training set.
+        to: The trainer; trl serves the plain Hugging Face Trainer and Unsloth too.
+        format: Files of the training set, where the trainer leaves a choice.
+        weights: What happens to soft weights where the trainer takes none.
+        model: The model that is to be trained, where it is another than the scored one; its tokenizer and chat template
+            must be the same.
+        push_to_hub: OWNER/NAME of a data set on the Hub that the training set is uploaded to.
+        public: Make that data set one that everybody can read; otherwise it is private, or the upload refused.
+    """
+    from tokensieve.cli.tables import print_counts
+    from tokensieve.data.manifest import read_manifest
+    from tokensieve.export import export as export_rows
+    from tokensieve.pipeline import open_selected, tokenizer_of
+
+    hush_datasets()
+    identity = None if model is None else tokenizer_of(model)[1]
+    export_rows(open_selected(selected), out_, to=to, format=format, weights=weights, model=identity)
+    made = read_manifest(out_)
+    print_counts(made, out_)
+    out.print(f"trained: {made.facts['trained_tokens']:,} tokens; its README says how to train on it")
+    if push_to_hub is not None:
+        from tokensieve.export.hub import push_to_hub as push
+
+        out.print(f"uploaded: {push(out_, push_to_hub, private=not public)}")
+    return 0
+
+
+def verify_export(
+    folder: Path,
+    /,
+    *,
+    trainer: str | None = None,
+    selected: Path | None = None,
+    how: Literal["auto", "trainer", "rules"] = "auto",
+    limit: Count = 10,
+) -> int:
+    """Load a training set as its trainer does, and compare what is trained with what was selected.
+
+    Args:
+        folder: Folder that export has made.
+        trainer: The trainer; the one that it was written for by default, hf for the plain Hugging Face Trainer.
+        selected: Folder of the selection, where it has been moved.
+        how: trainer runs the trainer's own data path, rules reads after its documentation, auto as it is installed.
+        limit: How many differences are printed.
+    """
+    from tokensieve.pipeline import open_selected
+    from tokensieve.verify import verify_export as verify
+
+    hush_transformers()
+    hush_datasets()
+    rows = None if selected is None else open_selected(selected)
+    found = verify(folder, trainer, selected=rows, how=how, show=limit)
+    out.print(found.describe())
+    return 0 if found.ok else 1

@@ -1,0 +1,113 @@
+"""Commands on models: generate, train, evaluate, compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out
+from tokensieve.config import EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
+from tokensieve.errors import InputError
+
+
+def generate(
+    task: str = "",
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[GenerateSettings, FLAT] = GenerateSettings(),
+    limit: Limit = None,
+    data: Path | None = None,
+    allow_weak_sandbox: bool = False,
+) -> int:
+    """Make training data with a model: its own checked answers, paraphrases, dialogues.
+
+    Args:
+        task: Name of the task whose training problems are answered; none for self-dialogue.
+        out_: Folder of the result; sampling and choosing both go on where they stopped.
+        limit: The first N problems only.
+        data: Local copy of the benchmark, in its published format.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
+    """
+    from tokensieve.cli.check import take_weak_sandbox
+    from tokensieve.cli.tables import print_counts, print_yield
+    from tokensieve.generation import generate as generate_rows
+
+    if not task and settings.arm != "self-dialogue":
+        raise InputError(f"expected the name of a task: {settings.arm} answers its training problems")
+    take_weak_sandbox(allow_weak_sandbox)
+    hush_transformers()
+    with Work("generate", "answers") as work:
+        made = generate_rows(task, model, settings, out_, limit=limit, data=data, progress=work.advanced)
+    print_yield(made.manifest.facts)
+    print_counts(made.manifest, out_)
+    return 0
+
+
+def train(
+    selected: Path,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[TrainSettings, FLAT] = TrainSettings(),
+    limit: Limit = None,
+) -> int:
+    """Fine-tune on the tokens that were selected.
+
+    Args:
+        selected: Folder that select has made.
+        out_: Folder of the adapter, or of the whole model with --method full.
+        limit: The first N rows only.
+    """
+    from tokensieve.pipeline import first, open_selected
+    from tokensieve.training import train as train_rows
+
+    hush_transformers()
+    with Work("train", "steps") as work:
+        adapter = train_rows(first(open_selected(selected), limit), model, settings, out_, progress=work.advanced)
+    out.print(f"wrote {adapter.folder}")
+    return 0
+
+
+def evaluate(
+    *tasks: str,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[EvaluateSettings, FLAT] = EvaluateSettings(),
+    allow_weak_sandbox: bool = False,
+) -> int:
+    """Answer the problems of benchmarks, check every answer, keep every one with its verdict.
+
+    Args:
+        tasks: Names of tasks, YAML files of your own, or lm-eval:NAME for a task of lm-evaluation-harness.
+        out_: Folder of the result.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
+    """
+    from tokensieve.cli.check import take_weak_sandbox
+    from tokensieve.cli.tables import print_accuracies
+    from tokensieve.evaluation import evaluate as evaluate_tasks
+
+    take_weak_sandbox(allow_weak_sandbox)
+    hush_transformers()
+    settings = settings.model_copy(update={"tasks": settings.tasks + tasks})
+    with Work("evaluate", "answers") as work:
+        result = evaluate_tasks(model, settings, out_, progress=work.advanced)
+    print_accuracies(result)
+    return 0
+
+
+def compare(before: Path, after: Path, /, *, target: str, others: tuple[str, ...] = ()) -> int:
+    """Compare two evaluations on the same problems: accuracies, target improvement, backward transfer.
+
+    Args:
+        before: Folder that evaluate has made of the base model.
+        after: The same of the trained one.
+        target: The task that was trained.
+        others: The tasks of backward transfer; all others by default.
+    """
+    from tokensieve.cli.tables import print_comparison
+    from tokensieve.evaluation import compare as compare_results
+    from tokensieve.evaluation import open_evaluation
+
+    print_comparison(compare_results(open_evaluation(before), open_evaluation(after), target, others or None))
+    return 0

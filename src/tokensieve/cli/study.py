@@ -1,0 +1,114 @@
+"""``tokensieve run`` and ``report``: a study with its steps, its time, its tables."""
+
+from pathlib import Path
+
+import yaml
+
+from tokensieve.cli.console import Work, duration, err, hush_transformers, out
+from tokensieve.cli.tables import print_study
+from tokensieve.config import StudySettings
+from tokensieve.errors import InputError
+from tokensieve.study.estimate import estimate_seconds
+from tokensieve.study.recipes import read_recipe, with_overrides
+from tokensieve.study.runner import prepare, settings_of_run
+from tokensieve.study.steps import Step
+
+_UNITS = {"score": "rows", "train": "steps", "generate": "answers", "evaluate": "answers", "select": "rows"}
+
+
+class _Printer:
+    """Says which step runs, with a bar for it, and how long it took."""
+
+    def __init__(self) -> None:
+        self._work: Work | None = None
+        self._place = ""
+
+    def started(self, step: Step, number: int, total: int) -> None:
+        self._place = f"[{number}/{total}]"
+        self._work = Work(f"{step.verb} {step.label}", _UNITS.get(step.verb, "rows"))
+        self._work.__enter__()
+
+    def advanced(self, done: int, total: int) -> None:
+        if self._work is not None:
+            self._work.advanced(done, total)
+
+    def finished(self, step: Step, wall_s: float, *, cached: bool) -> None:
+        self.stop()
+        if not cached:
+            err.print(f"{self._place} {step.verb} {step.label}: {duration(wall_s)}")
+
+    def stop(self) -> None:
+        """Take the bar away, also after an error."""
+        if self._work is not None:
+            self._work.__exit__(None, None, None)
+            self._work = None
+
+
+def run(recipe: str, folder: Path | None, limit: int | None, changes: tuple[str, ...], *, dry_run: bool) -> int:
+    """Run a recipe; prints the tables, then the report's path on the last line."""
+    settings = with_overrides(read_recipe(recipe), dict(_change(text) for text in changes))
+    if limit is not None:
+        settings = _limited(settings, limit)
+    hush_transformers()
+    printer = _Printer()
+    study = prepare(settings, folder or Path("runs") / settings.name, printer)
+    steps, missing = study.plan.steps(), study.missing
+    done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
+    err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
+    if missing:
+        err.print(f"about {duration(estimate_seconds(study, missing))} on this machine")
+    _say_subset(settings)
+    if dry_run:
+        for step in missing:
+            out.print(f"{step.verb} {step.label}")
+        return 0
+    try:
+        page, report_ = study.make()
+    finally:
+        printer.stop()
+    print_study(report_)
+    out.print(f"\nreport: {page}")
+    return 0
+
+
+def report(folder: Path) -> int:
+    """Write a run's report again; missing steps are an error, not work."""
+    hush_transformers()
+    study = prepare(settings_of_run(folder), folder)
+    if study.missing:
+        first = study.missing[0]
+        raise InputError(
+            f"{len(study.missing)} steps of the study are not done, the first is {first.verb} {first.label}",
+            where=str(folder),
+            fix=f"tokensieve run {study.plan.settings.name} --out {folder}",
+        )
+    page, report_ = study.make(report_again=True)
+    print_study(report_)
+    out.print(f"\nreport: {page}")
+    return 0
+
+
+def _change(text: str) -> tuple[str, object]:
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not (key and value):
+        raise InputError(f"expected KEY=VALUE, got {text!r}", where="--set", fix="--set train.learning_rate=1e-4")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"{value!r} is not a YAML value", where=f"--set {key}", fix="--set seeds='[0, 1]'") from None
+
+
+def _limited(settings: StudySettings, limit: int) -> StudySettings:
+    evaluate = settings.evaluate.model_copy(update={"limit": limit})
+    return settings.model_copy(
+        update={"name": f"{settings.name}-{limit}", "train_limit": limit, "evaluate": evaluate, "other_limit": limit}
+    )
+
+
+def _say_subset(settings: StudySettings) -> None:
+    limit, others = settings.evaluate.limit, settings.other_limit
+    if limit is not None or others is not None:
+        err.print(
+            f"evaluated: the first {limit or 'all'} {settings.evaluate.split} problems of each target, "
+            f"the first {others or limit or 'all'} of every other task",
+        )

@@ -1,0 +1,185 @@
+"""Tables in the terminal: accuracies, a comparison, a study."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.table import Table
+
+from tokensieve.cli.console import out
+from tokensieve.data.manifest import Manifest
+from tokensieve.data.store import StoredModel
+from tokensieve.evaluation import EvalComparison, TaskScore
+from tokensieve.metrics import Estimate as Measured
+from tokensieve.report import ArmReport, Estimate, Report, TargetReport
+from tokensieve.scoring import Comparison
+from tokensieve.types import JSON, Outcome
+
+_POINTS = " pts"
+_IDS_SHOWN = 5
+
+
+def print_counts(manifest: Manifest, folder: object) -> None:
+    """Rows in, out, and dropped by reason, and where they went."""
+    counts = manifest.counts
+    dropped = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
+    out.print(f"rows: {counts.rows_in:,} in, {counts.rows_out:,} out" + (f", dropped {dropped}" if dropped else ""))
+    for reason, ids in counts.dropped_ids.items():
+        more = counts.dropped.get(reason, 0) - len(ids[:_IDS_SHOWN])
+        rest = f" and {more:,} more, listed in manifest.json" if more else ""
+        out.print(f"  {reason}: {', '.join(ids[:_IDS_SHOWN])}{rest}")
+    if manifest.stage == "scored":
+        if form := manifest.facts.get("format"):
+            out.print(f"form of the rows: {form}")
+        _print_noted(manifest.facts)
+    out.print(f"wrote {folder}")
+
+
+def print_near_threshold(facts: Mapping[str, JSON]) -> None:
+    """How many tokens lie so near to the threshold that rounding decides, where there are any."""
+    near, error, threshold = (facts[key] for key in ("near_threshold_tokens", "nll_error_nats", "threshold_nats"))
+    if near and isinstance(error, float) and threshold is not None:
+        out.print(f"so near to the threshold that the scores' own rounding decides ({error:g} nats): {near:,} tokens")
+
+
+def print_white_space(facts: Mapping[str, JSON]) -> None:
+    """How much of the high perplexity is white space, kind by kind, where there is any."""
+    high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]
+    if isinstance(high, int) and high and isinstance(found, dict):
+        shares = (f"{kind} {n / high:.1%}" for kind, n in found.items() if isinstance(n, int) and n)
+        if said := ", ".join(shares):
+            out.print(f"white space in {high:,} tokens of high perplexity: {said}; score --normalise changes it")
+
+
+def print_yield(facts: Mapping[str, JSON]) -> None:
+    """What a generation's answers came to; of dialogues, what their check found."""
+    if "answers" in facts:
+        drawn, right, cut_off = (facts[name] for name in ("answers", "correct_answers", "cut_off_answers"))
+        prompts = facts["prompts_with_a_correct_answer"]
+        out.print(f"answers: {drawn} drawn, {right} correct, {cut_off} cut off; {prompts} prompts have a correct one")
+    _print_noted(facts)
+
+
+def _print_noted(facts: Mapping[str, JSON]) -> None:
+    """Rows that were kept but are worth telling about, by what was done with them."""
+    noted = facts.get("noted")
+    if isinstance(noted, dict) and noted:
+        out.print(", ".join(f"{what}: {number}" for what, number in noted.items()))
+
+
+def print_accuracies(scores: Iterable[TaskScore]) -> None:
+    """One line a task: accuracy with its interval, and how the other answers failed."""
+    table = _table("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off")
+    for score in scores:
+        failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER, Outcome.CUT_OFF))
+        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in failed))
+    out.print(table)
+
+
+def print_comparison(comparison: EvalComparison) -> None:
+    """One line a task, before and after; then TI and BWT with their intervals."""
+    table = _table("task", "before", "95 % interval", "after", "95 % interval", "gained", "lost")
+    for change in comparison.changes:
+        before, after = _percent(change.before.accuracy), _percent(change.after.accuracy)
+        table.add_row(change.before.task, *before, *after, f"{change.gained:,}", f"{change.lost:,}")
+    out.print(table)
+    found = comparison.forgetting
+    ti, points, bwt = (Estimate.of(measured) for measured in (found.ti, found.ti_points, found.bwt))
+    if ti.low is not None:
+        out.print(f"target improvement {_with_interval(ti, ' %')}")
+    else:
+        why = f"{_value(ti, 1, ' %')}, the base solves too few for an interval" if found.ti.defined else "the base is 0"
+        out.print(f"target improvement {_with_interval(points, ' points')}; {why}")
+    if found.bwt.defined:
+        out.print(f"backward transfer  {_with_interval(bwt, ' %')}")
+    for task in found.dropped_tasks:
+        out.print(f"{task} is left out of backward transfer: the base solves none of its problems")
+
+
+def print_study(report: Report) -> None:
+    """A table a target: every arm's rows, share left out, target accuracy, TI and BWT with intervals."""
+    for target in report.targets:
+        out.print()
+        out.print(target.title or target.task, style="bold")
+        base = target.base_result(target.task)
+        if base is not None:
+            others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
+            out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
+        out.print(_arms(target))
+        for arm in target.arms:
+            if arm.not_trained:
+                out.print(f"{arm.name} was not trained: {arm.not_trained}")
+        for task in target.dropped_from_transfer:
+            out.print(f"{task} is left out of BWT: the base solves none of its problems")
+
+
+def print_backends(comparison: Comparison) -> None:
+    """How far two computations of the same scores are apart, and what that changes."""
+    first, second = comparison.first, comparison.second
+    out.print(f"first:  {first.name}, {first.dtype}, head {first.head_dtype}, {first.attention}, {first.backend}")
+    out.print(f"second: {second.name}, {second.dtype}, head {second.head_dtype}, {second.attention}, {second.backend}")
+    out.print(f"{comparison.tokens:,} tokens, mean difference {comparison.mean:+.2e} nats")
+    table = _table("quantile", "|difference| (nats)")
+    for quantile, gap in comparison.quantiles.items():
+        table.add_row(f"{quantile:.1%}", f"{gap:.2e}")
+    out.print(table)
+    share = comparison.flips / comparison.tokens if comparison.tokens else 0.0
+    out.print(f"at perplexity {comparison.threshold}: {comparison.flips:,} tokens change sides ({share:.2%}); ", end="")
+    out.print(f"{comparison.near:,} lie within the 99.9 % difference of the threshold")
+
+
+def print_store(models: Iterable[StoredModel]) -> None:
+    """One line a model whose scores the store holds."""
+    table = _table("model", "rows", "MiB", "last used", "digest")
+    for model in models:
+        size = f"{model.size_bytes / 2**20:,.1f}"
+        table.add_row(model.name, f"{model.rows:,}", size, model.last_used, model.digest[:12])
+    out.print(table)
+
+
+def _arms(target: TargetReport) -> Table:
+    table = _table("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)")
+    for arm in target.arms:
+        if arm.not_trained:
+            table.add_row(arm.name, f"{arm.rows_out:,}", "", "not trained")
+            continue
+        result = arm.result(target.task)
+        accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
+        gain = arm.target_points if target.gain_in_points else arm.target_improvement
+        unit = _POINTS if target.gain_in_points else " %"
+        row = (f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
+        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0))
+    return table
+
+
+def _with_interval(estimate: Estimate, unit: str, digits: int = 1) -> str:
+    """A value and its interval, e.g. ``-12.5 % (-20.1 … -4.0)``; the digits are the interval's."""
+    value = _value(estimate, 1, unit)
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = (f"{round(end, digits) + 0.0:.{digits}f}" for end in (estimate.low, estimate.high))
+    return f"{value} ({low} … {high})"
+
+
+def _left_out(arm: ArmReport) -> str:
+    if arm.profile is None or arm.profile.trained_pooled is None:
+        return ""
+    return f"{100 * (1 - arm.profile.trained_pooled):.1f} %"
+
+
+def _percent(measured: Measured) -> tuple[str, str]:
+    """A fraction and its interval, in percent."""
+    if not measured.defined:
+        return "undefined", ""
+    return f"{100 * measured.value:.1f} %", f"{100 * measured.low:.1f} … {100 * measured.high:.1f}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+    return table
+
+
+def _value(estimate: Estimate, factor: float, unit: str, *, sign: bool = True) -> str:
+    if estimate.value is None:
+        return "undefined"
+    return f"{factor * estimate.value:{'+' if sign else ''}.1f}{unit}"

@@ -1,0 +1,296 @@
+"""A chat template made ready, and rows of tokens made by it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from tokensieve.data.chat.encode import Encoded, Encoder
+from tokensieve.data.chat.fixed_date import with_stopped_clock
+from tokensieve.data.chat.render import RefusedRow, Rendered, Renderer
+from tokensieve.data.chat.response_spans import Ends, Mismatch, Turn, by_markers, by_prefixes, left_out
+from tokensieve.data.row_counts import Tally
+from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens
+
+NOT_FOUND: Final = "the response cannot be found for certain"
+_OWN_MARKERS: Final = "the template's generation markers"
+_TRL_TEMPLATE: Final = "TRL's training template"
+_PREFIXES: Final = "verified prefixes"
+_TRL_TEXT: Final = "TRL's training template, whose text differs from the model's own"
+_GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A tokenizer's chat template, ready to make rows of tokens.
+
+    Attributes:
+        renderer: the model's own template.
+        encoder: text to ids.
+        ends: the end-of-turn tokens and the assistant's header.
+        end_ids: ids of the end-of-turn tokens.
+        special_V: True at the ids of special tokens, which only the template may write.
+        special_names: pattern of their names.
+        longest_token: characters in the longest token, by which a text is known to be over-long before it is encoded.
+        held_date: the date (ISO) that stands for today's in what the template writes; empty where it asks for none.
+    """
+
+    renderer: Renderer
+    encoder: Encoder
+    ends: Ends
+    end_ids: frozenset[int]
+    special_V: BoolArray
+    special_names: "re.Pattern[str]"
+    longest_token: int
+    held_date: str = ""
+
+    def tokenise(
+        self,
+        example: Example,
+        *,
+        last_turn_only: bool = False,
+        continue_last_turn: bool = False,
+        tally: Tally | None = None,
+        longest: int | None = None,
+    ) -> Tokens:
+        """One conversation's tokens and its response: each assistant turn's content and first end-of-turn token.
+
+        The row begins with exactly the ids that ``prompt_ids`` gives for the turns before the last response: the text
+        is encoded as a whole, and cut before that response where a token would lie over the border.
+        Where the example was sampled its ids are kept as they are, and nothing follows them.
+
+        Args:
+            example: the conversation.
+            last_turn_only: only the last assistant turn is response.
+            continue_last_turn: the last assistant turn is unfinished: the row ends with its content.
+            tally: is told in which way the responses were found.
+            longest: refuse, before encoding, a text that has certainly more tokens than this.
+
+        Raises:
+            RefusedRow: the template refuses the conversation, its responses cannot be found for certain, or it is
+                certainly over-long.
+        """
+        (row,) = self.tokenise_many(
+            [example],
+            last_turn_only=last_turn_only,
+            continue_last_turn=continue_last_turn,
+            tally=tally,
+            longest=longest,
+        )
+        if isinstance(row, RefusedRow):
+            raise row
+        return row
+
+    def tokenise_many(
+        self,
+        examples: Sequence[Example],
+        *,
+        last_turn_only: bool = False,
+        continue_last_turn: bool = False,
+        tally: Tally | None = None,
+        longest: int | None = None,
+    ) -> list[Tokens | RefusedRow]:
+        """Conversations' tokens by one call of the tokenizer, whose start costs more than a short text.
+
+        Each is what ``tokenise`` makes of it, or the refusal that it raises.
+        """
+        found = [self._found(example, last_turn_only, tally, longest) for example in examples]
+        texts = [text for one in found if isinstance(one, _Found) for text in (one.whole, one.prompt)]
+        encoded = iter(self.encoder.encode_all([(text, ()) for text in texts]))
+        rows: list[Tokens | RefusedRow] = []
+        for one in found:
+            if isinstance(one, _Found):
+                ids = self._encoded(one, next(encoded), next(encoded))
+                rows.append(self._row(one, ids, continue_last_turn))
+            else:
+                rows.append(one)
+        return rows
+
+    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[JSON] = ()) -> IntArray:
+        """Ids of the turns and the header of the assistant's turn that is to come.
+
+        Raises:
+            RefusedRow: the template refuses the conversation.
+        """
+        return self.encoder.encode(self._prompt(messages, tools)).ids_T
+
+    @cached_property
+    def has_markers(self) -> bool:
+        """Whether the model's own template marks what the model generates."""
+        return bool(_GENERATION.search(self.renderer.template))
+
+    @cached_property
+    def training_renderer(self) -> Renderer | None:
+        """TRL's variant of this template with generation markers; None where TRL has none."""
+        from trl.chat_template_utils import get_training_chat_template
+
+        try:
+            template = get_training_chat_template(self.encoder.tokenizer)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        if template is None:
+            return None
+        if self.held_date:
+            template = with_stopped_clock(template, self.held_date)
+        return Renderer(template, self.renderer.variables, self.renderer.guarded)
+
+    def _refuse_over_long(self, example: Example, longest: int) -> None:
+        """Raise before the work of encoding where the text is certainly too long, be it 50 MB.
+
+        Assistant turns are not counted: some templates leave parts of theirs out.
+        """
+        characters = sum(len(m["content"] or "") for m in example.messages if m["role"] != "assistant")
+        if characters > longest * self.longest_token:
+            raise RefusedRow("over-long", f"{characters:,} characters cannot fit into {longest:,} tokens")
+
+    # --- finding the response -----------------------------------------------------------------------------------
+
+    def _found(
+        self, example: Example, last_turn_only: bool, tally: Tally | None, longest: int | None
+    ) -> "_Found | Tokens | RefusedRow":
+        """The conversation's text with its responses; where it was sampled its row, which needs no search."""
+        try:
+            if example.sampled_ids is not None:
+                return self._from_sample(example, example.sampled_ids, last_turn_only)
+            if longest is not None:
+                self._refuse_over_long(example, longest)
+            whole, prompt, turns, way = self._locate(example, last_turn_only)
+        except RefusedRow as refusal:
+            return refusal.of(example.id)
+        if tally is not None:
+            tally.note(f"response found by {way}")
+            if self.held_date:
+                tally.note(f"today's date, which the chat template writes, held at {self.held_date}")
+            for what in left_out(whole, turns, example):
+                tally.note(f"{what} left out by the chat template")
+        return _Found(example, whole, prompt, turns)
+
+    def _locate(self, example: Example, last_turn_only: bool) -> tuple[Rendered, Rendered, list[Turn], str]:
+        """The text, the prompt of its last response, its assistant turns, and the way in which they were found."""
+        places = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
+        if last_turn_only:
+            places = places[-1:]
+        turns = [example.messages[i] for i in places]
+        prompt = self._prompt(example.messages[: places[-1]], example.tools)
+        whole = self.renderer.render(example.messages, example.tools, spans=self.has_markers)
+        problems = []
+        for way in self._ways(last_turn_only):
+            if way == _OWN_MARKERS:
+                found = by_markers(whole, prompt, turns, self.ends)
+            elif way == _PREFIXES:
+                prompts = [*(self._prompt(example.messages[:i], example.tools) for i in places[:-1]), prompt]
+                found = by_prefixes(whole, prompts, turns, self.ends)
+            else:
+                marked = self._by_trl(example)
+                if marked is None:
+                    continue
+                found = by_markers(marked, prompt, turns, self.ends)
+                if way == _TRL_TEMPLATE and marked.text != whole.text:
+                    found = Mismatch("it writes another text than the model's own template", whole.text, marked.text)
+                elif way == _TRL_TEXT:
+                    whole = marked
+            if not isinstance(found, Mismatch):
+                return whole, prompt, found, way
+            problems.append(f"  by {way}: {found}")
+        listed = "\n".join(problems)
+        raise RefusedRow(
+            NOT_FOUND,
+            f"{NOT_FOUND} in what the chat template writes:\n{listed}",
+            fix="--last-turn-only, other --template-kwargs, or a chat template with {% generation %} markers",
+        )
+
+    def _by_trl(self, example: Example) -> Rendered | None:
+        if self.training_renderer is None:
+            return None
+        return self.training_renderer.render(example.messages, example.tools, spans=True)
+
+    def _ways(self, last_turn_only: bool) -> tuple[str, ...]:
+        if last_turn_only:  # one verified prefix is proof enough, and marks of the other turns do not matter
+            return (_PREFIXES,)
+        return (_OWN_MARKERS, _PREFIXES) if self.has_markers else (_TRL_TEMPLATE, _PREFIXES, _TRL_TEXT)
+
+    def _prompt(self, messages: Sequence[Message], tools: Sequence[JSON]) -> Rendered:
+        return self.renderer.render(messages, tools, generation_prompt=True)
+
+    # --- tokens -------------------------------------------------------------------------------------------------
+
+    def _encoded(self, found: "_Found", whole: Encoded, prompt: Encoded) -> Encoded:
+        """The whole, cut behind the prompt only where its ids would not begin with the prompt's."""
+        length, border = len(prompt.ids_T), len(found.prompt.text)
+        if np.array_equal(whole.ids_T[:length], prompt.ids_T) and np.all(whole.begin_T[length:] >= border):
+            return whole
+        return self.encoder.encode(found.whole, cut_at=[border])
+
+    def _row(self, found: "_Found", encoded: Encoded, open_end: bool) -> Tokens | RefusedRow:
+        example, whole = found.example, found.whole
+        ids_T, begin_T = encoded.ids_T, encoded.begin_T
+        try:
+            self._check_written(whole, ids_T)
+        except RefusedRow as refusal:
+            return refusal.of(example.id)
+        in_response_T = np.zeros(len(ids_T), dtype=np.bool_)
+        ends_turn_T = np.zeros(len(ids_T), dtype=np.bool_)
+        for number, turn in enumerate(found.turns):
+            in_response_T |= (begin_T >= turn.start) & (begin_T < turn.after)
+            end = int(np.searchsorted(begin_T, turn.end, side="right")) - 1
+            if int(ids_T[end]) not in self.end_ids:
+                name = whole.text[turn.end : turn.after]
+                problem = f"the end-of-turn {name!r} is not one token of this tokenizer"
+                return RefusedRow(NOT_FOUND, problem).of(example.id)
+            ends_turn_T[end] = True
+            if open_end and number == len(found.turns) - 1:
+                ids_T, in_response_T, ends_turn_T = ids_T[:end], in_response_T[:end], ends_turn_T[:end]
+        return Tokens(example.id, ids_T, in_response_T, ends_turn_T, example.task, example.origin)
+
+    def _from_sample(self, example: Example, sampled_T: IntArray, last_turn_only: bool) -> Tokens:
+        """The prompt's ids and, unchanged, those that were sampled; the response ends with their first end-of-turn."""
+        last = max(i for i, message in enumerate(example.messages) if message["role"] == "assistant")
+        history = example.messages[:last]
+        prompt = self._prompt(history, example.tools)
+        prompt_T = self.encoder.encode(prompt)
+        ends = np.flatnonzero(np.isin(sampled_T, list(self.end_ids)))
+        length = int(ends[0]) + 1 if len(ends) else len(sampled_T)
+        response_T = np.concatenate([np.zeros(len(prompt_T.ids_T), np.bool_), np.arange(len(sampled_T)) < length])
+        ends_turn_T = np.zeros(len(response_T), dtype=np.bool_)
+        ends_turn_T[len(prompt_T.ids_T) + ends[:1]] = True
+        if not last_turn_only and any(message["role"] == "assistant" for message in history):
+            earlier = self.tokenise(Example(example.id, history, tools=example.tools))
+            same = len(earlier) <= len(prompt_T.ids_T) and np.array_equal(earlier.ids_T, prompt_T.ids_T[: len(earlier)])
+            if same:
+                response_T[: len(earlier)] |= earlier.in_response_T
+                ends_turn_T[: len(earlier)] |= earlier.ends_turn_T
+        ids_T = np.concatenate([prompt_T.ids_T, sampled_T.astype(np.int32)])
+        return Tokens(example.id, ids_T, response_T, ends_turn_T, example.task, example.origin)
+
+    def _check_written(self, whole: Rendered, ids_T: IntArray) -> None:
+        """Every special token of the row was written by the template: normalising tokenizers could make others."""
+        written = sum(
+            whole.is_written(match.start(), match.start() + len(match.group(1)))
+            for match in self.special_names.finditer(whole.text)
+        )
+        got = int(self.special_V[ids_T].sum())
+        if got > written:
+            raise RefusedRow(
+                "text that the tokenizer turns into a special token",
+                f"the template writes {written} special tokens, the tokenizer makes {got}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A conversation whose responses were found in its text.
+
+    Attributes:
+        example: the conversation.
+        whole: its text.
+        prompt: the text before its last response.
+        turns: its assistant turns that are response.
+    """
+
+    example: Example
+    whole: Rendered
+    prompt: Rendered
+    turns: Sequence[Turn]

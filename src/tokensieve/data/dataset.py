@@ -1,0 +1,275 @@
+"""The folder of a stage: Parquet shards and a manifest. Written shard by shard, resumable, verified on reading.
+
+While a stage runs, its folder holds ``draft.json`` (what was pinned at the first start), finished shards, and
+``progress.jsonl`` with a line a finished shard. ``manifest.json`` appears last and means done.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, TypeVar, cast
+
+import pyarrow.parquet as pq
+
+from tokensieve.data.arrow_io import Row, from_table, to_table
+from tokensieve.data.manifest import (
+    MANIFEST_NAME,
+    Counts,
+    Manifest,
+    ModelIdentity,
+    Shard,
+    Timing,
+    digest_of_file,
+    read_manifest,
+    write_atomically,
+)
+from tokensieve.errors import InputError
+from tokensieve.types import Selected
+
+R = TypeVar("R", bound=Row)
+
+_DRAFT = "draft.json"
+_PROGRESS = "progress.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Generic[R]):
+    """The rows of one stage and the manifest that says how they were made.
+
+    In memory or on disk: iterating a folder's rows reads one shard at a time, so memory does not grow with
+    their number. Can be iterated any number of times.
+
+    Attributes:
+        manifest: the stage's record.
+        iterate: starts a fresh pass over the rows.
+        folder: where they lie; None in memory.
+    """
+
+    manifest: Manifest
+    iterate: Callable[[], Iterator[R]]
+    folder: Path | None = None
+
+    def __iter__(self) -> Iterator[R]:
+        return self.iterate()
+
+    def __len__(self) -> int:
+        return self.manifest.counts.rows_out
+
+    def save(self, folder: str | Path) -> "Rows[R]":
+        """Write the rows as a stage's folder, and return them as read from there."""
+        with FolderWriter(Path(folder), self.manifest) as writer:
+            for index, rows in enumerate(in_shards(self, 512)):
+                if not writer.has(index):
+                    writer.write(index, rows)
+            return cast("Rows[R]", writer.finish(self.manifest.counts))
+
+    def export(self, folder: str | Path, to: str = "trl", model: ModelIdentity | None = None) -> Path:
+        """Write selected rows as a training set in a trainer's own convention; see ``tokensieve export``.
+
+        Args:
+            folder: where to.
+            to: the trainer's name.
+            model: the model that is to be trained, such as ``LoadedModel.identity``; None is the one that was scored.
+
+        Raises:
+            InputError: the rows are not selected yet, the trainer is unknown, or the model has another tokenizer or
+                chat template than the rows were made with.
+        """
+        from tokensieve.export import export
+
+        return export(cast("Rows[Selected]", self), Path(folder), to=to, model=model)
+
+
+def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:
+    """Rows that are held in memory; the manifest's ``rows_out`` is set to their number."""
+    counts = manifest.counts.model_copy(update={"rows_out": len(rows)})
+    return Rows(manifest.model_copy(update={"counts": counts}), lambda: iter(rows))
+
+
+def open_rows(folder: str | Path) -> Rows[Row]:
+    """The rows of a finished stage's folder, read shard by shard.
+
+    Raises:
+        InputError: no finished folder there, or (while iterating) a shard that is damaged, by name.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+
+    def iterate() -> Iterator[Row]:
+        for shard in manifest.shards:
+            yield from read_shard(path, shard, manifest)
+
+    return Rows(manifest, iterate, path)
+
+
+def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[Row]:
+    """One shard's rows, after its checksum was verified.
+
+    Raises:
+        InputError: the file is missing or is not the one that was written.
+    """
+    path = folder / shard.name
+    if not path.is_file() or digest_of_file(path) != shard.sha256:
+        state = "damaged: its checksum is not the manifest's" if path.is_file() else "missing"
+        raise InputError(
+            f"the shard is {state}",
+            where=str(path),
+            fix=f"delete {folder / MANIFEST_NAME} and run the command that made the folder; it redoes this shard only",
+        )
+    return from_table(pq.read_table(path), manifest.stage)
+
+
+def in_shards(rows: Iterable[R], size: int) -> Iterator[list[R]]:
+    """Consecutive groups of ``size`` rows; the last may be shorter, none is empty."""
+    shard: list[R] = []
+    for row in rows:
+        shard.append(row)
+        if len(shard) == size:
+            yield shard
+            shard = []
+    if shard:
+        yield shard
+
+
+class FolderWriter:
+    """Writes a stage's folder so that a kill at any moment costs one shard.
+
+    The draft's settings, inputs and model are pinned at the first start; a later start with others is refused
+    rather than mixed. Facts pinned by the first start (such as a token budget) are found in ``facts``.
+
+    Args:
+        folder: the stage's folder; made where missing.
+        draft: the manifest as far as it is known; counts and shards are filled in at the end.
+
+    Raises:
+        InputError: the folder belongs to a run with other settings or inputs, or holds something else.
+    """
+
+    def __init__(self, folder: Path, draft: Manifest) -> None:
+        self.folder = folder
+        self._started = time.monotonic()
+        self._done: dict[int, Shard] = {}
+        self.draft = self._pin(draft)
+        self._recall()
+
+    def __enter__(self) -> "FolderWriter":
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """After the user's mistake leave nothing that would keep the corrected command from this folder."""
+        if isinstance(error, InputError) and not any(self.folder.glob("rows-*.parquet")):
+            (self.folder / _DRAFT).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies in it
+                self.folder.rmdir()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder was finished by an earlier start and all its shards are sound."""
+        path = self.folder / MANIFEST_NAME
+        return path.is_file() and len(self._done) == len(read_manifest(self.folder).shards)
+
+    def has(self, index: int) -> bool:
+        """Whether the shard was finished, in this run or one before it."""
+        return index in self._done
+
+    def read(self, index: int) -> list[Row]:
+        """The rows of a finished shard."""
+        return read_shard(self.folder, self._done[index], self.draft)
+
+    def rows_in(self, index: int) -> int:
+        """Number of rows in a finished shard."""
+        return self._done[index].rows
+
+    def write(self, index: int, rows: Sequence[Row]) -> Shard:
+        """Write one shard, whole or not at all.
+
+        Raises:
+            EnvironmentProblem: the disk is full or refuses.
+        """
+        name = f"rows-{index:05d}.parquet"
+        buffer = io.BytesIO()
+        pq.write_table(to_table(rows, self.draft.stage), buffer, compression="zstd")
+        write_atomically(self.folder / name, buffer.getvalue())
+        shard = Shard(name=name, rows=len(rows), sha256=digest_of_file(self.folder / name))
+        with (self.folder / _PROGRESS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"index": index, **shard.model_dump()}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._done[index] = shard
+        return shard
+
+    def finish(self, counts: Counts, facts: dict[str, object] | None = None) -> Rows[Row]:
+        """Write the manifest, which makes the folder a finished one, and return its rows."""
+        shards = tuple(self._done[index] for index in sorted(self._done))
+        counts = counts.model_copy(update={"rows_out": sum(shard.rows for shard in shards)})
+        manifest = self.draft.model_copy(
+            update={
+                "counts": counts,
+                "shards": shards,
+                "timing": Timing.since(self._started),
+                "facts": {**self.draft.facts, **(facts or {})},
+            }
+        )
+        manifest.write(self.folder)
+        for name in (_DRAFT, _PROGRESS):
+            (self.folder / name).unlink(missing_ok=True)
+        return open_rows(self.folder)
+
+    def _pin(self, draft: Manifest) -> Manifest:
+        """The draft of the first start, which this one must agree with."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / _DRAFT
+        if (self.folder / MANIFEST_NAME).is_file():
+            path = self.folder / MANIFEST_NAME
+        if not path.is_file():
+            foreign = [p.name for p in self.folder.iterdir() if not p.name.startswith(".")]
+            if foreign:
+                raise InputError(
+                    f"expected an empty folder, found {', '.join(sorted(foreign)[:3])}",
+                    where=str(self.folder),
+                    fix="choose another --out",
+                )
+            write_atomically(path, draft.model_dump_json(indent=2).encode())
+            return draft
+        pinned = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        for part in ("stage", "settings", "inputs", "model"):
+            if getattr(pinned, part) != getattr(draft, part):
+                raise InputError(
+                    f"the folder belongs to a run with other {part}",
+                    where=str(self.folder),
+                    fix="choose another --out, or delete the folder to start anew",
+                )
+        return pinned.model_copy(update={"counts": Counts(), "shards": ()})
+
+    def _recall(self) -> None:
+        """Take up the shards that an earlier start finished; a damaged one is left out and so done again."""
+        listed: list[dict[str, object]] = []
+        manifest = self.folder / MANIFEST_NAME
+        if manifest.is_file():
+            shards = read_manifest(self.folder).shards
+            listed = [{"index": int(s.name[5:10]), **s.model_dump()} for s in shards]
+        progress = self.folder / _PROGRESS
+        if progress.is_file():
+            for line in progress.read_text(encoding="utf-8").splitlines():
+                try:
+                    listed.append(json.loads(line))
+                except json.JSONDecodeError:
+                    continue  # the line that a kill cut short; its shard is written again
+        for entry in listed:
+            index = cast(int, entry.pop("index"))
+            shard = Shard.model_validate(entry)
+            path = self.folder / shard.name
+            if path.is_file() and digest_of_file(path) == shard.sha256:
+                self._done[index] = shard
+
+
+def remove(folder: Path) -> None:
+    """Delete a stage's folder; nothing happens where there is none."""
+    shutil.rmtree(folder, ignore_errors=True)

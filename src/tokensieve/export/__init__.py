@@ -1,0 +1,257 @@
+"""Selected rows as a training set in a trainer's own convention."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import numpy as np
+
+from tokensieve.data.hashing import refuse_another_tokenizer
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, Timing, package_versions
+from tokensieve.data.row_counts import Tally
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.export.automodel import AUTOMODEL
+from tokensieve.export.axolotl import AXOLOTL
+from tokensieve.export.dataset_card import readme
+from tokensieve.export.files import DATA, write_rows
+from tokensieve.export.litgpt import LITGPT
+from tokensieve.export.llamafactory import LLAMAFACTORY
+from tokensieve.export.ms_swift import MS_SWIFT
+from tokensieve.export.trainer_format import Convention, Facts, Format
+from tokensieve.export.trainer_row import IGNORED, refuse_soft, rounded, trainer_row, weights_T
+from tokensieve.export.trl import TRL
+from tokensieve.pocket import POCKET
+from tokensieve.types import JSON, Selected
+
+if TYPE_CHECKING:
+    from tokensieve.data.dataset import Rows
+
+__all__ = [
+    "DATA",
+    "IGNORED",
+    "TRAINERS",
+    "Format",
+    "TrainedTokens",
+    "Weights",
+    "export",
+    "exported",
+    "trainer_row",
+    "weights_T",
+]
+
+Weights: TypeAlias = Literal["refuse", "round"]
+
+NOTHING_TRAINED: Final = "no trained token"
+
+TRAINERS: Final[Mapping[str, Convention]] = {
+    "trl": TRL,
+    "axolotl": AXOLOTL,
+    "llamafactory": LLAMAFACTORY,
+    "ms-swift": MS_SWIFT,
+    "litgpt": LITGPT,
+    "automodel": AUTOMODEL,
+}
+"""The trainers that a training set can be written for, by name."""
+
+
+class TrainedTokens:
+    """Digest and counts of the tokens a training set trains, one row after the other.
+
+    A token is trained where it has a label and a token before it to be predicted from; a row's first token never is.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.tokens = 0
+        self.response_tokens = 0
+        self.trained_tokens = 0
+        self.longest = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, selected: Selected) -> None:
+        """Count one row."""
+        tokens = selected.tokens
+        places = np.flatnonzero(selected.train_T[1:]).astype(np.int32) + 1
+        self.rows += 1
+        self.tokens += len(tokens)
+        self.response_tokens += int(tokens.in_response_T.sum())
+        self.trained_tokens += len(places)
+        self.longest = max(self.longest, len(tokens))
+        self._hash.update(np.int32(len(places)).tobytes() + places.tobytes() + tokens.ids_T[places].tobytes())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all (row, position, token), 64 hex digits."""
+        return self._hash.hexdigest()
+
+
+def export(
+    rows: "Rows[Selected]",
+    folder: Path,
+    *,
+    to: str = "trl",
+    format: Format = "parquet",  # noqa: A002 - the option's name
+    weights: Weights = "refuse",
+    model: ModelIdentity | None = None,
+) -> Path:
+    """Write a training set for a trainer, with its configuration, a README and the manifest beside it.
+
+    Rows without one trained token are left out, counted and listed by id: some trainers divide by zero on them.
+
+    Args:
+        rows: selected rows.
+        folder: where to; must not hold anything yet, or an earlier export, which is replaced.
+        to: one of ``TRAINERS``.
+        format: files of the training set; where the trainer does not load Parquet its own format is taken.
+        weights: what happens to token weights between 0 and 1 where the trainer takes none: refused, or rounded at
+            one half.
+        model: the model that is to be trained, by its name and digests; the configuration names it. None is the one
+            that the rows were made for.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the rows are not selected, the trainer or format is unknown, the model has another tokenizer or
+            chat template than the rows were made with, weights are refused, no row is left, or the folder holds
+            something else.
+        EnvironmentProblem: the disk is full or refuses.
+    """
+    convention, chosen = _resolve(to, format)
+    if rows.manifest.stage != "selected":
+        raise InputError(f"expected selected rows, got {rows.manifest.stage}", fix="tokensieve select, then export")
+    if model is not None:
+        refuse_another_tokenizer(
+            rows.manifest.model, model, fix="score and select the data again with the model that is to be trained"
+        )
+    _check_place(folder)
+    began = time.monotonic()
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        tally, trained = Tally(), TrainedTokens()
+        write_rows(
+            (convention.row(row) for row in exported(rows, to, weights, tally, trained)),
+            part,
+            chosen,
+            convention.schema,
+        )
+        if not trained.rows:
+            raise InputError(
+                f"not one row is left; {tally.describe() or 'there was none'}", where=str(rows.folder or "")
+            )
+        manifest = _manifest(rows, to, chosen, weights, tally, trained, model or rows.manifest.model)
+        facts = Facts(
+            model=str(manifest.facts["place_of_model"]),
+            data=DATA[chosen],
+            format=chosen,
+            longest=trained.longest,
+            rows=trained.rows,
+        )
+        for name, text in convention.files(facts).items():
+            (part / name).write_text(text, encoding="utf-8")
+        (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
+        manifest.model_copy(update={"timing": Timing.since(began)}).write(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    except OSError as error:
+        raise EnvironmentProblem(f"could not be written: {error.strerror or error}", where=str(folder)) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def exported(
+    rows: "Rows[Selected]", to: str, weights: Weights, tally: Tally, trained: TrainedTokens
+) -> Iterator[Selected]:
+    """The selected rows that an export holds, in its order; the others are counted.
+
+    Raises:
+        InputError: a row has token weights that the trainer does not take.
+    """
+    takes_weights = TRAINERS[to].weights
+    for selected in rows:
+        tally.take()
+        row = selected
+        if not takes_weights:
+            if weights == "round":
+                row = rounded(selected)
+            else:
+                refuse_soft(selected, TRAINERS[to].title)
+        if not row.train_T[1:].any():
+            tally.drop(NOTHING_TRAINED, row.tokens.id)
+            continue
+        trained.add(row)
+        yield row
+
+
+def _resolve(to: str, format: Format) -> tuple[Convention, Format]:  # noqa: A002
+    if to not in TRAINERS:
+        raise InputError(f"unknown trainer {to!r}; there are: {', '.join(TRAINERS)}", fix="--to NAME")
+    convention = TRAINERS[to]
+    if format in convention.formats:
+        return convention, format
+    if format == "parquet":  # the default gives way to the trainer's own
+        return convention, convention.formats[0]
+    raise InputError(
+        f"{convention.title} does not load {format}; it loads {', '.join(convention.formats)}", fix="leave --format out"
+    )
+
+
+def _check_place(folder: Path) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if folder.is_dir() and (folder / MANIFEST_NAME).is_file() and (folder / "README.md").is_file():
+        return
+    raise InputError("expected an empty folder or an earlier export", where=str(folder), fix="choose another --out")
+
+
+def _manifest(
+    rows: "Rows[Selected]",
+    to: str,
+    chosen: Format,
+    weights: Weights,
+    tally: Tally,
+    trained: TrainedTokens,
+    model: ModelIdentity | None,
+) -> Manifest:
+    source = rows.manifest
+    counts = tally.counts
+    name = model.name if model else "NAME-OF-THE-MODEL"
+    facts: dict[str, JSON] = {
+        **source.facts,
+        "trainer": to,
+        "format": chosen,
+        "model_to_train": name,
+        "place_of_model": _place_of_model(name),
+        "policy": source.settings.get("policy", "unknown"),
+        "scorer": source.settings.get("scorer", "unknown"),
+        "tokens": trained.tokens,
+        "response_tokens": trained.response_tokens,
+        "trained_tokens": trained.trained_tokens,
+        "share_left_out": 1 - trained.trained_tokens / trained.response_tokens,
+        "longest": trained.longest,
+        "trained_digest": trained.digest,
+        "selected_folder": str(rows.folder.resolve()) if rows.folder else None,
+    }
+    return Manifest(
+        stage="exported",
+        settings={"to": to, "format": chosen, "weights": weights, "selected": dict(source.settings)},
+        inputs={"selected": source.digest},
+        model=source.model,
+        versions=dict(package_versions()),
+        seed=source.seed,
+        facts=facts,
+        counts=counts.model_copy(update={"rows_out": trained.rows}),
+    )
+
+
+def _place_of_model(name: str) -> str:
+    """Where a trainer finds a model, from whatever folder it is started: a local folder in full, else the Hub name."""
+    folder = POCKET if name == "pocket" else Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name

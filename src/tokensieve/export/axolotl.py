@@ -1,0 +1,59 @@
+"""Axolotl: rows with exactly the core's three columns count as tokenised already."""
+
+import json
+
+from tokensieve.export.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.export.trainer_row import trainer_row
+
+_CONFIG = """\
+base_model: {model}
+datasets:
+  - path: {path}{kind}
+    split: train
+    type:            # left empty: the rows are tokens already
+sequence_len: {longest}   # the longest row; Axolotl drops longer ones
+excess_length_strategy: raise
+train_on_inputs: false    # without effect on rows of tokens
+sample_packing: false
+dataset_prepared_path: prepared
+output_dir: adapter
+adapter: lora
+lora_r: 16
+lora_alpha: 32
+lora_dropout: 0.05
+lora_target_linear: true
+learning_rate: 2e-5
+num_epochs: 3
+micro_batch_size: 1
+gradient_accumulation_steps: 4
+optimizer: adamw_torch
+lr_scheduler: cosine
+"""
+
+
+def _files(facts: Facts) -> dict[str, str]:
+    kinds = {"parquet": "\n    ds_type: parquet", "jsonl": "\n    ds_type: json", "save_to_disk": ""}
+    config = _CONFIG.format(
+        model=json.dumps(facts.model, ensure_ascii=False),
+        path=facts.data,
+        kind=kinds[facts.format],
+        longest=facts.longest,
+    )
+    return {"axolotl.yaml": config}
+
+
+AXOLOTL = Convention(
+    title="Axolotl",
+    convention=f"exactly {CORE}",
+    row=trainer_row,
+    schema=CORE_SCHEMA,
+    formats=("parquet", "jsonl", "save_to_disk"),
+    weights=False,
+    files=_files,
+    command="axolotl train axolotl.yaml",
+    cautions=(
+        "Delete `prepared/` after writing this folder anew: Axolotl keeps a prepared copy there.",
+        "With `sample_packing: true`, keep `sequence_len` at no less than the longest row.",
+    ),
+    version="axolotl 0.19",
+)

@@ -1,0 +1,101 @@
+"""The README of an exported folder, which is also the card of the data set on the Hub."""
+
+from tokensieve.data.manifest import Manifest
+from tokensieve.export.trainer_format import Convention, Facts
+from tokensieve.types import BASE_SCORER
+
+_TEMPLATE = """\
+---
+{configs}tags:
+- tokensieve
+- token-selection
+---
+
+# Training set for {title}
+
+{rows:,} conversations as token ids, with the tokens that teach marked in the labels. Made by tokensieve
+{version}; `manifest.json` holds every setting, digest and count.
+
+| | |
+|---|---|
+| model to train | {model} |
+| tokenizer digest | `{tokenizer}` |
+| chat template digest | `{template}` |
+| scores by | {scorer} |
+| policy | {policy} |
+| rows | {rows:,} of {rows_in:,}{dropped} |
+| tokens | {tokens:,}, of which in responses {response:,} |
+| trained | {trained:,} |
+| left out | {left_out:.2%} of the response tokens (pooled) |
+| longest row | {longest:,} tokens |
+
+## Convention
+
+{convention}.
+
+## Train
+
+In this folder, with {title} installed:
+
+```sh
+{command}
+```
+
+{cautions}## Prove it
+
+```sh
+tokensieve verify-export . --trainer {trainer}
+```
+
+loads the folder through the trainer's own code and compares every trained (row, position, token) with the selection.
+The convention was checked against {checked}.
+"""
+
+
+def readme(trainer: str, convention: Convention, facts: Facts, manifest: Manifest) -> str:
+    """The page, in Markdown with the Hub's front matter."""
+    numbers = manifest.facts
+    model = manifest.model
+    dropped = ", ".join(f"{reason}: {n:,}" for reason, n in manifest.counts.dropped.items())
+    return _TEMPLATE.format(
+        configs=_configs(facts),
+        title=convention.title,
+        version=manifest.versions.get("tokensieve", ""),
+        model=_model(manifest),
+        tokenizer=model.tokenizer_digest[:16] if model else "unknown",
+        template=model.template_digest[:16] if model else "unknown",
+        scorer=_scorer(str(numbers.get("scorer", "unknown"))),
+        policy=numbers.get("policy", "unknown"),
+        rows=facts.rows,
+        rows_in=manifest.counts.rows_in,
+        dropped=f" (left out: {dropped})" if dropped else "",
+        tokens=numbers["tokens"],
+        response=numbers["response_tokens"],
+        trained=numbers["trained_tokens"],
+        left_out=numbers["share_left_out"],
+        longest=facts.longest,
+        convention=convention.convention,
+        command=convention.command,
+        cautions="".join(f"- {caution}\n" for caution in convention.cautions) + ("\n" if convention.cautions else ""),
+        trainer=trainer,
+        checked=convention.version,
+    )
+
+
+def _model(manifest: Manifest) -> str:
+    """The model's name, with the commit on the Hub where the rows were scored under one of it."""
+    name, scored = str(manifest.facts["model_to_train"]), manifest.model
+    if scored is not None and scored.revision is not None and scored.name == name:
+        return f"{name} at revision {scored.revision}"
+    return name
+
+
+def _scorer(name: str) -> str:
+    return "base, the model itself before training" if name == BASE_SCORER else name
+
+
+def _configs(facts: Facts) -> str:
+    """Front matter that tells ``load_dataset(folder)`` and the Hub which files are the data."""
+    if facts.format == "save_to_disk":
+        return "configs:\n- config_name: default\n  data_files: data/train/*.arrow\n"
+    return f"configs:\n- config_name: default\n  data_files: {facts.data}\n"

@@ -1,0 +1,64 @@
+"""Rows into files, one portion at a time, so that memory does not grow with their number."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokensieve.export.trainer_format import Format
+from tokensieve.export.trainer_row import Row
+
+_PORTION: Final = 2048
+DATA: Final[dict[Format, str]] = {
+    "parquet": "data/train.parquet",
+    "jsonl": "data/train.jsonl",
+    "save_to_disk": "data",
+}
+"""Where the data lie in the export's folder, by format."""
+
+
+def write_rows(rows: Iterable[Row], folder: Path, format: Format, schema: pa.Schema | None) -> None:  # noqa: A002
+    """Write rows under the folder, at the place that ``DATA`` names.
+
+    Args:
+        rows: the trainer's rows.
+        folder: the export's folder.
+        format: parquet, jsonl or save_to_disk.
+        schema: Arrow types of the columns; may be None for jsonl.
+    """
+    target = folder / DATA[format]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if format == "jsonl":
+        with target.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, separators=(",", ":")) + "\n")
+    elif format == "parquet":
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+            for table in _tables(rows, schema):
+                writer.write_table(table)
+    else:
+        _write_arrow(rows, target, schema)
+
+
+def _write_arrow(rows: Iterable[Row], target: Path, schema: pa.Schema | None) -> None:
+    """A folder as the datasets library saves it, with the one split ``train``, copied from a memory-mapped file."""
+    import datasets
+
+    part = target.with_name("rows.arrow")
+    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for table in _tables(rows, schema):
+            writer.write_table(table)
+    saved = datasets.Dataset.from_file(str(part))
+    datasets.DatasetDict({"train": saved}).save_to_disk(str(target))
+    del saved
+    part.unlink()
+
+
+def _tables(rows: Iterable[Row], schema: pa.Schema | None) -> Iterator[pa.Table]:
+    iterator = iter(rows)
+    while portion := list(itertools.islice(iterator, _PORTION)):
+        yield pa.Table.from_pylist(portion, schema=schema)

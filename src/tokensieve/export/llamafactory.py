@@ -1,0 +1,57 @@
+"""LLaMA-Factory: a ``save_to_disk`` folder named by ``tokenized_path``."""
+
+import json
+
+from tokensieve.export.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.export.trainer_row import trainer_row
+
+_CONFIG = """\
+### model
+model_name_or_path: {model}
+template: default      # asked for, but without effect on rows of tokens
+
+### data
+tokenized_path: {path}
+dataset: alpaca_en_demo   # asked for, but never read: tokenized_path goes before it
+cutoff_len: {longest}
+
+### method
+stage: sft
+do_train: true
+finetuning_type: lora
+lora_rank: 16
+lora_alpha: 32
+lora_dropout: 0.05
+lora_target: all
+
+### training
+output_dir: adapter
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 4
+learning_rate: 2.0e-5
+num_train_epochs: 3.0
+lr_scheduler_type: cosine
+"""
+
+
+def _files(facts: Facts) -> dict[str, str]:
+    config = _CONFIG.format(model=json.dumps(facts.model, ensure_ascii=False), path=facts.data, longest=facts.longest)
+    return {"llamafactory.yaml": config}
+
+
+LLAMAFACTORY = Convention(
+    title="LLaMA-Factory",
+    convention=CORE,
+    row=trainer_row,
+    schema=CORE_SCHEMA,
+    formats=("save_to_disk",),
+    weights=False,
+    files=_files,
+    command="llamafactory-cli train llamafactory.yaml",
+    cautions=(
+        "`tokenized_path` must name a folder that exists: LLaMA-Factory takes a wrong one for the place to write"
+        " its own tokens to, and trains on the dummy data set.",
+        "`packing` and `neat_packing` act on raw text only; leave them off.",
+    ),
+    version="llamafactory 0.9.5",
+)

@@ -1,0 +1,154 @@
+"""The two resumable phases: draw and keep every answer, then check every answer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias, cast
+
+from tokensieve.config import GenerateSettings, SampleSettings
+from tokensieve.data.dataset import FolderWriter, Rows, open_rows, read_shard
+from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest
+from tokensieve.errors import InputError
+from tokensieve.sampling import Request, Sampler
+from tokensieve.sampling.grading import judge_samples, told
+from tokensieve.tasks import Task
+from tokensieve.types import Problem, Sample
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the answers done and the answers in all."""
+
+SHARD_PROMPTS: Final = 64
+"""Prompts in one file; a kill costs at most the answers to as many."""
+
+
+def draw_all(
+    sampler: Sampler,
+    task: Task,
+    problems: Sequence[Problem],
+    requests: Sequence[Request],
+    settings: GenerateSettings,
+    writer: FolderWriter,
+    progress: Progress | None,
+) -> Rows[Sample]:
+    """Draw the answers and keep all of them as they came; the first phase.
+
+    Args:
+        sampler: who answers.
+        task: judges in between where drawing stops at a number of correct answers.
+        problems: the problems.
+        requests: one a problem, in the same order.
+        settings: sampling rule and ``stop_at``.
+        writer: of the samples' folder.
+        progress: told of every answer.
+
+    Raises:
+        InputError: several greedy answers to a prompt, which would all be the same.
+    """
+    if settings.sampling.n > 1 and settings.sampling.temperature == 0:
+        raise InputError(
+            f"{settings.sampling.n} greedy answers to a prompt are {settings.sampling.n} times the same",
+            where="generate.sampling",
+            fix="--sampling.temperature 0.7, or --sampling.n 1",
+        )
+    total, done = sum(request.n for request in requests), 0
+
+    def answered() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(min(done, total), total)
+
+    if (writer.folder / MANIFEST_NAME).is_file():
+        return cast("Rows[Sample]", open_rows(writer.folder))
+    for index, first in enumerate(range(0, len(problems), SHARD_PROMPTS)):
+        shard = slice(first, first + SHARD_PROMPTS)
+        if not writer.has(index):
+            drawn = _draw_shard(sampler, task, problems[shard], requests[shard], settings, answered)
+            writer.write(index, _in_order(drawn, problems[shard]))
+        done = sum(request.n for request in requests[: shard.stop])
+        if progress is not None:
+            progress(done, total)
+    return cast("Rows[Sample]", writer.finish(Counts(rows_in=total)))
+
+
+def check_all(task: Task, problems: Sequence[Problem], samples: Rows[Sample], writer: FolderWriter) -> Rows[Sample]:
+    """Give every answer its verdict, file by file; the second phase's first half."""
+    if samples.folder is None:  # unreachable: the first phase writes a folder
+        raise InputError("samples in memory cannot be checked file by file")
+    for index, shard in enumerate(samples.manifest.shards):
+        if not writer.has(index):
+            rows = cast("list[Sample]", read_shard(samples.folder, shard, samples.manifest))
+            writer.write(index, judge_samples(task, problems, rows))
+    return cast("Rows[Sample]", writer.finish(Counts(rows_in=len(samples))))
+
+
+def by_problem(samples: Rows[Sample]) -> Iterator[tuple[str, list[Sample]]]:
+    """The samples of each problem together, in the order in which they lie."""
+    group: list[Sample] = []
+    for sample in samples:
+        if group and group[0].problem_id != sample.problem_id:
+            yield group[0].problem_id, group
+            group = []
+        group.append(sample)
+    if group:
+        yield group[0].problem_id, group
+
+
+def phase_folder(out: Path, name: str, draft: Manifest, stage: str) -> FolderWriter:
+    """The writer of a phase's own folder inside the result's."""
+    return FolderWriter(out / name, draft.model_copy(update={"stage": stage, "facts": {}}))
+
+
+def _draw_shard(
+    sampler: Sampler,
+    task: Task,
+    problems: Sequence[Problem],
+    requests: Sequence[Request],
+    settings: GenerateSettings,
+    answered: Callable[[], None],
+) -> list[Sample]:
+    sampling = settings.sampling
+    if settings.stop_at is None:
+        return list(told(sampler.draw(requests, sampling), answered))
+    return _draw_until(sampler, task, problems, requests, settings.stop_at, sampling, answered)
+
+
+def _in_order(samples: list[Sample], problems: Sequence[Problem]) -> list[Sample]:
+    order = {problem.id: place for place, problem in enumerate(problems)}
+    return sorted(samples, key=lambda sample: (order[sample.problem_id], sample.index))
+
+
+def _draw_until(
+    sampler: Sampler,
+    task: Task,
+    problems: Sequence[Problem],
+    requests: Sequence[Request],
+    stop_at: int,
+    sampling: SampleSettings,
+    answered: Callable[[], None],
+) -> list[Sample]:
+    """Rounds of ``stop_at`` answers, twice as many each time, for the prompts that do not have enough correct ones."""
+    kept: list[Sample] = []
+    correct = dict.fromkeys((request.id for request in requests), 0)
+    first, width = 0, stop_at
+    while first < sampling.n:
+        width = min(width, sampling.n - first)
+        open_ones = [_part(request, first, width) for request in requests if correct[request.id] < stop_at]
+        if not open_ones:
+            break
+        for sample in judge_samples(task, problems, told(sampler.draw(open_ones, sampling), answered)):
+            correct[sample.problem_id] += sample.verdict is not None and sample.verdict.correct
+            kept.append(sample)
+        first, width = first + width, 2 * width
+    return kept
+
+
+def _part(request: Request, first: int, count: int) -> Request:
+    return Request(
+        request.id,
+        request.messages,
+        request.max_new_tokens,
+        n=count,
+        first=first,
+        task=request.task,
+        prompt_T=request.prompt_T,
+    )

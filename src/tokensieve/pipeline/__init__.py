@@ -1,0 +1,17 @@
+"""The stages that only read and write rows: load a data set into tokens, select, mix, take the first few."""
+
+from tokensieve.pipeline.load import load, load_beside_others, tokenizer_of
+from tokensieve.pipeline.rows import first, open_examples, open_scored, open_selected, open_tokens
+from tokensieve.pipeline.select import select
+
+__all__ = [
+    "first",
+    "load",
+    "load_beside_others",
+    "open_examples",
+    "open_scored",
+    "open_selected",
+    "open_tokens",
+    "select",
+    "tokenizer_of",
+]

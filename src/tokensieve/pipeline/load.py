@@ -1,0 +1,235 @@
+"""Load: any data set becomes tokens, once."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tokensieve.config import DataSettings, ModelSettings
+from tokensieve.data.arrow_io import Row
+from tokensieve.data.dataset import Rows, open_rows, remove
+from tokensieve.data.hashing import file_digest
+from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, ModelIdentity, digest_of, package_versions
+from tokensieve.data.row_counts import Tally
+from tokensieve.errors import InputError
+from tokensieve.launch import Portion
+from tokensieve.pipeline.rows import collect, first
+from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tokensieve.data.chat import WhiteSpace
+    from tokensieve.models import LoadedModel
+
+_TASK_PREFIX = "task:"
+
+
+def load(
+    source: str | Path | Rows[Example],
+    model: "LoadedModel | ModelSettings | str" = "pocket",
+    settings: DataSettings = DataSettings(),
+    out: Path | None = None,
+    *,
+    longest: int | None = None,
+) -> Rows[Tokens]:
+    """Read a data set and make its tokens, once, with the model's tokenizer and chat template.
+
+    Args:
+        source: a file (JSONL, Parquet, CSV), a saved data set, a Hub name (``owner/name``, with ``:config`` and
+            ``@revision`` where they matter), ``task:NAME/SPLIT`` for a task's own gold answers, the folder of an
+            earlier stage, or examples.
+        model: whose tokenizer and template; its weights are not needed.
+        settings: form of the rows, length policy, and so on.
+        out: folder for the result; None keeps it in memory.
+        longest: most tokens that the model takes in a row, where it is not loaded and so cannot tell.
+
+    Returns:
+        The tokens; rows that were dropped are counted by reason in the manifest. A Hub data set is held to the commit
+        that its name means now, which the manifest names.
+
+    Raises:
+        InputError: what the source holds is not what was expected: file, row and remedy are named.
+    """
+    from tokensieve.data.chat import WhiteSpace, tokenise_all
+
+    tokenizer, identity = tokenizer_of(model)
+    if not isinstance(source, Rows) and (Path(source) / "manifest.json").is_file():
+        earlier = open_rows(source)
+        if earlier.manifest.stage != "examples":
+            return _tokens_again(earlier, identity, settings)
+        source = cast("Rows[Example]", earlier)
+    source = _held(source)
+    tally = Tally()
+    examples = _examples(source, settings, tally)
+    white_space = WhiteSpace(tokenizer)
+    tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=longest or _longest_row(model))
+    manifest = Manifest(
+        stage="tokens",
+        settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
+        inputs={"data": _digest(source)},
+        model=identity,
+        versions=dict(package_versions()),
+    )
+
+    def account() -> tuple[Counts, Mapping[str, JSON]]:
+        ids = cast("dict[str, JSON]", white_space.ids)
+        return tally.counts, {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
+
+    return collect(_watched(tokens, white_space), manifest, out, account)
+
+
+def load_beside_others(
+    source: str | Path,
+    model: "LoadedModel | ModelSettings | str",
+    settings: DataSettings,
+    out: Path,
+    portion: Portion,
+    *,
+    longest: int | None = None,
+) -> Rows[Tokens]:
+    """As ``load``, where several processes need the same tokens: each makes its own, the first one's are kept.
+
+    None waits for another: those of a job array may start hours apart. A folder that is being written is nobody
+    else's, and it is put into its place whole.
+
+    Args:
+        source: as in ``load``.
+        model: as in ``load``.
+        settings: as in ``load``.
+        out: folder of the tokens, for all processes.
+        portion: which of the processes this is.
+        longest: as in ``load``.
+
+    Raises:
+        InputError: as in ``load``.
+    """
+    if portion.whole or (out / MANIFEST_NAME).is_file():
+        return load(source, model, settings, out, longest=longest)
+    own = out.with_name(f"{out.name}-{portion}")
+    made = load(source, model, settings, own, longest=longest)
+    if made.folder is None:  # an earlier stage's tokens, which are read where they lie
+        return made
+    try:
+        own.rename(out)
+    except OSError:  # another process was first, or a lone one was begun here and killed
+        if not (out / MANIFEST_NAME).is_file():
+            return made
+        remove(own)
+    return load(source, model, settings, out, longest=longest)
+
+
+def _watched(tokens: Iterator[Tokens], white_space: "WhiteSpace") -> Iterator[Tokens]:
+    for row in tokens:
+        white_space.add(row)
+        yield row
+
+
+def gold_examples(task: str, split: str, folder: Path | None = None, limit: int | None = None) -> Iterator[Example]:
+    """A task's problems with their gold answers as conversations.
+
+    Args:
+        task: the registered task's name.
+        split: the task's split.
+        folder: local copy of the benchmark; None is the task's default source.
+        limit: the first N problems only.
+
+    Raises:
+        InputError: unknown task or split.
+    """
+    from itertools import islice
+
+    from tokensieve.tasks.lookup import get_task
+
+    for problem in islice(get_task(task).load(split, folder), limit):
+        answer = Message(role="assistant", content=problem.gold)
+        yield Example(problem.id, (*problem.prompt, answer), problem.task)
+
+
+def _examples(source: "str | Path | Rows[Example]", settings: DataSettings, tally: Tally) -> Iterator[Example]:
+    from tokensieve.data.formats import read_examples
+
+    if isinstance(source, Rows):
+        for example in first(source, settings.limit):
+            tally.take()
+            yield example
+    elif str(source).startswith(_TASK_PREFIX):
+        task, _, split = str(source).removeprefix(_TASK_PREFIX).partition("/")
+        folder = settings.data / task if settings.data else None
+        for example in gold_examples(task, split or settings.split, folder, settings.limit):
+            tally.take()
+            yield example
+    else:
+        yield from read_examples(source, settings, tally)
+
+
+def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSettings) -> Rows[Tokens]:
+    """Tokens as an earlier stage stored them; never made again, and refused under another tokenizer."""
+    made_by = earlier.manifest.model
+    if made_by is None or earlier.manifest.stage not in ("tokens", "scored", "selected"):
+        raise InputError(
+            f"a folder of {earlier.manifest.stage} rows holds no training tokens", where=str(earlier.folder)
+        )
+    if made_by.tokenizer_digest != identity.tokenizer_digest:
+        raise InputError(
+            f"the tokens were made with another tokenizer, that of {made_by.name} ({made_by.tokenizer_digest[:16]}),"
+            f" than that of {identity.name} ({identity.tokenizer_digest[:16]})",
+            where=str(earlier.folder),
+            fix="load the data set itself with this model",
+        )
+
+    def iterate() -> Iterator[Tokens]:
+        for row in first(earlier, settings.limit):
+            if isinstance(row, Tokens):
+                yield row
+            else:
+                yield cast("Scored | Selected", row).tokens
+
+    return Rows(first(earlier, settings.limit).manifest.model_copy(update={"stage": "tokens"}), iterate)
+
+
+def _held(source: "str | Path | Rows[Example]") -> "str | Path | Rows[Example]":
+    """The source, a Hub data set's name with its commit."""
+    from tokensieve.data.formats import pinned
+
+    return source if isinstance(source, Rows) or str(source).startswith(_TASK_PREFIX) else pinned(source)
+
+
+def _digest(source: "str | Path | Rows[Example]") -> str:
+    """Identity of what is read: of a file or folder its bytes, of rows their manifest, else the name."""
+    if isinstance(source, Rows):
+        return source.manifest.digest
+    path = Path(source)
+    if path.is_dir():
+        files = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "cache-")))
+        return digest_of({str(file.relative_to(path)): file_digest(file) for file in files})
+    return file_digest(path) if path.is_file() else str(source)
+
+
+def _longest_row(model: "LoadedModel | ModelSettings | str") -> int | None:
+    """Tokens that the model takes; None where its configuration is not at hand."""
+    from tokensieve.models import LoadedModel
+
+    return getattr(model.model.config, "max_position_embeddings", None) if isinstance(model, LoadedModel) else None
+
+
+def tokenizer_of(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTrainedTokenizerBase, ModelIdentity]":
+    """A model's tokenizer, and the digests of it and of its chat template; the weights are left where they are.
+
+    Raises:
+        InputError: no such model, or it has no tokenizer.
+        EnvironmentProblem: the Hub cannot be reached.
+    """
+    from tokensieve.data.hashing import template_digest, tokenizer_digest
+    from tokensieve.models import LoadedModel, load_tokenizer, settings_of
+
+    if isinstance(model, LoadedModel):
+        return model.tokenizer, model.identity
+    settings = settings_of(model)
+    tokenizer = load_tokenizer(settings)
+    identity = ModelIdentity(
+        name=settings.model,
+        revision=settings.revision,
+        tokenizer_digest=tokenizer_digest(tokenizer),
+        template_digest=template_digest(tokenizer),
+    )
+    return tokenizer, identity

@@ -1,0 +1,182 @@
+"""Select: a policy's decision on every row, with the account of what it left out; and rows mixed in whole."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+
+from tokensieve.config import SelectSettings
+from tokensieve.data.dataset import Rows
+from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, package_versions
+from tokensieve.data.row_counts import Tally
+from tokensieve.pipeline.mix import mix_digest, mixed_in, parse_mix
+from tokensieve.pipeline.rows import collect, first
+from tokensieve.selection import Rule, fit, select_tokens
+from tokensieve.types import JSON, IntArray, Scored, Scores, Selected
+
+NOTHING_LEFT: Final = "no token left to train"
+_PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
+
+_ERROR_NATS: Final = {"float32": 1e-5, "tf32": 2e-3, "float16": 0.02, "bfloat16": 0.1}
+"""What rounding changes in the nll of about 99 % of the tokens, by the numbers of backbone or head: float32 is tested,
+the 16-bit ones were measured on pocket, tf32 is taken from its digits. ``tokensieve compare-backends`` measures one."""
+
+_ERROR_OF_OTHER_BACKENDS_NATS: Final = 0.3
+"""vLLM against transformers, at most, as its users report."""
+
+
+def select(
+    scored: Rows[Scored],
+    settings: SelectSettings | str = SelectSettings(),
+    out: Path | None = None,
+    *,
+    mix: str | None = None,
+    limit: int | None = None,
+) -> Rows[Selected]:
+    """Decide which tokens teach.
+
+    Args:
+        scored: rows with the scores that decide.
+        settings: the policy, or just its text, e.g. ``"stm:2.5"``.
+        out: folder for the result; None keeps it in memory.
+        mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, mixed in with every response
+            token trained, so many that they make up that share of the result's rows; drawn by the seed.
+        limit: the first N rows only.
+
+    Returns:
+        The rows; those left without a trained token are dropped and counted. The manifest's facts tell the
+        threshold (nats), the response and trained tokens, the shares left out, how many of the tokens above the
+        threshold (2.5 where the policy has none) are white space that a normalisation would change, and how many lie
+        so near to it that rounding decides (``nll_error_nats``, of the numbers and the backend they were scored in).
+
+    Raises:
+        InputError: the policy or the mix cannot be read, or a response token has no score.
+    """
+    settings = SelectSettings(policy=settings) if isinstance(settings, str) else settings
+    rows = first(scored, limit)
+    rule = fit(settings, lambda: iter(rows))
+    error_nats = _nll_error(scored.manifest, settings.scorer)
+    sums = _Sums(_high_nats(rule), error_nats, _white_space(scored.manifest))
+    manifest = Manifest(
+        stage="selected",
+        settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
+        inputs={"scored": scored.manifest.digest, **mix_digest(mix)},
+        model=scored.manifest.model,
+        versions=dict(package_versions()),
+        seed=settings.seed,
+        facts={
+            "threshold_nats": rule.threshold_nats if math.isfinite(rule.threshold_nats) else None,
+            "noted": scored.manifest.facts.get("noted", {}),
+        },
+    )
+    return collect(
+        _selected(rows, rule, mix, sums, scored.manifest.model), manifest, out, lambda: (sums.counts(), sums.facts())
+    )
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What a selection left out, summed while its rows go by.
+
+    Attributes:
+        high_nats: nll above which a token counts as one of high perplexity.
+        error_nats: how far a score may be from the exact one.
+        white_space: ids of tokens that a normalisation of white space changes, by its name.
+    """
+
+    high_nats: float
+    error_nats: float
+    white_space: Mapping[str, IntArray]
+    response: int = 0
+    trained: int = 0
+    mixed_rows: int = 0
+    nll: float = 0.0
+    nll_left_out: float = 0.0
+    shares: float = 0.0
+    kept: int = 0
+    tally: Tally = field(default_factory=Tally)
+    high: int = 0
+    near: int = 0
+    high_white_space: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Selected, scorer: str) -> None:
+        in_response_T = row.tokens.in_response_T
+        response, trained = int(in_response_T.sum()), int(row.train_T.sum())
+        self.response += response
+        self.trained += trained
+        self.shares += 1 - trained / response if response else 0.0
+        if scorer in row.scored.scores:
+            nll_T = row.scored.nll_T(scorer)
+            # Rows that are mixed in need no scores.
+            self.nll += float(np.nansum(nll_T[in_response_T], dtype="float64"))
+            self.nll_left_out += float(np.nansum(nll_T[in_response_T & ~row.train_T], dtype="float64"))
+            high_ids = row.tokens.ids_T[in_response_T & (nll_T > self.high_nats)]
+            self.high += len(high_ids)
+            self.near += int((np.abs(nll_T[in_response_T] - self.high_nats) <= self.error_nats).sum())
+            for kind, ids in self.white_space.items():
+                self.high_white_space[kind] += int(np.isin(high_ids, ids).sum())
+
+    def counts(self) -> Counts:
+        return self.tally.counts
+
+    def facts(self) -> dict[str, JSON]:
+        return {
+            "response_tokens": self.response,
+            "trained_tokens": self.trained,
+            "mixed_rows": self.mixed_rows,
+            "left_out_pooled": 1 - self.trained / self.response if self.response else 0.0,
+            "left_out_mean_per_row": self.shares / self.tally.rows_in if self.tally.rows_in else 0.0,
+            "left_out_nll": self.nll_left_out / self.nll if self.nll else 0.0,
+            "high_perplexity_tokens": self.high,
+            "near_threshold_tokens": self.near,
+            "nll_error_nats": self.error_nats,
+            "high_perplexity_white_space": {kind: self.high_white_space[kind] for kind in self.white_space},
+        }
+
+
+def _high_nats(rule: Rule) -> float:
+    """The policy's threshold; for a policy without one, that of the paper."""
+    return rule.threshold_nats if math.isfinite(rule.threshold_nats) else _PAPERS_THRESHOLD_NATS
+
+
+def _nll_error(scored: Manifest, scorer: str) -> float:
+    """How far the scores that decide may be from exact ones, in nats, by who computed them and in which numbers."""
+    scorers = cast("dict[str, dict[str, str]]", scored.facts.get("scorers", {}))
+    made_by = scorers.get(scorer) or (scored.model.model_dump() if scored.model else {})
+    if made_by.get("backend", "transformers") != "transformers":
+        return _ERROR_OF_OTHER_BACKENDS_NATS
+    return (
+        max(_ERROR_NATS.get(made_by.get(part, ""), 0.0) for part in ("dtype", "head_dtype")) or _ERROR_NATS["float32"]
+    )
+
+
+def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
+    """What ``load`` has found out about the data's vocabulary; empty where the rows were not made by it."""
+    found = cast("dict[str, list[int]]", scored.facts.get("white_space_ids", {}))
+    return {kind: np.asarray(ids, dtype=np.int32) for kind, ids in found.items()}
+
+
+def _selected(
+    rows: Rows[Scored], rule: Rule, mix: str | None, sums: _Sums, model: ModelIdentity | None
+) -> Iterator[Selected]:
+    like: Mapping[str, Scores] = {}
+    for row in rows:
+        like = like or row.scores
+        chosen = select_tokens(row, rule)
+        sums.tally.take()
+        sums.add(chosen, rule.settings.scorer)
+        if chosen.train_T.any():
+            sums.kept += 1
+            yield chosen
+        else:
+            sums.tally.drop(NOTHING_LEFT, row.tokens.id)
+    if mix is not None:
+        for extra in mixed_in(*parse_mix(mix), sums.kept, rule.settings.seed, model, like):
+            sums.tally.take()
+            sums.mixed_rows += 1
+            sums.add(extra, rule.settings.scorer)
+            yield extra

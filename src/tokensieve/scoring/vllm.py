@@ -1,0 +1,227 @@
+"""Scores by vLLM: a running server's ``prompt_logprobs`` over HTTP, or its offline ``LLM``.
+
+vLLM's values differ from those of transformers by up to 0.3 nats, so they are kept under a backend of their own;
+``compare_backends`` says how far they are apart before a threshold is trusted. It knows no entropy.
+"""
+
+import urllib.error
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+
+import numpy as np
+
+from tokensieve.config import ModelSettings
+from tokensieve.data.hashing import template_digest, tokenizer_digest
+from tokensieve.data.manifest import ModelIdentity, digest_of
+from tokensieve.data.score_record import Record, Wanted
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import fingerprint, load_tokenizer
+from tokensieve.scoring.request import Request
+from tokensieve.server import NoAnswer, ask, sound_address
+from tokensieve.types import JSON
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+_AT_ONCE: Final = 16
+"""Requests under way at the same time; the server batches them."""
+
+_TIMEOUT_S: Final = 600.0
+
+Place: TypeAlias = tuple[float, int | None]
+"""Log-probability in nats, and rank from 1, of the token that stands at a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class VllmServer:
+    """A vLLM server that speaks its OpenAI-compatible protocol.
+
+    Attributes:
+        url: address up to and with ``/v1``.
+        model: name under which it serves the model.
+        identity: as far as a server tells; its weights are known by name and address only.
+        facts: for the manifest.
+        longest: most tokens in a row; None where the server did not say.
+    """
+
+    url: str
+    model: str
+    identity: ModelIdentity
+    facts: Mapping[str, object] = field(default_factory=dict)
+    longest: int | None = None
+    vocabulary: int | None = None
+    tells_entropy: bool = False
+    tells_rank: bool = True
+
+    def pinned(self, facts: Mapping[str, object]) -> "VllmServer":  # noqa: ARG002 - the server batches by itself
+        """Itself."""
+        return self
+
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record]:
+        """Score requests.
+
+        Raises:
+            EnvironmentProblem: the server cannot be reached or fails.
+            InputError: the server answers without ``prompt_logprobs``, or for other tokens.
+        """
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(lambda request: self._one(request, rank=wanted.rank), requests))
+
+    def _one(self, request: Request, *, rank: bool) -> Record:
+        content = {
+            "model": self.model,
+            "prompt": request.ids_T.tolist(),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 0,
+        }
+        answer = cast("dict[str, list[dict[str, object]]]", _ask(f"{self.url}/completions", content))
+        choices = answer.get("choices") or [{}]
+        logprobs = cast("list[dict[str, dict[str, object]] | None] | None", choices[0].get("prompt_logprobs"))
+        if logprobs is None or len(logprobs) != len(request.ids_T):
+            raise InputError(
+                f"expected prompt_logprobs of {len(request.ids_T)} tokens, got "
+                f"{'none' if logprobs is None else len(logprobs)}",
+                where=self.url,
+                fix="use a vLLM server; other OpenAI-compatible servers do not score prompts",
+            )
+        places = [_place(logprobs[t], int(request.ids_T[t]), self.url) for t in request.places_N]
+        return _record(places, rank=rank)
+
+
+def open_server(url: str, model: str, tokenizer: str) -> VllmServer:
+    """A server ready to score.
+
+    Args:
+        url: address up to and with ``/v1``.
+        model: name under which it serves the model.
+        tokenizer: the model's Hub name or folder, for the digest of its tokenizer.
+
+    Raises:
+        EnvironmentProblem: the server cannot be reached.
+        InputError: it does not serve that model, or the address is none.
+    """
+    url = sound_address(url, "--url")
+    listed = cast("dict[str, list[dict[str, object]]]", _ask(f"{url}/models"))
+    served = {str(entry["id"]): entry for entry in listed.get("data", [])}
+    if model not in served:
+        raise InputError(f"the server has no model {model!r}; it has: {', '.join(sorted(served)) or 'none'}", where=url)
+    made_of = {"server": url, "model": model, "root": served[model].get("root"), "created_by": "vllm"}
+    words = load_tokenizer(tokenizer)
+    identity = ModelIdentity(
+        name=model,
+        weights_digest=digest_of(made_of),
+        tokenizer_digest=tokenizer_digest(words),
+        template_digest=template_digest(words),
+        backend="vllm",
+    )
+    limit = served[model].get("max_model_len")
+    longest = limit - 1 if isinstance(limit, int) else None  # one place is for the token that must be sampled
+    return VllmServer(url, model, identity, {"server": url}, longest)
+
+
+class _Logprob(Protocol):
+    logprob: float
+    rank: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VllmOffline:
+    """vLLM in this process. Not verified where vLLM does not install: its documented interface is followed.
+
+    Attributes:
+        engine: the ``vllm.LLM``.
+        identity: the model's, with vLLM as backend.
+        facts: for the manifest.
+        longest: most tokens in a row.
+    """
+
+    engine: "LLM"
+    identity: ModelIdentity
+    facts: Mapping[str, object]
+    longest: int | None
+    vocabulary: int | None = None
+    tells_entropy: bool = False
+    tells_rank: bool = True
+
+    def pinned(self, facts: Mapping[str, object]) -> "VllmOffline":  # noqa: ARG002 - vLLM batches by itself
+        """Itself."""
+        return self
+
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record]:
+        """Score requests."""
+        from vllm import SamplingParams, TokensPrompt
+
+        asking = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0.0, detokenize=False)
+        prompts = [TokensPrompt(prompt_token_ids=request.ids_T.tolist()) for request in requests]
+        outputs = self.engine.generate(prompts, asking, use_tqdm=False)
+        records = []
+        for request, output in zip(requests, outputs, strict=True):
+            logprobs = cast("list[dict[int, _Logprob]]", output.prompt_logprobs)
+            found = [logprobs[t][int(request.ids_T[t])] for t in request.places_N]
+            records.append(_record([(one.logprob, one.rank) for one in found], rank=wanted.rank))
+        return records
+
+
+def open_offline(settings: ModelSettings) -> VllmOffline:
+    """Start vLLM in this process, for a model.
+
+    Raises:
+        EnvironmentProblem: vLLM is not installed.
+        InputError: as in ``load_model``; or an adapter or a quantisation, which this backend does not take.
+    """
+    try:
+        from vllm import LLM
+    except ImportError as error:
+        fix = "pip install 'tokensieve[vllm]', or leave --backend out"
+        raise EnvironmentProblem("vLLM is not installed", where="--backend vllm", fix=fix) from error
+    if settings.adapter is not None:
+        raise InputError("adapters are scored by the transformers backend only", where="--adapter")
+    if settings.quantisation != "none":
+        raise InputError("quantised weights are scored by the transformers backend only", where="--quantisation")
+    dtype = settings.dtype
+    engine = LLM(
+        settings.model, revision=settings.revision, dtype=dtype, trust_remote_code=settings.trust_remote_code, seed=0
+    )
+    words = load_tokenizer(settings)
+    identity = ModelIdentity(
+        name=settings.model,
+        weights_digest=fingerprint(settings),
+        tokenizer_digest=tokenizer_digest(words),
+        template_digest=template_digest(words),
+        dtype=dtype,
+        quantisation=settings.quantisation,
+        backend="vllm",
+    )
+    return VllmOffline(engine, identity, {}, int(engine.llm_engine.model_config.max_model_len) - 1)
+
+
+def _ask(url: str, content: JSON = None) -> JSON:
+    """The JSON answer of a server; POST where there is content."""
+    try:
+        return ask(url, content, timeout_s=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        said = error.read()[:300].decode(errors="replace")
+        raise EnvironmentProblem(f"the server answered {error.code}: {said}", where=url) from None
+    except NoAnswer as error:
+        fix = "check the address and that the server is up; the same command goes on where it stopped"
+        raise EnvironmentProblem(f"the server cannot be reached or broke off: {error}", where=url, fix=fix) from None
+
+
+def _place(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) -> Place:
+    """What the server says of one token; the keys of its answer are token ids as text."""
+    found = (entry or {}).get(str(token_id))
+    if found is None:
+        raise InputError(f"the answer holds no log-probability of token {token_id}", where=url)
+    return cast(float, found["logprob"]), cast("int | None", found.get("rank"))
+
+
+def _record(places: Sequence[Place], *, rank: bool) -> Record:
+    nll_N = np.array([-logprob for logprob, _ in places], dtype=np.float32)
+    ranks = [number for _, number in places]
+    rank_N = None
+    if rank:
+        rank_N = np.array([np.nan if number is None else number - 1 for number in ranks], dtype=np.float32)
+    return Record(nll_N, None, rank_N)

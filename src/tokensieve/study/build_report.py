@@ -1,0 +1,251 @@
+"""From a study's finished steps to its report: every number on the page is read from a step's folder here."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from tokensieve import metrics
+from tokensieve.analysis import profile
+from tokensieve.data.dataset import open_rows
+from tokensieve.data.manifest import package_versions, read_manifest
+from tokensieve.errors import InputError
+from tokensieve.pipeline import open_selected
+from tokensieve.report.samples import sample_rows
+from tokensieve.report.schema import (
+    REFERENCE_ARM,
+    ArmReport,
+    Comparison,
+    CurvePoint,
+    Estimate,
+    EvaluatedSubset,
+    Outcomes,
+    Report,
+    SeedRun,
+    StageTime,
+    TargetReport,
+    TaskResult,
+)
+from tokensieve.study.plan import NOT_TRAINED, ArmPlan, ArmRun, Plan, TargetPlan
+from tokensieve.study.steps import Runner, Step
+from tokensieve.training import open_adapter
+from tokensieve.types import JSON, BoolArray, Outcome, Sample
+
+if TYPE_CHECKING:
+    from tokensieve.models import LoadedModel
+
+_CURVE_POINTS = 200
+"""Steps of a training curve that the page shows at most; longer ones are thinned."""
+
+
+def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset[str] = frozenset()) -> Report:
+    """The report of a study whose steps are all finished.
+
+    Args:
+        plan: the study's steps.
+        runner: knows their folders.
+        model: the base model; its tokenizer reads the token ids.
+        cached: keys of the steps that an earlier start had made.
+    """
+    source = _Source(runner, model, plan.settings.evaluate.data)
+    tasks = tuple(plan.base)
+    return Report(
+        name=plan.settings.name,
+        title=plan.settings.title,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        model=model.identity,
+        parameters=model.model.num_parameters(),
+        seeds=plan.settings.seeds,
+        settings=cast("dict[str, JSON]", plan.settings.model_dump(mode="json")),
+        notes=plan.settings.notes,
+        subsets=tuple(source.subset(task, plan.base[task], plan.settings.evaluate.split) for task in tasks),
+        targets=tuple(_target(target, plan, source) for target in plan.targets),
+        timing=tuple(source.time(step, step.key in cached) for step in plan.steps()),
+        commands=(f"tokensieve run {plan.settings.name}",),
+        versions=dict(package_versions()),
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Reads steps' folders; each evaluation once."""
+
+    runner: Runner
+    model: "LoadedModel"
+    data: Path | None
+    _samples: dict[str, tuple[Sample, ...]] = field(default_factory=dict)
+
+    def samples(self, step: Step) -> tuple[Sample, ...]:
+        """An evaluation's answers, in the order of the problems' ids."""
+        if step.key not in self._samples:
+            rows = cast("Sequence[Sample]", list(open_rows(self.runner.folder(step))))
+            self._samples[step.key] = tuple(sorted(rows, key=lambda sample: (sample.problem_id, sample.index)))
+        return self._samples[step.key]
+
+    def flags(self, steps: Mapping[str, Step], like: Mapping[str, Step]) -> dict[str, BoolArray]:
+        """Task to one flag a problem, after checking that both evaluations answered the same problems."""
+        found: dict[str, BoolArray] = {}
+        for task, step in steps.items():
+            mine, theirs = self.samples(step), self.samples(like[task])
+            if [s.problem_id for s in mine] != [s.problem_id for s in theirs]:
+                raise InputError(
+                    "the problems before and after differ", where=step.label, fix="delete the run's folder"
+                )
+            found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
+        return found
+
+    def result(self, task: str, steps: Sequence[Step]) -> TaskResult:
+        """A task's accuracy and outcomes; the answers of several seeds are pooled."""
+        samples = [sample for step in steps for sample in self.samples(step)]
+        outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
+        problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
+        measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
+        return TaskResult(
+            task=task,
+            accuracy=_estimate(measured),
+            outcomes=Outcomes(**{outcome.value: outcomes[outcome] for outcome in Outcome}),
+        )
+
+    def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
+        """How many of a task's problems were answered."""
+        from tokensieve.tasks.lookup import get_task
+
+        folder = self.data / task if self.data else None
+        available = sum(1 for _ in get_task(task).load(split, folder))
+        return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
+
+    def time(self, step: Step, cached: bool) -> StageTime:
+        """How long a step took."""
+        record = self.runner.record(step)
+        wall_s = record.wall_s if record else 0.0
+        return StageTime(stage=f"{step.verb} {step.label}", wall_s=wall_s, cached=cached)
+
+    def not_trained(self, arm: ArmPlan) -> str:
+        """Why an arm has no run, in words; empty where it has one."""
+        notes = [self.runner.folder(run.train) / NOT_TRAINED for run in arm.runs]
+        return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), "")
+
+    @cached_property
+    def piece(self) -> Callable[[int], str]:
+        """Token id to text."""
+        tokenizer = self.model.tokenizer
+        return lru_cache(maxsize=None)(lambda token: str(tokenizer.decode([token])))
+
+
+def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
+    name, others = target.settings.task, target.settings.others
+    base_steps = {task: plan.base[task] for task in (name, *others)}
+    before = source.flags(base_steps, base_steps)
+    base = {task: float(flags.mean()) for task, flags in before.items()}
+    after = {
+        arm.settings.name: [source.flags(run.evaluations, base_steps) for run in arm.runs]
+        for arm in target.arms
+        if not source.not_trained(arm)
+    }
+    reports = [
+        _arm(arm, name, before, after[arm.settings.name], after.get(REFERENCE_ARM), source)
+        if arm.settings.name in after
+        else _arm_without_a_run(arm, source)
+        for arm in target.arms
+    ]
+    return TargetReport(
+        task=name,
+        title=target.settings.title,
+        others=others,
+        dropped_from_transfer=metrics.undefined_tasks(base, name),
+        base=tuple(source.result(task, [step]) for task, step in base_steps.items()),
+        arms=tuple(reports),
+    )
+
+
+def _arm(
+    arm: ArmPlan,
+    target: str,
+    before: Mapping[str, BoolArray],
+    after: Sequence[Mapping[str, BoolArray]],
+    reference: Sequence[Mapping[str, BoolArray]] | None,
+    source: _Source,
+) -> ArmReport:
+    selected = open_selected(source.runner.folder(arm.selects[arm.runs[0].seed]))
+    threshold = cast("float | None", selected.manifest.facts["threshold_nats"])
+    rows_in, dropped = _rows(arm, source)
+    found = metrics.forgetting(before, after, target)
+    against = None
+    if reference is not None and arm.settings.name != REFERENCE_ARM:
+        points, transfer = metrics.difference(before, after, reference, target)
+        against = Comparison(target_points=_estimate(points), backward_transfer=_estimate(transfer))
+    steps = [source.runner.record(step) for step in arm.steps()]
+    return ArmReport(
+        name=arm.settings.name,
+        policy=arm.settings.policy,
+        origin=arm.settings.data,
+        rows_in=rows_in,
+        rows_out=len(selected),
+        dropped=dropped,
+        profile=profile(selected, threshold_nats=threshold, piece=source.piece),
+        results=tuple(source.result(task, [run.evaluations[task] for run in arm.runs]) for task in before),
+        target_improvement=_estimate(found.ti),
+        target_points=_estimate(found.ti_points),
+        backward_transfer=_estimate(found.bwt),
+        against_reference=against,
+        runs=tuple(_run(run, target, before, flags, source) for run, flags in zip(arm.runs, after, strict=True)),
+        wall_s=sum(record.wall_s for record in steps if record),
+        samples=sample_rows(selected, source.piece),
+    )
+
+
+def _arm_without_a_run(arm: ArmPlan, source: _Source) -> ArmReport:
+    rows_in, dropped = _rows(arm, source)
+    return ArmReport(
+        name=arm.settings.name,
+        policy=arm.settings.policy,
+        origin=arm.settings.data,
+        not_trained=source.not_trained(arm),
+        rows_in=rows_in,
+        rows_out=0,
+        dropped=dropped,
+    )
+
+
+def _rows(arm: ArmPlan, source: _Source) -> tuple[int, dict[str, int]]:
+    """Rows that entered the arm's first stage, and those dropped on the way, by reason, over all its stages."""
+    steps = [arm.generate, arm.score, arm.selects[arm.runs[0].seed]]
+    counts = [read_manifest(source.runner.folder(step)).counts for step in steps if step is not None]
+    dropped: Counter[str] = Counter()
+    for count in counts:
+        dropped.update(count.dropped)
+    return counts[0].rows_in, dict(dropped)
+
+
+def _run(
+    run: ArmRun, target: str, before: Mapping[str, BoolArray], after: Mapping[str, BoolArray], source: _Source
+) -> SeedRun:
+    base = {task: float(flags.mean()) for task, flags in before.items()}
+    tuned = {task: float(flags.mean()) for task, flags in after.items()}
+    record = source.runner.record(run.train)
+    log = open_adapter(source.runner.folder(run.train)).log
+    every = max(1, len(log) // _CURVE_POINTS)
+    return SeedRun(
+        seed=run.seed,
+        target_improvement=_number(metrics.target_improvement(base, tuned, target)),
+        backward_transfer=_number(metrics.backward_transfer(base, tuned, target)),
+        target_accuracy=tuned[target],
+        curve=tuple(CurvePoint(step=entry.step, loss=entry.loss) for entry in log[::every]),
+        wall_s=record.wall_s if record else None,
+    )
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _estimate(measured: metrics.Estimate) -> Estimate:
+    if not measured.defined:
+        return Estimate()
+    return Estimate(value=measured.value, low=_number(measured.low), high=_number(measured.high))

@@ -1,0 +1,120 @@
+"""Run a study: plan it, make what is not there yet, write the report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from tokensieve.config import StudySettings
+from tokensieve.data.manifest import write_atomically
+from tokensieve.errors import InputError, in_words
+from tokensieve.report import HTML_NAME, Report, read_report, write_report
+from tokensieve.study.build_report import assemble
+from tokensieve.study.plan import Plan, Planner
+from tokensieve.study.recipes import read_recipe
+from tokensieve.study.steps import Runner, Step, Watcher
+
+SETTINGS_NAME: Final = "study.json"
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def started(self, step: Step, number: int, total: int) -> None:
+        """Nothing."""
+
+    def advanced(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def finished(self, step: Step, wall_s: float, *, cached: bool) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """A study in its folder.
+
+    Attributes:
+        planner: holds the base model once it is loaded.
+        plan: every step with its key.
+        runner: knows which steps are finished.
+    """
+
+    planner: Planner
+    plan: Plan
+    runner: Runner
+
+    @property
+    def missing(self) -> tuple[Step, ...]:
+        """The steps that are not finished, in the order in which they will be made."""
+        return tuple(step for step in self.plan.steps() if self.runner.record(step) is None)
+
+    def make(self, *, report_again: bool = False) -> tuple[Path, Report]:
+        """Make every missing step, then the report; returns the page's path and what is on it.
+
+        Args:
+            report_again: write the report anew where nothing is missing and it is there already.
+        """
+        root = self.runner.root
+        if not self.missing and not report_again and (finished := self._finished_report()) is not None:
+            return root / HTML_NAME, finished
+        write_atomically(root / SETTINGS_NAME, self.plan.settings.model_dump_json(indent=2).encode() + b"\n")
+        cached = frozenset(step.key for step in self.plan.steps()) - {step.key for step in self.missing}
+        self.runner.run(self.plan.steps())
+        report = assemble(self.plan, self.runner, self.planner.base(), cached)
+        return write_report(report, root), report
+
+    def _finished_report(self) -> Report | None:
+        """The report of an earlier start with these very settings; None where there is none that can be read."""
+        try:
+            report = read_report(self.runner.root)
+        except InputError:
+            return None
+        same = report.settings == self.plan.settings.model_dump(mode="json")
+        return report if same and (self.runner.root / HTML_NAME).is_file() else None
+
+
+def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None) -> StudyRun:
+    """Plan a study in a folder; nothing is run yet."""
+    planner = Planner(settings, root)
+    return StudyRun(planner, planner.plan(), Runner(root, watcher or Silent()))
+
+
+def run(
+    recipe: str | Path | StudySettings, out: str | Path | None = None, watcher: Watcher | None = None
+) -> tuple[Path, Report]:
+    """Run a study from its recipe, or go on with it where it stopped.
+
+    Args:
+        recipe: a shipped recipe's name, a YAML file, or settings.
+        out: folder of the run; ``runs/NAME`` for None.
+        watcher: told of every step.
+
+    Returns:
+        Path of the report's page, and the report.
+
+    Raises:
+        InputError: the recipe or what it names is wrong.
+    """
+    settings = recipe if isinstance(recipe, StudySettings) else read_recipe(recipe)
+    return prepare(settings, Path(out or Path("runs") / settings.name), watcher).make()
+
+
+def settings_of_run(root: Path) -> StudySettings:
+    """The settings that a run's folder was made with.
+
+    Raises:
+        InputError: not the folder of a run, or settings that are damaged or of another version.
+    """
+    path = root / SETTINGS_NAME
+    if not path.is_file():
+        raise InputError(f"no {SETTINGS_NAME}, so this is not the folder of a run", where=str(root))
+    try:
+        return StudySettings.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise InputError(
+            f"the settings are damaged or of another version: {in_words(error.errors()[0])}",
+            where=str(path),
+            fix="tokensieve run RECIPE --out FOLDER writes them again; finished steps are kept",
+        ) from None

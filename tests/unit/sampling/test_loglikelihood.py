@@ -1,0 +1,102 @@
+"""Answers that are chosen among given texts: their likelihoods are the model's own, and the likeliest is the answer."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tokensieve.config import DataSettings, EvaluateSettings
+from tokensieve.data.chat import prompt_ids
+from tokensieve.errors import InputError
+from tokensieve.evaluation import evaluate, open_evaluation
+from tokensieve.models import LoadedModel
+from tokensieve.sampling import LocalSampler, ScriptedSampler
+from tokensieve.sampling.loglikelihood import weigh
+from tokensieve.tasks import TASKS, Continuation, Likelihood, Task, Weighing
+from tokensieve.types import Message, Outcome, Problem, Verdict
+
+CHOICES = ("red", "blue", "a dark green")
+
+
+def task_of(choices: Sequence[str], seen: list[Sequence[Likelihood]], *, alone: bool = False) -> Task:
+    prompt: tuple[Message, ...] = ({"role": "user", "content": "Which colour?"},)
+    problems = [Problem(f"colours/test/{number}", "colours", prompt, choices[0]) for number in range(2)]
+
+    def judge(problem: Problem, likelihoods: Sequence[Likelihood]) -> Verdict:
+        seen.append(likelihoods)
+        best = min(range(len(choices)), key=lambda place: likelihoods[place].nll)
+        return Verdict(Outcome.CORRECT if best == 0 else Outcome.WRONG, choices[best])
+
+    def continuations(problem: Problem) -> list[Continuation]:
+        return [Continuation(() if alone else problem.prompt, text) for text in choices]
+
+    return Task(
+        "colours",
+        "",
+        ("test",),
+        lambda split, folder: iter(problems),
+        lambda problem, answer: Verdict(Outcome.NOT_JUDGED),
+        weighing=Weighing(continuations, judge),
+    )
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model: Callable[..., LoadedModel]) -> LoadedModel:
+    return tiny_model()
+
+
+def weighed(task: Task, loaded: LoadedModel) -> list[object]:
+    assert task.weighing is not None
+    return list(weigh(task, task.weighing, list(task.load("test", None)), LocalSampler(loaded)))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_likelihoods_are_the_model_s_own(
+    loaded: LoadedModel,
+    plain_scores: Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]],
+    alone: bool,
+) -> None:
+    seen: list[Sequence[Likelihood]] = []
+    task = task_of(CHOICES, seen, alone=alone)
+    weighed(task, loaded)
+    prompt = next(iter(task.load("test", None))).prompt
+    before = [0] if alone else prompt_ids(prompt, loaded.tokenizer, DataSettings()).tolist()
+    for text, found in zip(CHOICES, seen[0], strict=True):
+        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        nll, _, rank = plain_scores(loaded, before + ids)
+        assert found.nll == pytest.approx(sum(nll[len(before) - 1 :]), abs=1e-3)
+        assert found.greedy == (max(rank[len(before) - 1 :]) == 0)
+
+
+def test_the_likeliest_text_is_the_answer_and_lies_in_an_evaluation(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Sequence[Likelihood]] = []
+    monkeypatch.setitem(TASKS, "colours", task_of(CHOICES, seen))
+    evaluate(loaded, EvaluateSettings(tasks=("colours",)), tmp_path / "out")
+    samples = list(open_evaluation(tmp_path / "out").rows)
+    assert len(samples) == 2
+    best = min(range(3), key=lambda place: seen[0][place].nll)
+    for sample in samples:
+        assert sample.text == CHOICES[best]
+        assert loaded.tokenizer.decode(list(sample.ids)) == CHOICES[best]
+        assert sample.nll == pytest.approx(seen[0][best].nll / len(sample.ids))
+        assert sample.verdict == Verdict(Outcome.CORRECT if best == 0 else Outcome.WRONG, CHOICES[best])
+
+
+def test_a_text_beyond_the_context_is_not_judged(loaded: LoadedModel) -> None:
+    seen: list[Sequence[Likelihood]] = []
+    task = task_of(("red", "x" * 300), seen)
+    assert task.weighing is not None
+    for sample in weigh(task, task.weighing, list(task.load("test", None)), LocalSampler(loaded)):
+        assert sample.verdict is not None
+        assert sample.verdict.outcome is Outcome.NOT_JUDGED
+        assert "context" in sample.verdict.reason
+    assert seen == []
+
+
+def test_a_sampler_that_tells_no_likelihoods_is_refused() -> None:
+    task = task_of(CHOICES, [])
+    assert task.weighing is not None
+    with pytest.raises(InputError, match="a model in this process"):
+        weigh(task, task.weighing, [], ScriptedSampler({}))

@@ -1,0 +1,184 @@
+"""Load, select, mix: rows are counted, tokens are made once, and a mix is as large as asked."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from tokensieve.config import DataSettings, DialogueSettings, GenerateSettings, ScoreSettings, SelectSettings
+from tokensieve.data.dataset import Rows
+from tokensieve.errors import InputError
+from tokensieve.generation import generate
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.pipeline import first, load, open_scored, open_selected, select
+from tokensieve.sampling import ScriptedSampler
+from tokensieve.scoring import score
+from tokensieve.types import Scored
+
+NO_STORE = ScoreSettings(use_store=False)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Callable[..., LoadedModel]) -> LoadedModel:
+    return tiny_model()
+
+
+def write_rows(path: Path, count: int, word: str = "yes") -> Path:
+    rows = [{"prompt": f"Is it {i}?", "completion": f"{word} {i}"} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scored(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Rows[Scored]:
+    return score(load(write_rows(tmp_path_factory.mktemp("data") / "a.jsonl", 30), model), model, NO_STORE)
+
+
+def test_tokens_of_an_earlier_stage_are_taken_as_they_are(model: LoadedModel, tmp_path: Path) -> None:
+    rows = load(write_rows(tmp_path / "a.jsonl", 5), model, out=tmp_path / "tokens")
+    again = list(load(tmp_path / "tokens", model))
+    assert [t.ids_T.tolist() for t in again] == [t.ids_T.tolist() for t in rows]
+    assert len(load(tmp_path / "tokens", model, DataSettings(limit=2))) == 2
+    assert len(list(load(tmp_path / "tokens", model, DataSettings(limit=2)))) == 2
+
+
+def test_a_finished_folder_is_taken_as_it_is_and_rows_dropped_on_the_way_stay_counted(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "a.jsonl", 5)
+    path.write_text(path.read_text() + json.dumps({"prompt": "empty?", "completion": ""}) + "\n")
+    tokens = load(path, model, out=tmp_path / "tokens")
+    written = (tmp_path / "tokens" / "manifest.json").stat().st_mtime_ns
+    assert load(path, model, out=tmp_path / "tokens").manifest == tokens.manifest
+    assert (tmp_path / "tokens" / "manifest.json").stat().st_mtime_ns == written
+    counts = score(tokens, model, NO_STORE, out=tmp_path / "scored").manifest.counts
+    assert (counts.rows_in, counts.rows_out, counts.dropped) == (6, 5, {"empty response": 1})
+
+
+def test_a_limit_is_kept_and_an_unknown_task_is_refused(model: LoadedModel, tmp_path: Path) -> None:
+    rows = load(write_rows(tmp_path / "a.jsonl", 5), model, DataSettings(limit=3))
+    assert (rows.manifest.counts.rows_in, len(rows)) == (3, 3)
+    with pytest.raises(InputError, match="did you mean 'gsm8k'"):
+        load("task:gms8k/train", model)
+
+
+def test_select_counts_what_it_leaves_out(scored: Rows[Scored], tmp_path: Path) -> None:
+    chosen = select(scored, "stm:2.5", tmp_path / "chosen")
+    facts = chosen.manifest.facts
+    rows = list(open_selected(tmp_path / "chosen"))
+    trained = sum(int(row.train_T.sum()) for row in rows)
+    response = sum(int(row.tokens.in_response_T.sum()) for row in rows)
+    assert (facts["trained_tokens"], facts["response_tokens"]) == (trained, response)
+    assert facts["left_out_pooled"] == pytest.approx(1 - trained / response)
+    assert facts["threshold_nats"] == pytest.approx(np.log(2.5))
+    assert 0 < trained < response
+
+
+@pytest.mark.parametrize(
+    ("identity", "error_nats"),
+    [
+        ({"dtype": "float32", "head_dtype": "float32"}, 1e-5),
+        ({"dtype": "bfloat16", "head_dtype": "float32"}, 0.1),
+        ({"dtype": "float32", "head_dtype": "tf32"}, 2e-3),
+        ({"dtype": "auto", "backend": "vllm"}, 0.3),
+    ],
+)
+def test_tokens_whose_side_rounding_decides_are_counted(
+    scored: Rows[Scored], identity: dict[str, str], error_nats: float
+) -> None:
+    manifest = scored.manifest
+    facts = {**manifest.facts, "scorers": {"base": {"backend": "transformers", **identity}}}
+    rows = Rows(manifest.model_copy(update={"facts": facts}), scored.iterate)
+    nll = np.sort(np.concatenate([row.nll_T()[row.tokens.in_response_T] for row in scored]))
+    threshold = float(nll[len(nll) // 2])
+    found = select(rows, f"stm:{math.exp(threshold)}").manifest.facts
+    limit = found["threshold_nats"]
+    assert isinstance(limit, float)
+    assert found["nll_error_nats"] == error_nats
+    assert found["near_threshold_tokens"] == int((np.abs(nll - limit) <= error_nats).sum()) >= 1
+
+
+def test_a_row_without_a_trained_token_is_dropped_by_name(scored: Rows[Scored]) -> None:
+    chosen = select(scored, SelectSettings(policy="stm:1", paper_exact=True))
+    counts = chosen.manifest.counts
+    assert counts.rows_in == 30
+    assert counts.rows_out == len(list(chosen)) < 30
+    assert counts.dropped == {"no token left to train": 30 - counts.rows_out}
+    assert len(counts.dropped_ids["no token left to train"]) == 30 - counts.rows_out
+
+
+def test_a_mix_makes_up_its_share_and_is_trained_whole(
+    scored: Rows[Scored], model: LoadedModel, tmp_path: Path
+) -> None:
+    score(load(write_rows(tmp_path / "b.jsonl", 40, "no"), model), model, NO_STORE, out=tmp_path / "more")
+    chosen = list(select(scored, "stm:2.5", mix=f"{tmp_path / 'more'}:0.25"))
+    assert len(chosen) == 40
+    for row in chosen[30:]:
+        assert (row.train_T == row.tokens.in_response_T).all()
+    with pytest.raises(InputError, match="takes 70 rows, the folder has 40"):
+        select(scored, "plain", mix=f"{tmp_path / 'more'}:0.7")
+    with pytest.raises(InputError, match="FOLDER:SHARE"):
+        select(scored, "plain", mix="more")
+
+
+def test_dialogues_are_mixed_in_as_generate_has_left_them(
+    tiny_folder: Path, model: LoadedModel, tmp_path: Path
+) -> None:
+    loaded = load_model(str(tiny_folder))
+    rows = score(load(write_rows(tmp_path / "a.jsonl", 9), loaded), loaded, NO_STORE)
+    rules = GenerateSettings(arm="self-dialogue", dialogue=DialogueSettings(count=6))
+    speaks = ScriptedSampler(lambda request, _: f"{request.id} said", loaded.tokenizer, end=2)
+    generate("", loaded, rules, tmp_path / "dialogues", sampler=speaks)
+    select(rows, "plain", tmp_path / "chosen", mix=f"{tmp_path / 'dialogues'}:0.25")
+    chosen = list(open_selected(tmp_path / "chosen"))
+    assert len(chosen) == 12
+    assert chosen[0].scored.scores["base"].entropy_T is not None
+    assert not np.isnan(chosen[0].scored.nll_T()[chosen[0].tokens.in_response_T]).any()
+    assert np.isnan(chosen[-1].scored.nll_T()).all()
+    mixed = {row.tokens.id: row for row in chosen[9:]}
+    for name, row in mixed.items():
+        text = loaded.tokenizer.decode(row.tokens.ids_T[row.train_T])
+        assert text == f"{name}/assistant/0 said<|end|>"
+    with pytest.raises(InputError, match="holds no training data"):
+        select(rows, "plain", mix=f"{tmp_path / 'dialogues' / 'samples'}:0.25")
+    other = rows.manifest.model
+    assert other is not None
+    manifest = rows.manifest.model_copy(update={"model": other.model_copy(update={"tokenizer_digest": "another"})})
+    with pytest.raises(InputError, match="another tokenizer"):
+        select(Rows(manifest, lambda: iter(rows)), "plain", mix=f"{tmp_path / 'dialogues'}:0.25")
+
+
+def test_the_first_rows_have_an_identity_of_their_own(scored: Rows[Scored]) -> None:
+    few = first(scored, 4)
+    assert (len(few), len(list(few)), len(list(few))) == (4, 4, 4)
+    assert few.manifest.digest != scored.manifest.digest
+    assert first(scored, None) is scored
+
+
+def test_another_stages_folder_is_refused_with_the_command_that_makes_the_right_one(
+    scored: Rows[Scored], tmp_path: Path
+) -> None:
+    select(scored, "plain", tmp_path / "chosen")
+    with pytest.raises(InputError, match=r"got one of selected rows\n.*tokensieve score"):
+        open_scored(tmp_path / "chosen")
+
+
+def test_the_share_of_white_space_in_the_high_perplexity_is_told_and_normalising_takes_it_away(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "crlf.jsonl"
+    row = {"prompt": "hello", "completion": "a\r\nb\r\n\tc"}
+    path.write_text(json.dumps(row) + "\n")
+    found = []
+    for settings in (DataSettings(), DataSettings(normalise=("line_ends", "tabs"))):
+        rows = load(path, model, settings)
+        facts = select(score(rows, model, NO_STORE), "stm:1.000001").manifest.facts
+        found.append(facts["high_perplexity_white_space"])
+        assert facts["noted"] == rows.manifest.facts["noted"]
+        assert ("response normalised" in cast(dict[str, int], facts["noted"])) == bool(settings.normalise)
+    assert found[0] == {"line_ends": 2, "trailing_blanks": 0, "tabs": 1}
+    assert found[1] == {"line_ends": 0, "trailing_blanks": 0, "tabs": 0}
