@@ -32,7 +32,7 @@ def tree(folder: Path, depth: int) -> list[str]:
     for path in entries:
         if path.name in ("__init__.py", "__pycache__", "py.typed"):
             continue
-        if path.is_dir() and any(path.rglob("*.py")):
+        if path.is_dir() and any(inner.is_file() for inner in path.rglob("*") if "__pycache__" not in inner.parts):
             lines += tree(path, depth + 1)
         elif path.is_file():
             lines.append(f"{'  ' * (depth + 1)}{path.name}".ljust(38) + about(path))
