@@ -25,7 +25,11 @@ BASE_SCORER = "base"
 
 
 class Message(TypedDict):
-    """One turn of a conversation, in the form that chat templates take."""
+    """One turn of a conversation, in the form that chat templates take, with its loss weight.
+
+    ``weight`` is the factor of an assistant turn's loss, in [0, 1]: 0 is context only, no weight is 1. Chat templates
+    never see it.
+    """
 
     role: str
     content: str | None
@@ -33,6 +37,12 @@ class Message(TypedDict):
     tool_call_id: NotRequired[str]
     name: NotRequired[str]
     reasoning_content: NotRequired[str]
+    weight: NotRequired[float]
+
+
+def is_trained(message: Message) -> bool:
+    """Whether a turn's tokens are response: an assistant turn whose loss weight is not 0."""
+    return message["role"] == "assistant" and message.get("weight", 1.0) > 0
 
 
 class Origin(StrEnum):

@@ -131,11 +131,15 @@ def names_pattern(names: Iterable[str]) -> "re.Pattern[str]":
 
 
 def _turn(message: Message, names: "re.Pattern[str]", cut: str) -> dict[str, JSON]:
-    """The turn with a cut in every special token's name in it, and without empty fields, which templates stumble on."""
+    """The turn with a cut in every special token's name in it, without empty fields, which templates stumble on, and
+    without its loss weight.
+    """
     role = message["role"]
     if role not in _ROLES:
         raise RefusedRow("unknown role", f"unknown role {role!r}; known are {', '.join(_ROLES)}")
-    given: dict[str, JSON] = {k: v for k, v in cast("Mapping[str, JSON]", message).items() if v is not None}
+    given: dict[str, JSON] = {
+        k: v for k, v in cast("Mapping[str, JSON]", message).items() if v is not None and k != "weight"
+    }
     if not cut:
         return given
     return {key: value if key == "role" else _guard(value, names, cut) for key, value in given.items()}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokensieve.data.chat.render import Rendered
-from tokensieve.types import JSON, Example, Message
+from tokensieve.types import JSON, Example, Message, is_trained
 
 _TAIL = 40
 
@@ -112,15 +112,16 @@ def _checked(whole: Rendered, found: list[Turn], turns: Sequence[Message]) -> li
     return found
 
 
-def left_out(whole: Rendered, found: Sequence[Turn], example: Example) -> Iterator[str]:
+def left_out(whole: Rendered, found: Sequence[Turn], example: Example, last_turn_only: bool) -> Iterator[str]:
     """What a template leaves out of a conversation without an error: reasoning, tools, what others said.
 
     Args:
         whole: the conversation's text.
-        found: its last assistant turns in the text.
+        found: its trained turns in the text.
         example: the conversation.
+        last_turn_only: they are the last one alone.
     """
-    turns = [message for message in example.messages if message["role"] == "assistant"][-len(found) :]
+    turns = [message for message in example.messages if is_trained(message)][-1 if last_turn_only else 0 :]
     if any(
         _reasoning(message)[-_TAIL:] not in whole.text[turn.start : turn.end]
         for turn, message in zip(found, turns, strict=True)

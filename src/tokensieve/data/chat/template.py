@@ -13,9 +13,10 @@ from tokensieve.data.chat.fixed_date import with_stopped_clock
 from tokensieve.data.chat.render import RefusedRow, Rendered, Renderer
 from tokensieve.data.chat.response_spans import Ends, Mismatch, Turn, by_markers, by_prefixes, left_out
 from tokensieve.data.row_counts import Tally
-from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens
+from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens, is_trained
 
 NOT_FOUND: Final = "the response cannot be found for certain"
+NOTHING_TRAINED: Final = "every turn that could be trained is marked as not trained"
 _OWN_MARKERS: Final = "the template's generation markers"
 _TRL_TEMPLATE: Final = "TRL's training template"
 _PREFIXES: Final = "verified prefixes"
@@ -57,6 +58,8 @@ class ChatTemplate:
         longest: int | None = None,
     ) -> Tokens:
         """One conversation's tokens and its response: each assistant turn's content and first end-of-turn token.
+
+        A turn whose loss weight is 0 is context, not response.
 
         The row begins with exactly the ids that ``prompt_ids`` gives for the turns before the last response: the text
         is encoded as a whole, and cut before that response where a token would lie over the border.
@@ -164,20 +167,22 @@ class ChatTemplate:
             tally.note(f"response found by {way}")
             if self.held_date:
                 tally.note(f"today's date, which the chat template writes, held at {self.held_date}")
-            for what in left_out(whole, turns, example):
+            for what in left_out(whole, turns, example, last_turn_only):
                 tally.note(f"{what} left out by the chat template")
         return _Found(example, whole, prompt, turns)
 
     def _locate(self, example: Example, last_turn_only: bool) -> tuple[Rendered, Rendered, list[Turn], str]:
         """The text, the prompt of its last response, its assistant turns, and the way in which they were found."""
-        places = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
-        if last_turn_only:
-            places = places[-1:]
+        answers = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
+        places = [i for i in answers[-1 if last_turn_only else 0 :] if is_trained(example.messages[i])]
+        if not places:
+            raise RefusedRow(NOTHING_TRAINED, NOTHING_TRAINED, fix="give one assistant turn a weight above 0")
+        some_only = len(places) < len(answers)
         turns = [example.messages[i] for i in places]
         prompt = self._prompt(example.messages[: places[-1]], example.tools)
         whole = self.renderer.render(example.messages, example.tools, spans=self.has_markers)
         problems = []
-        for way in self._ways(last_turn_only):
+        for way in self._ways(some_only):
             if way == _OWN_MARKERS:
                 found = by_markers(whole, prompt, turns, self.ends)
             elif way == _PREFIXES:
@@ -207,8 +212,8 @@ class ChatTemplate:
             return None
         return self.training_renderer.render(example.messages, example.tools, spans=True)
 
-    def _ways(self, last_turn_only: bool) -> tuple[str, ...]:
-        if last_turn_only:  # one verified prefix is proof enough, and marks of the other turns do not matter
+    def _ways(self, some_only: bool) -> tuple[str, ...]:
+        if some_only:  # verified prefixes of these turns are proof enough, and marks of the others do not matter
             return (_PREFIXES,)
         return (_OWN_MARKERS, _PREFIXES) if self.has_markers else (_TRL_TEMPLATE, _PREFIXES, _TRL_TEXT)
 
@@ -249,6 +254,8 @@ class ChatTemplate:
         """The prompt's ids and, unchanged, those that were sampled; the response ends with their first end-of-turn."""
         last = max(i for i, message in enumerate(example.messages) if message["role"] == "assistant")
         history = example.messages[:last]
+        if not is_trained(example.messages[last]):
+            raise RefusedRow(NOTHING_TRAINED, "the turn that was sampled is marked as not trained")
         prompt = self._prompt(history, example.tools)
         prompt_T = self.encoder.encode(prompt)
         ends = np.flatnonzero(np.isin(sampled_T, list(self.end_ids)))
@@ -256,7 +263,7 @@ class ChatTemplate:
         response_T = np.concatenate([np.zeros(len(prompt_T.ids_T), np.bool_), np.arange(len(sampled_T)) < length])
         ends_turn_T = np.zeros(len(response_T), dtype=np.bool_)
         ends_turn_T[len(prompt_T.ids_T) + ends[:1]] = True
-        if not last_turn_only and any(message["role"] == "assistant" for message in history):
+        if not last_turn_only and any(is_trained(message) for message in history):
             earlier = self.tokenise(Example(example.id, history, tools=example.tools))
             same = len(earlier) <= len(prompt_T.ids_T) and np.array_equal(earlier.ids_T, prompt_T.ids_T[: len(earlier)])
             if same:
