@@ -8,7 +8,6 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -268,8 +267,3 @@ class FolderWriter:
             path = self.folder / shard.name
             if path.is_file() and digest_of_file(path) == shard.sha256:
                 self._done[index] = shard
-
-
-def remove(folder: Path) -> None:
-    """Delete a stage's folder; nothing happens where there is none."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -6,12 +6,20 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import numpy as np
 
 from tokensieve.data.hashing import refuse_another_tokenizer
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, Timing, package_versions
+from tokensieve.data.manifest import (
+    Manifest,
+    ModelIdentity,
+    Timing,
+    check_replaceable,
+    files_in,
+    package_versions,
+    replace_listed_files,
+)
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.export.automodel import AUTOMODEL
@@ -104,7 +112,8 @@ def export(
 
     Args:
         rows: selected rows.
-        folder: where to; must not hold anything yet, or an earlier export, which is replaced.
+        folder: where to; missing, empty, or an earlier export: the files that its manifest lists are replaced, what
+            else lies in it stays.
         to: one of ``TRAINERS``.
         format: files of the training set; where the trainer does not load Parquet its own format is taken.
         weights: what happens to token weights between 0 and 1 where the trainer takes none: refused, or rounded at
@@ -118,7 +127,7 @@ def export(
     Raises:
         InputError: the rows are not selected, the trainer or format is unknown, the model has another tokenizer or
             chat template than the rows were made with, weights are refused, no row is left, or the folder holds
-            something else.
+            something else, or a file of the earlier export that was changed since.
         EnvironmentProblem: the disk is full or refuses.
     """
     convention, chosen = _resolve(to, format)
@@ -128,7 +137,7 @@ def export(
         refuse_another_tokenizer(
             rows.manifest.model, model, fix="score and select the data again with the model that is to be trained"
         )
-    _check_place(folder)
+    check_replaceable(folder, "exported")
     began = time.monotonic()
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -156,9 +165,9 @@ def export(
         for name, text in convention.files(facts).items():
             (part / name).write_text(text, encoding="utf-8")
         (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
-        manifest.model_copy(update={"timing": Timing.since(began)}).write(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        listed = {**manifest.facts, "files": cast("JSON", files_in(part))}
+        manifest.model_copy(update={"facts": listed, "timing": Timing.since(began)}).write(part)
+        replace_listed_files(folder, part)
     except OSError as error:
         raise EnvironmentProblem(f"could not be written: {error.strerror or error}", where=str(folder)) from None
     finally:
@@ -201,14 +210,6 @@ def _resolve(to: str, format: Format) -> tuple[Convention, Format]:  # noqa: A00
     raise InputError(
         f"{convention.title} does not load {format}; it loads {', '.join(convention.formats)}", fix="leave --format out"
     )
-
-
-def _check_place(folder: Path) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if folder.is_dir() and (folder / MANIFEST_NAME).is_file() and (folder / "README.md").is_file():
-        return
-    raise InputError("expected an empty folder or an earlier export", where=str(folder), fix="choose another --out")
 
 
 def _manifest(

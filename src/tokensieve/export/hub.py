@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, listed_files, read_manifest
 from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.types import JSON
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -37,6 +38,10 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = True, token: str | N
     manifest = read_manifest(folder)
     if manifest.stage != "exported":
         raise InputError(f"expected an export, got the folder of the stage {manifest.stage!r}", where=str(folder))
+    if not listed_files(manifest):
+        raise InputError("the manifest lists no files", where=str(folder), fix="tokensieve export into a new folder")
+    if missing := [name for name in listed_files(manifest) if not (folder / name).is_file()]:
+        raise InputError(f"missing: {', '.join(missing)}", where=str(folder), fix="tokensieve export again")
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:
         api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
@@ -68,21 +73,22 @@ def _check_private(api: "HfApi", repo: str, private: bool) -> None:
 
 
 def _files(folder: Path, manifest: Manifest) -> "Iterator[CommitOperationAdd]":
-    """Every file of the export, without what is nobody else's business."""
+    """Every file that the export's manifest lists, without paths of this machine; others in the folder stay here."""
     from huggingface_hub import CommitOperationAdd
 
     counts = manifest.counts.model_copy(update={"dropped_ids": {}})
-    facts = {**manifest.facts, "selected_folder": None}
+    facts: dict[str, JSON] = {**manifest.facts, "selected_folder": None}
+    facts.pop("files", None)  # the digests of files as they lie here
     shown = manifest.model_copy(update={"counts": counts, "facts": facts})
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder)
-        if name.parts[0] == "data":
-            yield CommitOperationAdd(path_in_repo=str(name), path_or_fileobj=str(path))
+    for name in sorted([*listed_files(manifest), MANIFEST_NAME]):
+        path = folder / name
+        if name.startswith("data/"):
+            yield CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
             continue
-        text = shown.model_dump_json(indent=2) if str(name) == MANIFEST_NAME else path.read_text(encoding="utf-8")
+        text = shown.model_dump_json(indent=2) if name == MANIFEST_NAME else path.read_text(encoding="utf-8")
         for place, model in _places(manifest):
             text = text.replace(place, model)
-        yield CommitOperationAdd(path_in_repo=str(name), path_or_fileobj=text.encode())
+        yield CommitOperationAdd(path_in_repo=name, path_or_fileobj=text.encode())
 
 
 def _places(manifest: Manifest) -> Iterator[tuple[str, str]]:

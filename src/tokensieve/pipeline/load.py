@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, cast
 
 from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.arrow_io import Row
-from tokensieve.data.dataset import Rows, open_rows, remove
+from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.hashing import file_digest
-from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, ModelIdentity, digest_of, package_versions
+from tokensieve.data.manifest import (
+    MANIFEST_NAME,
+    Counts,
+    Manifest,
+    ModelIdentity,
+    digest_of,
+    package_versions,
+    remove_listed_files,
+)
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
@@ -114,7 +122,7 @@ def load_beside_others(
     except OSError:  # another process was first, or a lone one was begun here and killed
         if not (out / MANIFEST_NAME).is_file():
             return made
-        remove(own)
+        remove_listed_files(own)
     return load(source, model, settings, out, longest=longest)
 
 

@@ -4,14 +4,15 @@ A portion is written to ``.portions/i-of-N`` inside the result's folder. Whoever
 finished moves their shards together, which copies nothing, and writes the manifest. No process waits for another.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
-from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows, remove
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest, write_atomically
+from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest, remove_listed_files, write_atomically
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.scoring.account import Account
@@ -42,6 +43,14 @@ class Portions:
     def finished(self) -> bool:
         """Whether every portion is done."""
         return all((self.folder(index) / MANIFEST_NAME).is_file() for index in range(self.count))
+
+    def remove(self) -> None:
+        """Remove the portions' folders, whose shards have been moved into the whole."""
+        for index in range(self.count):
+            remove_listed_files(self.folder(index))
+        (self.out / _PORTIONS / _PINNED).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else lies in it, or another process removed it
+            (self.out / _PORTIONS).rmdir()
 
     def pin(self, draft: Manifest) -> Manifest:
         """The draft of the process that came first; all use its token budget, so that shards do not depend on who
@@ -129,5 +138,5 @@ def join(portions: Portions, source: Manifest) -> Rows[Scored]:
         account.add(manifest.counts)
     whole = manifests[0].model_copy(update={"counts": account.counts, "shards": tuple(shards)})
     whole.write(portions.out)
-    remove(portions.out / _PORTIONS)
+    portions.remove()
     return cast("Rows[Scored]", open_rows(portions.out))

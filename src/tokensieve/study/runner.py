@@ -1,5 +1,6 @@
 """Run a study: plan it, make what is not there yet, write the report."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from tokensieve.config import StudySettings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError, in_words
-from tokensieve.report import HTML_NAME, Report, read_report, write_report
+from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_report
 from tokensieve.study.build_report import assemble
 from tokensieve.study.plan import Plan, Planner
 from tokensieve.study.recipes import read_recipe
@@ -57,6 +58,7 @@ class StudyRun:
             report_again: write the report anew where nothing is missing and it is there already.
         """
         root = self.runner.root
+        _check_place(root)
         if not self.missing and not report_again and (finished := self._finished_report()) is not None:
             return root / HTML_NAME, finished
         write_atomically(root / SETTINGS_NAME, self.plan.settings.model_dump_json(indent=2).encode() + b"\n")
@@ -73,6 +75,17 @@ class StudyRun:
             return None
         same = report.settings == self.plan.settings.model_dump(mode="json")
         return report if same and (self.runner.root / HTML_NAME).is_file() else None
+
+
+def _check_place(root: Path) -> None:
+    """Refuse a folder that holds a report which no study wrote."""
+    foreign = [name for name in (HTML_NAME, JSON_NAME) if os.path.lexists(root / name)]
+    if foreign and not (root / SETTINGS_NAME).is_file():
+        raise InputError(
+            f"{', '.join(foreign)} would be overwritten, and no study wrote it here",
+            where=str(root),
+            fix="choose another --out",
+        )
 
 
 def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None) -> StudyRun:

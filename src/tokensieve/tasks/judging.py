@@ -171,8 +171,10 @@ def judge_file(
         progress: told the number of rows judged and the number of all.
 
     Raises:
-        InputError: a row is malformed, or its id is not the task's (names file and line).
+        InputError: a row is malformed, or its id is not the task's (names file and line); ``out`` is a file that holds
+            something else than verdicts.
     """
+    _check_verdicts_place(out, answers)
     rows = [_answer(row) for row in islice(read_lines(answers), limit)]
     problems = _problems(task, folder, {problem_id: row.where for row, problem_id, _, _ in reversed(rows)})
     seen: Counter[str] = Counter()
@@ -189,6 +191,20 @@ def judge_file(
             if progress is not None:
                 progress(number, len(rows))
     return AnswersReport(task.name, len(rows), len(seen), outcomes)
+
+
+def _check_verdicts_place(out: Path, answers: Path) -> None:
+    """Refuse to overwrite a file that is not one of earlier verdicts, the answers themselves above all."""
+    if not out.is_file() or out.stat().st_size == 0:
+        return
+    with out.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.readline()
+    try:
+        found = json.loads(first)
+    except ValueError:
+        found = None
+    if out.samefile(answers) or not isinstance(found, dict) or not {"id", "index", "verdict"} <= found.keys():
+        raise InputError("the file is there already and holds no verdicts", where=str(out), fix="choose another --out")
 
 
 def _answer(row: Row) -> tuple[Row, str, str, bool]:

@@ -12,7 +12,7 @@ import yaml
 from tests.export_rows import of, selected_rows
 
 from tokensieve.data.dataset import in_memory
-from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
+from tokensieve.data.manifest import Manifest, ModelIdentity, listed_files, read_manifest
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.export import TRAINERS, Format, export, trainer_row
 from tokensieve.pocket import POCKET
@@ -273,9 +273,32 @@ def test_an_export_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -
     assert read_manifest(out).counts.rows_out == 5
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not delete")
-    with pytest.raises(InputError, match="expected an empty folder or an earlier export"):
+    with pytest.raises(InputError, match="expected an empty folder or an earlier result"):
         selected_rows(2).export(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+@pytest.mark.parametrize("to", TRAINERS)
+def test_what_a_trainer_wrote_into_the_folder_stays(tmp_path: Path, to: str) -> None:
+    out = export(selected_rows(2), tmp_path / "out", to=to)
+    (out / "adapter").mkdir()
+    (out / "adapter" / "adapter_model.safetensors").write_bytes(b"trained for a night")
+    for again in TRAINERS:
+        export(selected_rows(3), out, to=again)
+        assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == b"trained for a night"
+        listed = {*listed_files(read_manifest(out)), "manifest.json", "adapter/adapter_model.safetensors"}
+        assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == listed
+
+
+def test_an_adapters_folder_is_no_earlier_export(tmp_path: Path) -> None:
+    """PEFT writes a README, training a manifest: both names of an export's files."""
+    out = tmp_path / "adapter"
+    Manifest(stage="trained").write(out)
+    (out / "README.md").write_text("model card")
+    (out / "adapter_model.safetensors").write_bytes(b"weights")
+    with pytest.raises(InputError, match="expected an empty folder or an earlier result"):
+        selected_rows(2).export(out)
+    assert (out / "adapter_model.safetensors").read_bytes() == b"weights"
 
 
 def test_what_is_not_selected_yet_and_unknown_trainers_are_refused(tmp_path: Path) -> None:

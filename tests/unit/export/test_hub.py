@@ -56,11 +56,15 @@ def _content(folder: Path) -> Mapping[str, bytes]:
 
 def test_the_whole_folder_arrives_private_with_a_card_and_reads_back(hub: DataHub, tmp_path: Path) -> None:
     folder = selected_rows(5).export(tmp_path / "out")
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(
+        b"\xff\x00 not listed by the manifest: it stays here"
+    )
     done = _run(hub, tmp_path / "home", _PUSH, folder, "me/set", "private")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip() == f"{hub.address}/datasets/me/set/commit/{COMMIT}"
     here, there = dict(_content(folder)), dict(hub.repos["me/set"])
-    del here["manifest.json"], there["manifest.json"]
+    del here["manifest.json"], there["manifest.json"], here["adapter/adapter_model.safetensors"]
     assert there == here
     card = there["README.md"].decode()
     for words in (

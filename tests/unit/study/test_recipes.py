@@ -103,6 +103,14 @@ def test_an_arm_that_cannot_be_made_is_known_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.json"])
+def test_a_report_that_no_study_wrote_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("of the quarter")
+    with pytest.raises(InputError, match=rf"{name} would be overwritten"):
+        prepare(read_recipe("pocket"), tmp_path).make()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "of the quarter"}
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'pocket'"):
         read_recipe("poket")

@@ -178,6 +178,20 @@ def test_half_a_surrogate_pair_in_an_answer_comes_out_as_it_went_in(tmp_path: Pa
     assert row["extracted"] == "\ud83d \U0001f600 \u00e9"
 
 
+def test_a_file_that_holds_no_verdicts_is_not_overwritten(tmp_path: Path) -> None:
+    answers = write_lines(tmp_path / "answers.jsonl", [{"id": "count/train/1", "answer": "1"}])
+    thesis = tmp_path / "thesis.tex"
+    thesis.write_text("precious")
+    for out in (answers, thesis):
+        before = out.read_bytes()
+        with pytest.raises(InputError, match="holds no verdicts"):
+            judge_file(TASK, None, answers, out)
+        assert out.read_bytes() == before
+    verdicts = tmp_path / "verdicts.jsonl"
+    for _ in range(2):
+        assert judge_file(TASK, None, answers, verdicts).answers == 1
+
+
 def test_a_packed_answers_file(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"id": "count/test/1", "answer": "1"}\n' * 3))
