@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tokensieve.types import JSON, Origin
 
 Listed = TypeVar("Listed", bound=tuple[object, ...])
+CutOff: TypeAlias = Literal["judge", "wrong"]
+"""Rule for answers that the length limit ended: judge the text that there is, or count them as not right."""
 TemplateArgument: TypeAlias = int | float | bool | str | list[JSON] | dict[str, JSON] | None
 """A JSON value, spelt out because the command line reads no recursive type."""
 
@@ -316,6 +318,8 @@ class EvaluateSettings(BaseModel):
     """Folder with local copies of the benchmarks, one folder a task."""
     sampling: SampleSettings = SampleSettings()
     """Greedy unless told otherwise."""
+    cut_off: CutOff = "judge"
+    """Answers that the length limit ended: judge the text that there is, or count them as wrong unread."""
 
 
 class ArmSettings(BaseModel):

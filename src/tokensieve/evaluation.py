@@ -37,11 +37,15 @@ class TaskScore:
         task: its name.
         accuracy: share of correct answers, a fraction, with a Wilson interval; NaN without answers.
         outcomes: number of answers by outcome; each outcome is there.
+        cut_off: answers that the length limit ended, whatever their outcome.
+        cut_off_correct: those of them that are correct.
     """
 
     task: str
     accuracy: metrics.Estimate
     outcomes: Mapping[Outcome, int]
+    cut_off: int = 0
+    cut_off_correct: int = 0
 
     @property
     def answers(self) -> int:
@@ -62,10 +66,10 @@ class EvalResult:
     @cached_property
     def scores(self) -> tuple[TaskScore, ...]:
         """One entry a task, in the order in which they were evaluated."""
-        counts: dict[str, Counter[Outcome]] = {}
+        samples: dict[str, list[tuple[Outcome, bool]]] = {}
         for sample in self.rows:
-            counts.setdefault(sample.task, Counter())[_outcome(sample)] += 1
-        return tuple(task_score(task, outcomes) for task, outcomes in counts.items())
+            samples.setdefault(sample.task, []).append((_outcome(sample), sample.finished))
+        return tuple(_task_score(task, found) for task, found in samples.items())
 
     def __iter__(self) -> Iterator[TaskScore]:
         return iter(self.scores)
@@ -122,9 +126,10 @@ def evaluate(
 ) -> EvalResult:
     """Answer and judge the problems of all tasks; greedy unless the settings say otherwise.
 
-    Answers and verdicts do not depend on the batch size. An answer that the length limit cut off is not judged: its
-    verdict is ``cut_off``. With several samples a problem, accuracy is the mean over all of them. Of a task whose given
-    texts the model weighs there is one sample a problem, whatever the settings say.
+    Answers and verdicts do not depend on the batch size. An answer that the length limit cut off is judged by the text
+    there is and keeps the flag; with ``settings.cut_off = "wrong"`` its outcome is ``cut_off`` unread. With several
+    samples a problem, accuracy is the mean over all of them. Of a task that compares likelihoods there is one sample a
+    problem, whatever the settings say.
 
     Args:
         model: the model, or any sampler.
@@ -183,7 +188,7 @@ def _answers(
         count.add(len(problems) * settings.sampling.n)
         return weighed
     drawn = sampler.draw(requests_of(task, problems, settings.sampling), settings.sampling)
-    return judge_samples(task, problems, told(drawn, count.add))
+    return judge_samples(task, problems, told(drawn, count.add), settings.cut_off)
 
 
 def open_evaluation(folder: str | Path) -> EvalResult:
@@ -234,10 +239,17 @@ def compare(
     return EvalComparison(target, changes, found)
 
 
-def task_score(task: str, outcomes: Mapping[Outcome, int]) -> TaskScore:
-    """A task's score from the number of its answers by outcome."""
-    counts = {outcome: outcomes.get(outcome, 0) for outcome in Outcome}
-    return TaskScore(task, metrics.accuracy(counts[Outcome.CORRECT], sum(counts.values())), counts)
+def _task_score(task: str, answers: Sequence[tuple[Outcome, bool]]) -> TaskScore:
+    """A task's score from the outcome of each answer and whether it was finished."""
+    counts = Counter(outcome for outcome, _ in answers)
+    cut_off = Counter(outcome for outcome, finished in answers if not finished)
+    return TaskScore(
+        task=task,
+        accuracy=metrics.accuracy(counts[Outcome.CORRECT], len(answers)),
+        outcomes={outcome: counts[outcome] for outcome in Outcome},
+        cut_off=cut_off.total(),
+        cut_off_correct=cut_off[Outcome.CORRECT],
+    )
 
 
 def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, Sequence[Problem]]) -> Manifest:

@@ -56,7 +56,11 @@ class Origin(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a checker found. Wrong format (``NO_ANSWER``) and a wrong answer (``WRONG``) are different findings."""
+    """Finding of a checker. Wrong format (``NO_ANSWER``) and a wrong answer (``WRONG``) are different findings.
+
+    ``CUT_OFF`` is a checker's finding on a text that ends inside its answer, and the strict rule's on every answer that
+    the length limit ended. That an answer was ended by the limit is no finding but a flag, :attr:`Sample.finished`.
+    """
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -262,7 +266,7 @@ class Sample:
         index: number of the sample among those of its problem, from 0.
         text: the decoded answer, without the end-of-turn token.
         ids: the sampled token ids as they came, end-of-turn included.
-        finished: False where the length limit cut it off.
+        finished: False where the length limit cut it off; a flag beside the verdict, which is on the text there is.
         verdict: None before it was judged.
         nll: mean nll (nats) of its tokens under the sampling model at temperature 1; NaN where not known.
         retokenised: True where a server gave text only and the ids were made from it.

@@ -8,7 +8,7 @@ import pytest
 from tests.toy_tasks import DyingSampler, says, toy_task
 
 from tokensieve import metrics
-from tokensieve.config import EvaluateSettings, SampleSettings
+from tokensieve.config import CutOff, EvaluateSettings, SampleSettings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import EvalResult, compare, evaluate, open_evaluation
 from tokensieve.sampling import ScriptedSampler
@@ -26,18 +26,33 @@ def test_every_answer_is_kept_with_its_verdict() -> None:
     answers = ["0", "7", "none", "3…", "4", "five"]
     result = evaluate(says(lambda n: answers[n]), EvaluateSettings(tasks=("toy",)))
     found = [(s.problem_id, s.verdict.outcome if s.verdict else None, s.text) for s in result.rows]
-    assert [outcome for _, outcome, _ in found] == ["correct", "wrong", "no_answer", "cut_off", "correct", "no_answer"]
+    assert [outcome for _, outcome, _ in found] == ["correct", "wrong", "no_answer", "correct", "correct", "no_answer"]
     assert [text for _, _, text in found] == ["0", "7", "none", "3", "4", "five"]
     (score,) = result.scores
-    assert score.outcomes[Outcome.CORRECT] == 2
-    assert score.outcomes[Outcome.CUT_OFF] == 1
+    assert score.outcomes[Outcome.CORRECT] == 3
+    assert (score.cut_off, score.cut_off_correct) == (1, 1)
     assert score.answers == 6
-    assert score.accuracy == metrics.accuracy(2, 6)
+    assert score.accuracy == metrics.accuracy(3, 6)
 
 
-def test_a_cut_off_answer_is_never_correct_even_where_its_text_would_be() -> None:
-    result = evaluate(says(lambda n: f"{n}…"), EvaluateSettings(tasks=("toy",)))
-    assert result.accuracies() == {"toy": 0.0}
+@pytest.mark.parametrize(
+    ("rule", "outcomes", "accuracy", "correct"),
+    [
+        ("judge", ["correct", "wrong", "no_answer", "correct", "wrong", "no_answer"], 1 / 3, 1),
+        ("wrong", ["correct", *["cut_off"] * 5], 1 / 6, 0),
+    ],
+)
+def test_cut_off_answers_are_judged_and_flagged_unless_the_strict_rule_is_asked_for(
+    tmp_path: Path, rule: CutOff, outcomes: list[str], accuracy: float, correct: int
+) -> None:
+    answers = ["0", "7…", "none…", "3…", "9…", "five…"]
+    settings = EvaluateSettings(tasks=("toy",), cut_off=rule)
+    evaluate(says(lambda n: answers[n]), settings, tmp_path / "out")
+    result = open_evaluation(tmp_path / "out")
+    assert [s.verdict.outcome for s in result.rows if s.verdict] == outcomes
+    (score,) = result
+    assert result.accuracies() == {"toy": pytest.approx(accuracy)}
+    assert (score.cut_off, score.cut_off_correct) == (5, correct)
 
 
 def test_limit_and_split_reach_the_task() -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from tokensieve.cli.console import Work, err, out
+from tokensieve.config import CutOff
 from tokensieve.errors import InputError
 from tokensieve.tasks.judging import check_gold, judge_file
 from tokensieve.tasks.lookup import get_task
@@ -27,6 +28,7 @@ def check(
     verdicts: Path | None,
     limit: int | None,
     *,
+    cut_off: CutOff = "judge",
     allow_weak_sandbox: bool,
 ) -> int:
     """Check a task's gold answers, or judge a file of answers; 1 where a gold answer fails."""
@@ -37,9 +39,12 @@ def check(
         if verdicts is None:
             raise InputError("expected a file for the verdicts", where="--answers", fix="--out VERDICTS.jsonl")
         with Work(f"check {task.name}", "answers") as work:
-            judged = judge_file(task, data, answers, verdicts, limit=limit, workers=workers, progress=work.advanced)
+            judged = judge_file(
+                task, data, answers, verdicts, limit=limit, cut_off=cut_off, workers=workers, progress=work.advanced
+            )
         counted = ", ".join(f"{outcome.value} {number:,}" for outcome, number in judged.outcomes.items() if number)
-        out.print(f"{judged.answers:,} answers to {judged.problems:,} problems: {counted}")
+        limited = f"; {judged.cut_off:,} cut off, of them {judged.cut_off_correct:,} correct" if judged.cut_off else ""
+        out.print(f"{judged.answers:,} answers to {judged.problems:,} problems: {counted}{limited}")
         out.print(f"wrote {verdicts}")
         return 0
     with Work(f"check {task.name}", "answers") as work:

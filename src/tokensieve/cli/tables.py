@@ -54,7 +54,12 @@ def print_yield(facts: Mapping[str, JSON]) -> None:
     if "answers" in facts:
         drawn, right, cut_off = (facts[name] for name in ("answers", "correct_answers", "cut_off_answers"))
         prompts = facts["prompts_with_a_correct_answer"]
-        out.print(f"answers: {drawn} drawn, {right} correct, {cut_off} cut off; {prompts} prompts have a correct one")
+        lost = facts.get("correct_cut_off_answers")
+        kept = f" ({lost} of them correct as far as they go, none is kept)" if lost else ""
+        words = (
+            f"answers: {drawn} drawn, {right} correct, {cut_off} cut off{kept}; {prompts} prompts have a correct one"
+        )
+        out.print(words)
     _print_noted(facts)
 
 
@@ -66,11 +71,16 @@ def _print_noted(facts: Mapping[str, JSON]) -> None:
 
 
 def print_accuracies(scores: Iterable[TaskScore]) -> None:
-    """One line a task: accuracy with its interval, and how the other answers failed."""
-    table = _table("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off")
+    """One line a task: accuracy with its interval, how the other answers failed, and what the length limit ended.
+
+    The last two columns are a flag beside the findings: an answer that was cut off is counted there, and by its text
+    in one of the others.
+    """
+    table = _table("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off", "of them correct")
     for score in scores:
-        failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER, Outcome.CUT_OFF))
-        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in failed))
+        failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER))
+        counts = (*failed, score.cut_off, score.cut_off_correct)
+        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in counts))
     out.print(table)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from tokensieve.cli.console import Limit, OptionalOut, out
+from tokensieve.config import CutOff
 
 
 def check(
@@ -16,6 +17,7 @@ def check(
     answers: Path | None = None,
     out_: OptionalOut = None,
     limit: Limit = None,
+    cut_off: CutOff = "judge",
     allow_weak_sandbox: bool = False,
 ) -> int:
     """Put every gold answer of a task through its own checker, or judge given answers.
@@ -26,11 +28,12 @@ def check(
         answers: JSONL rows of id and answer (raw response text) to be judged.
         out_: JSONL file of the verdicts, one a row of answers, in their order.
         limit: The first N rows only.
+        cut_off: Answers with "finished": false: judge the text that there is, or count them as wrong unread.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.cli import check
 
-    return check.check(task, data, answers, out_, limit, allow_weak_sandbox=allow_weak_sandbox)
+    return check.check(task, data, answers, out_, limit, cut_off=cut_off, allow_weak_sandbox=allow_weak_sandbox)
 
 
 def doctor() -> int:

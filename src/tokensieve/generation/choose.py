@@ -12,7 +12,11 @@ _FALSE = (Outcome.WRONG, Outcome.NO_ANSWER)
 
 
 def usable(sample: Sample) -> bool:
-    """Whether a sample may become training data at all: finished and not empty."""
+    """True for a sample that may become training data: not empty, and ended by the model.
+
+    One that the length limit ended has no end-of-turn token, so it would teach not to stop, and the rest of it is not
+    known; a correct one is left out too.
+    """
     return sample.finished and bool(sample.text.strip())
 
 

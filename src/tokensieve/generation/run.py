@@ -48,8 +48,9 @@ def generate(
 
     Every prompt is answered ``n`` times; every answer is kept in ``out/samples`` as it was sampled, then judged into
     ``out/checked``; one of the correct answers becomes the prompt's training row, with its sampled token ids. An
-    answer that was cut off never does. ``out/yield.jsonl`` tells what each prompt gave. A killed call goes on where it
-    stopped, and a finished one does nothing.
+    answer that was cut off never does, also where its text is found correct: it has no end-of-turn token, so it would
+    teach not to stop. ``out/yield.jsonl`` tells what each prompt gave. A killed call goes on where it stopped, and a
+    finished one does nothing.
 
     The arm self-dialogue needs no task; ``task`` is then not read.
 
@@ -151,7 +152,7 @@ class _Choice:
             leftovers = len(correct_ones(drawn)) - len(correct[problem.id])
             mean = float("nan") if chosen is None else nll.get(problem.id, {}).get(chosen.index, float("nan"))
             self.yields.append(yield_of(problem.id, drawn, leftovers=leftovers, chosen=chosen, nll=mean))
-            row = self._row(problem, chosen, wanted=wanted[problem.id], leftovers=leftovers)
+            row = self._row(problem, chosen, self.yields[-1], wanted=wanted[problem.id])
             if row is not None:
                 rows.append(row)
         return rows
@@ -163,6 +164,7 @@ class _Choice:
             "answers": drawn,
             "correct_answers": sum(entry.correct for entry in self.yields),
             "cut_off_answers": sum(entry.cut_off for entry in self.yields),
+            "correct_cut_off_answers": sum(entry.cut_off_correct for entry in self.yields),
             "prompts_with_a_correct_answer": sum(entry.correct > 0 for entry in self.yields),
             "ground_truth_rows": self._fallbacks,
             "wrong_rows": self._wrong,
@@ -192,7 +194,7 @@ class _Choice:
             found.setdefault(problem.id, {})[sample.index] = value
         return found
 
-    def _row(self, problem: Problem, chosen: Sample | None, *, wanted: bool, leftovers: int) -> Example | None:
+    def _row(self, problem: Problem, chosen: Sample | None, found: PromptYield, *, wanted: bool) -> Example | None:
         if chosen is not None:
             row = self._example(problem, chosen)
             self._note_round_trip(row, chosen)
@@ -201,7 +203,11 @@ class _Choice:
             self._fallbacks += 1
             return Example(problem.id, (*problem.prompt, {"role": "assistant", "content": problem.gold}), problem.task)
         reason = "no correct answer" if wanted else "no wrong answer"
-        self.tally.drop("every correct answer talks about the request" if leftovers else reason, problem.id)
+        if found.leftovers:
+            reason = "every correct answer talks about the request"
+        elif wanted and found.cut_off_correct:
+            reason = "every correct answer was cut off by the length limit"
+        self.tally.drop(reason, problem.id)
         return None
 
     def _note_round_trip(self, row: Example, sample: Sample) -> None:

@@ -8,6 +8,7 @@ from tokensieve.config import GenerateSettings, SampleSettings
 from tokensieve.data.dataset import FolderWriter, Rows, open_rows, read_shard
 from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest
 from tokensieve.errors import InputError
+from tokensieve.generation.choose import correct_ones
 from tokensieve.sampling import Request, Sampler
 from tokensieve.sampling.grading import judge_samples, told
 from tokensieve.tasks import Task
@@ -136,7 +137,7 @@ def _draw_until(
         if not open_ones:
             break
         for sample in judge_samples(task, problems, told(sampler.draw(open_ones, sampling), answered)):
-            correct[sample.problem_id] += sample.verdict is not None and sample.verdict.correct
+            correct[sample.problem_id] += bool(correct_ones([sample]))
             kept.append(sample)
         first, width = first + width, 2 * width
     return kept

@@ -20,11 +20,12 @@ class PromptYield:
     Attributes:
         id: the problem's id.
         drawn: answers drawn.
-        correct: those found correct.
-        wrong: those found wrong.
-        no_answer: those in which the checker found no answer.
-        cut_off: those that the length limit ended.
-        not_judged: those without a finding.
+        correct: finished ones found correct.
+        wrong: finished ones found wrong.
+        no_answer: finished ones in which the checker found no answer.
+        cut_off: those that the length limit ended, whatever the checker found in them.
+        not_judged: finished ones without a finding.
+        cut_off_correct: those of the cut-off ones whose text is found correct; they never become training data.
         leftovers: correct ones that still talk about the request to rephrase.
         retokenised: answers of which the server gave text only, so that their ids were made from it.
         chosen: number of the answer that became training data; None where none did.
@@ -38,6 +39,7 @@ class PromptYield:
     no_answer: int
     cut_off: int
     not_judged: int
+    cut_off_correct: int = 0
     leftovers: int = 0
     retokenised: int = 0
     chosen: int | None = None
@@ -49,11 +51,13 @@ def yield_of(
 ) -> PromptYield:
     """One prompt's account; an nll of NaN becomes None."""
     listed = list(samples)
-    outcomes = [Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in listed]
+    found = [Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in listed]
+    outcomes = [o if s.finished else Outcome.CUT_OFF for s, o in zip(listed, found, strict=True)]
     return PromptYield(
         id=problem_id,
         drawn=len(outcomes),
         **{outcome.value: outcomes.count(outcome) for outcome in Outcome},
+        cut_off_correct=found.count(Outcome.CORRECT) - outcomes.count(Outcome.CORRECT),
         leftovers=leftovers,
         retokenised=sum(sample.retokenised for sample in listed),
         chosen=None if chosen is None else chosen.index,

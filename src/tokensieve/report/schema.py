@@ -57,7 +57,12 @@ class Outcomes(BaseModel):
     wrong: int = 0
     no_answer: int = 0
     cut_off: int = 0
+    """Answers that the length limit ended where the study counts them as wrong unread; else 0."""
     not_judged: int = 0
+    limited: int = 0
+    """Answers that the length limit ended, whatever was found in them: a flag, no part of the sum."""
+    limited_correct: int = 0
+    """Those of them that are correct."""
 
     @property
     def total(self) -> int:

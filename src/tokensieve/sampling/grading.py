@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from tokensieve.config import ModelSettings, SampleSettings
+from tokensieve.config import CutOff, ModelSettings, SampleSettings
 from tokensieve.data.manifest import digest_of
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.sampling.local import LocalSampler
@@ -16,6 +16,7 @@ from tokensieve.tasks.judging import judge
 from tokensieve.types import Outcome, Problem, Sample, Verdict
 
 CUT_OFF: Final = Verdict(Outcome.CUT_OFF, reason="the length limit cut the answer off")
+"""Verdict of the strict rule."""
 
 _JUDGES: Final = 2
 
@@ -60,12 +61,21 @@ def requests_of(task: Task, problems: Iterable[Problem], sampling: SampleSetting
     return [Request(p.id, p.prompt, limit, n=sampling.n, task=task.name) for p in problems]
 
 
-def judge_samples(task: Task, problems: Sequence[Problem], samples: Iterable[Sample]) -> list[Sample]:
+def judge_samples(
+    task: Task, problems: Sequence[Problem], samples: Iterable[Sample], cut_off: CutOff = "judge"
+) -> list[Sample]:
     """The samples with their verdicts, ordered by problem and number.
 
-    The samples are read as they come, so that answers are judged while others are still being drawn. One that was cut
-    off is not given to the checker; one that has a verdict keeps it. Where the task names texts that end an answer, the
-    sample's text ends there (its ids stay as they were drawn).
+    The samples are read as they come, so that answers are judged while others are still being drawn. One that has a
+    verdict keeps it. Where the task names texts that end an answer, the sample's text ends there (its ids stay as they
+    were drawn). A text that ends inside its answer (an open code block or box) has no answer.
+
+    Args:
+        task: whose checker judges.
+        problems: the problems that the samples answer.
+        samples: the answers.
+        cut_off: ``judge`` gives the checker the text of an answer that the length limit ended; ``wrong`` does not, its
+            outcome is then ``CUT_OFF``.
     """
     by_id = {problem.id: problem for problem in problems}
     waiting: list[Sample] = []
@@ -75,16 +85,21 @@ def judge_samples(task: Task, problems: Sequence[Problem], samples: Iterable[Sam
         for sample in (_ended(task, by_id, drawn) for drawn in samples):
             if sample.verdict is not None:
                 judged.append(sample)
-            elif not sample.finished:
+            elif not sample.finished and cut_off == "wrong":
                 judged.append(replace(sample, verdict=CUT_OFF))
             else:
                 waiting.append(sample)
                 yield by_id[sample.problem_id], sample.text
 
-    verdicts = list(judge(task, pairs(), workers=_JUDGES))
+    verdicts = [_without_cut_off(verdict) for verdict in judge(task, pairs(), workers=_JUDGES)]
     judged += [replace(sample, verdict=verdict) for sample, verdict in zip(waiting, verdicts, strict=True)]
     order = {problem.id: place for place, problem in enumerate(problems)}
     return sorted(judged, key=lambda sample: (order[sample.problem_id], sample.index))
+
+
+def _without_cut_off(verdict: Verdict) -> Verdict:
+    """A checker's finding on a text that ends inside its answer as what it is to the count: there is no answer."""
+    return replace(verdict, outcome=Outcome.NO_ANSWER) if verdict.outcome is Outcome.CUT_OFF else verdict
 
 
 def _ended(task: Task, problems: Mapping[str, Problem], sample: Sample) -> Sample:

@@ -51,7 +51,7 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
     samples = []
     for problem, choices, group, fit in zip(problems, continuations, rows, fits, strict=True):
         if not fit:
-            samples.append(Sample(problem.id, task.name, 0, "", finished=False, verdict=_TOO_LONG))
+            samples.append(Sample(problem.id, task.name, 0, "", verdict=_TOO_LONG))
             continue
         likelihoods = [_likelihood(scored[row.id]) for row in group]
         best = min(range(len(group)), key=lambda place: likelihoods[place].nll)

@@ -109,7 +109,11 @@ class _Source:
         return TaskResult(
             task=task,
             accuracy=_estimate(measured),
-            outcomes=Outcomes(**{outcome.value: outcomes[outcome] for outcome in Outcome}),
+            outcomes=Outcomes(
+                **{outcome.value: outcomes[outcome] for outcome in Outcome},
+                limited=sum(not s.finished for s in samples),
+                limited_correct=sum(not s.finished and s.verdict is not None and s.verdict.correct for s in samples),
+            ),
         )
 
     def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tokensieve.config import CutOff
 from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import Row, read_lines
 from tokensieve.tasks.task import Task
@@ -60,12 +61,16 @@ class AnswersReport:
         answers: rows judged.
         problems: different problems among them.
         outcomes: number of answers by outcome; each outcome is there.
+        cut_off: answers that a length limit ended, whatever their outcome.
+        cut_off_correct: those of them that are correct.
     """
 
     task: str
     answers: int
     problems: int
     outcomes: Mapping[Outcome, int]
+    cut_off: int = 0
+    cut_off_correct: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -152,14 +157,16 @@ def judge_file(
     out: Path,
     *,
     limit: int | None = None,
+    cut_off: CutOff = "judge",
     workers: int = 2,
     progress: Progress | None = None,
 ) -> AnswersReport:
     """Judge a JSON-lines file of answers and write one verdict a line, in the same order.
 
     A row of the input has ``id`` and ``answer`` (raw response text), several rows for one id are allowed; a row
-    with ``"finished": false`` was cut off by a length limit, which is then its verdict. A row of the output has
-    ``id``, ``index`` (number of the answer among those of its id, from 0), ``verdict``, ``extracted``, ``reason``.
+    with ``"finished": false`` was cut off by a length limit. A row of the output has ``id``, ``index`` (number of the
+    answer among those of its id, from 0), ``verdict``, ``extracted``, ``reason``, and ``"finished": false`` where the
+    input has it.
 
     Args:
         task: whose checker judges.
@@ -167,6 +174,8 @@ def judge_file(
         answers: the file; also packed as ``.gz``.
         out: file of the verdicts.
         limit: at most the first N rows; None for all.
+        cut_off: ``judge`` takes the text of a cut-off answer as far as it goes; ``wrong`` gives it the verdict
+            ``cut_off`` unread.
         workers: checks at one time.
         progress: told the number of rows judged and the number of all.
 
@@ -179,18 +188,26 @@ def judge_file(
     problems = _problems(task, folder, {problem_id: row.where for row, problem_id, _, _ in reversed(rows)})
     seen: Counter[str] = Counter()
     outcomes = dict.fromkeys(Outcome, 0)
-    judged = judge(task, ((problems[key], text) for _, key, text, done in rows if done), workers=workers)
+    read = [row for row in rows if row[3] or cut_off == "judge"]
+    judged = judge(task, ((problems[key], text) for _, key, text, _ in read), workers=workers)
+    limited = limited_correct = 0
     out.parent.mkdir(parents=True, exist_ok=True)
     # Half a surrogate pair, as JSON may hold and UTF-8 may not, is written as JSON's own escape.
     with out.open("w", encoding="utf-8", errors="backslashreplace") as lines:
         for number, (_, key, _, done) in enumerate(rows, 1):
-            verdict = next(judged) if done else Verdict(Outcome.CUT_OFF, reason="the answer was not finished")
-            lines.write(json.dumps(_verdict_row(key, seen[key], verdict), ensure_ascii=False) + "\n")
+            if done or cut_off == "judge":
+                verdict = next(judged)
+            else:
+                verdict = Verdict(Outcome.CUT_OFF, reason="the answer was not finished")
+            flag = {} if done else {"finished": False}
+            lines.write(json.dumps(_verdict_row(key, seen[key], verdict) | flag, ensure_ascii=False) + "\n")
             seen[key] += 1
+            limited += not done
+            limited_correct += not done and verdict.correct
             outcomes[verdict.outcome] += 1
             if progress is not None:
                 progress(number, len(rows))
-    return AnswersReport(task.name, len(rows), len(seen), outcomes)
+    return AnswersReport(task.name, len(rows), len(seen), outcomes, limited, limited_correct)
 
 
 def _check_verdicts_place(out: Path, answers: Path) -> None:

@@ -6,8 +6,7 @@
     lm-eval:FOLDER/mine, lm-eval:mine.yaml        from files in the harness's YAML format
 
 Prompts go through the model's chat template, few-shot examples as turns of their own, as with the harness's
-``--apply_chat_template``. A metric must be 0 or 1 for each answer. Answers that the length limit cut off are not
-judged, where the harness judges what there is of them. Needs the extra ``lm-eval``.
+``--apply_chat_template``. A metric must be 0 or 1 for each answer. Needs the extra ``lm-eval``.
 """
 
 import hashlib

@@ -87,6 +87,15 @@ def test_a_cut_off_answer_is_never_training_data(base: LoadedModel, tmp_path: Pa
     assert list(made) == []
     yields = read_yields(tmp_path / "out")
     assert all((y.drawn, y.cut_off, y.no_answer, y.correct, y.chosen) == (3, 2, 1, 0, None) for y in yields)
+    assert {y.cut_off_correct for y in yields} == {2}
+    assert made.manifest.counts.dropped == {"every correct answer was cut off by the length limit": 6}
+
+
+def test_a_correct_answer_that_was_cut_off_does_not_end_the_drawing(base: LoadedModel, tmp_path: Path) -> None:
+    sampler = DyingSampler(scripted(base, lambda n, i: f"{n}…" if i < 2 else str(n)))
+    made = generate("toy", base, settings(4, stop_at=1, choose="first"), tmp_path / "out", sampler=sampler)
+    assert [text_of(example) for example in made] == [str(n) for n in range(6)]
+    assert {y.drawn for y in read_yields(tmp_path / "out")} == {3}
 
 
 def test_yields_tell_what_each_prompt_gave(base: LoadedModel, tmp_path: Path) -> None:

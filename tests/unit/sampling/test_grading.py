@@ -3,13 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.toy_tasks import toy_task
 
+from tokensieve.config import CutOff
 from tokensieve.sampling.grading import judge_samples, load_problems
 from tokensieve.tasks.lookup import get_task
-from tokensieve.types import Outcome, Sample
+from tokensieve.types import Outcome, Problem, Sample, Verdict
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "gsm8k_paper"])
@@ -46,7 +48,19 @@ def test_an_answer_ends_at_the_stop_text_even_where_it_was_cut_off_later() -> No
         Sample(problems[0].id, "toy", index, text, finished=finished)
         for index, (text, finished) in enumerate([("0! 7", False), ("0 7", False), ("0! 7", True), ("0", True)])
     ]
-    judged = judge_samples(task, problems, drawn)
-    assert [sample.text for sample in judged] == ["0", "0 7", "0", "0"]
-    outcomes = [Outcome.CORRECT, Outcome.CUT_OFF, Outcome.CORRECT, Outcome.CORRECT]
-    assert [sample.verdict.outcome for sample in judged if sample.verdict] == outcomes
+    for rule, second in (("judge", Outcome.WRONG), ("wrong", Outcome.CUT_OFF)):
+        judged = judge_samples(task, problems, drawn, cast("CutOff", rule))
+        assert [sample.text for sample in judged] == ["0", "0 7", "0", "0"]
+        assert [sample.finished for sample in judged] == [True, False, True, True]
+        outcomes = [Outcome.CORRECT, second, Outcome.CORRECT, Outcome.CORRECT]
+        assert [sample.verdict.outcome for sample in judged if sample.verdict] == outcomes
+
+
+def test_a_text_that_ends_inside_its_answer_has_no_answer() -> None:
+    def check(problem: Problem, answer: str) -> Verdict:
+        return Verdict(Outcome.CUT_OFF, answer, "the code block is never closed")
+
+    task = replace(toy_task("toy"), check=check)
+    problems = load_problems(task, "test", None, 1)
+    (judged,) = judge_samples(task, problems, [Sample(problems[0].id, "toy", 0, "```", finished=False)])
+    assert judged.verdict == Verdict(Outcome.NO_ANSWER, "```", "the code block is never closed")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tokensieve.config import CutOff
 from tokensieve.errors import InputError
 from tokensieve.tasks import Task
 from tokensieve.tasks.judging import check_gold, judge, judge_file
@@ -134,7 +135,14 @@ def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-def test_answers_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rule", "last", "correct"),
+    [
+        ("judge", {"verdict": "correct", "extracted": "3", "reason": ""}, 3),
+        ("wrong", {"verdict": "cut_off", "extracted": None, "reason": "the answer was not finished"}, 2),
+    ],
+)
+def test_answers_file(tmp_path: Path, rule: CutOff, last: dict[str, object], correct: int) -> None:
     answers = write_lines(
         tmp_path / "answers.jsonl",
         [
@@ -145,22 +153,17 @@ def test_answers_file(tmp_path: Path) -> None:
         ],
     )
     out = tmp_path / "deep" / "verdicts.jsonl"
-    report = judge_file(TASK, None, answers, out)
+    report = judge_file(TASK, None, answers, out, cut_off=rule)
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
         {"id": "count/test/3", "index": 0, "verdict": "correct", "extracted": "3", "reason": ""},
         {"id": "count/train/1", "index": 0, "verdict": "correct", "extracted": "1", "reason": ""},
         {"id": "count/test/3", "index": 1, "verdict": "wrong", "extracted": "4", "reason": "expected 3"},
-        {
-            "id": "count/test/3",
-            "index": 2,
-            "verdict": "cut_off",
-            "extracted": None,
-            "reason": "the answer was not finished",
-        },
+        {"id": "count/test/3", "index": 2, **last, "finished": False},
     ]
     assert (report.answers, report.problems) == (4, 2)
-    assert report.outcomes[Outcome.CORRECT] == 2
-    assert report.accuracy == 0.5
+    assert report.outcomes[Outcome.CORRECT] == correct
+    assert (report.cut_off, report.cut_off_correct) == (1, correct - 2)
+    assert report.accuracy == correct / 4
 
 
 def test_the_first_rows_of_an_answers_file(tmp_path: Path) -> None:
