@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Installed first and pinned: a range would let other packages choose the build.
 TORCH ?= torch==2.13.0
-SOURCES = src tests benchmarks examples
+SOURCES = src tests tools benchmarks examples
 
 .PHONY: demo test check format contract-trainers clean
 

@@ -21,6 +21,7 @@ OTHERS = {
     "tokenizer.json": "the tokenizer",
     "tokenizer_config.json": "its special tokens",
     "chat_template.jinja": "the chat template",
+    "problems": "the tasks' problems, one gzipped JSON-lines file a split",
 }
 """What the files are that have no docstring."""
 
@@ -32,7 +33,9 @@ def tree(folder: Path, depth: int) -> list[str]:
     for path in entries:
         if path.name in ("__init__.py", "__pycache__", "py.typed"):
             continue
-        if path.is_dir() and any(inner.is_file() for inner in path.rglob("*") if "__pycache__" not in inner.parts):
+        if path.is_dir() and path.name in OTHERS:
+            lines.append(f"{'  ' * (depth + 1)}{path.name}/".ljust(38) + about(path))
+        elif path.is_dir() and any(inner.is_file() for inner in path.rglob("*") if "__pycache__" not in inner.parts):
             lines += tree(path, depth + 1)
         elif path.is_file():
             lines.append(f"{'  ' * (depth + 1)}{path.name}".ljust(38) + about(path))
@@ -58,7 +61,7 @@ def main() -> None:
     page = ROOT / "docs" / "architecture.md"
     text = page.read_text(encoding="utf-8")
     before, _, after = text.split(MARK)
-    body = "\n".join(tree(PACKAGE, 0))
+    body = "\n".join([*tree(PACKAGE, 0), "", *tree(ROOT / "tools", 0)])
     expected = f"{before}{MARK}\n```\n{body}\n```\n{MARK}{after}"
     if "--check" not in sys.argv[1:]:
         page.write_text(expected, encoding="utf-8")

@@ -1,10 +1,10 @@
-"""The tree in docs/architecture.md names every file of the package, and nothing else."""
+"""The tree in docs/architecture.md names every file of the package and of the tools, and nothing else."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "src" / "tokensieve"
+FOLDERS = {"tokensieve": ROOT / "src" / "tokensieve", "tools": ROOT / "tools"}
 
 
 def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:
@@ -16,18 +16,20 @@ def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:
         found = re.match(r"^( *)([\w./-]+)(?: {2,}\S|$)", line)
         if not found or line.startswith("```"):
             continue
-        depth = len(found[1]) // 2
-        name = found[2]
-        folders = folders[:depth]
-        path = "/".join([*folders, name.rstrip("/")])
-        named.add(path.removeprefix("tokensieve/"))
-        if name.endswith("/"):
-            folders.append(name.rstrip("/"))
+        folders = folders[: len(found[1]) // 2]
+        named.add("/".join([*folders, found[2]]))
+        if found[2].endswith("/"):
+            folders.append(found[2].rstrip("/"))
+    files_named = {name for name in named if not name.endswith("/")}
+    # A folder of data is one line: nothing inside it is named.
+    data = {name for name in named - files_named if not any(other.startswith(name) for other in named - {name})}
     on_disk = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*")
+        f"{name}/{path.relative_to(folder)}"
+        for name, folder in FOLDERS.items()
+        for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.name not in ("__init__.py", "py.typed")
     }
-    files_named = {name for name in named if "." in name.rsplit("/", 1)[-1]}
-    assert on_disk - files_named == set(), "files that the tree does not name"
+    unnamed = {path for path in on_disk - files_named if not path.startswith(tuple(data))}
+    assert unnamed == set(), "files that the tree does not name"
     assert files_named - on_disk == set(), "files that the tree names and that are not there"
+    assert data == {"tokensieve/pocket/problems/"}

@@ -1,6 +1,6 @@
-"""The embedded model: small enough to ship, skilled enough to lose something; see README.md beside this file."""
+"""The embedded model and the problems of its tasks; README.md beside this file is the model card."""
 
 from pathlib import Path
 
 POCKET = Path(__file__).parent
-"""The folder with the weights, the tokenizer and the chat template, in the form transformers loads."""
+"""Folder of the weights, the tokenizer and the chat template in transformers' format, and of ``problems``."""

@@ -4,10 +4,10 @@ import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools.pocket.batches import PROMPT_WEIGHT, encode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tokensieve.pocket import POCKET
-from tokensieve.pocket.batches import PROMPT_WEIGHT, encode
 from tokensieve.types import Message
 
 TOKENIZER: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(POCKET)

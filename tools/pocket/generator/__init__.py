@@ -1,0 +1,1 @@
+"""Seeded generator of pocket's problems and pretraining dialogues."""
