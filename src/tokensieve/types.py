@@ -7,6 +7,7 @@ shifted.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
@@ -99,7 +100,9 @@ class Problem:
         prompt: the turns before the answer; the last is a user's.
         gold: the reference as a complete raw response: what a model would be trained to say, and what
             the task's checker accepts.
-        facts: what the checker needs beyond the answer (tests, a database's path, choices); JSON only.
+        facts: what the checker needs beyond the answer (tests, choices, a gold query); JSON only, and a part of the
+            problem's identity.
+        files: files that the checker reads, by their keys; where they lie is no part of the problem's identity.
     """
 
     id: str
@@ -107,6 +110,7 @@ class Problem:
     prompt: tuple[Message, ...]
     gold: str
     facts: Mapping[str, JSON] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.prompt or self.prompt[-1]["role"] != "user":

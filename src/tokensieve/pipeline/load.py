@@ -138,17 +138,15 @@ def gold_examples(task: str, split: str, folder: Path | None = None, limit: int 
     Args:
         task: the registered task's name.
         split: the task's split.
-        folder: local copy of the benchmark; None is the task's default source.
+        folder: local copies, one folder a benchmark, or the benchmark's own; None is the task's default source.
         limit: the first N problems only.
 
     Raises:
         InputError: unknown task or split.
     """
-    from itertools import islice
-
     from tokensieve.tasks.lookup import get_task
 
-    for problem in islice(get_task(task).load(split, folder), limit):
+    for problem in get_task(task).problems(split, folder, limit):
         answer = Message(role="assistant", content=problem.gold)
         yield Example(problem.id, (*problem.prompt, answer), problem.task)
 
@@ -161,9 +159,10 @@ def _examples(source: "str | Path | Rows[Example]", settings: DataSettings, tall
             tally.take()
             yield example
     elif str(source).startswith(_TASK_PREFIX):
-        task, _, split = str(source).removeprefix(_TASK_PREFIX).partition("/")
-        folder = settings.data / task if settings.data else None
-        for example in gold_examples(task, split or settings.split, folder, settings.limit):
+        from tokensieve.tasks.lookup import split_name
+
+        task, split = split_name(str(source).removeprefix(_TASK_PREFIX))
+        for example in gold_examples(task, split or settings.split, settings.data, settings.limit):
             tally.take()
             yield example
     else:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +44,7 @@ def load_problems(task: Task, split: str, data: Path | None, limit: int | None) 
     Raises:
         InputError: an unknown split, or data that is missing or malformed.
     """
-    # The strict variants of a benchmark (gsm8k_paper) have no folder of their own: their loaders look into its.
-    folder = data / task.name if data is not None and (data / task.name).is_dir() else data
-    return list(islice(task.load(split, folder), limit))
+    return list(task.problems(split, data, limit))
 
 
 def problems_digest(problems: Iterable[Problem]) -> str:

@@ -120,8 +120,7 @@ class _Source:
         """How many of a task's problems were answered."""
         from tokensieve.tasks.lookup import get_task
 
-        folder = self.data / task if self.data else None
-        available = sum(1 for _ in get_task(task).load(split, folder))
+        available = sum(1 for _ in get_task(task).problems(split, self.data))
         return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
 
     def time(self, step: Step, cached: bool) -> StageTime:

@@ -19,7 +19,7 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.data.dataset import Rows
-from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
 from tokensieve.selection import parse_policy
 from tokensieve.study.steps import Step, step_key
@@ -244,15 +244,12 @@ class Planner:
 
     def _task_key(self, task: str, split: str, limit: int | None) -> str:
         """Digest of the problems themselves, so that a changed benchmark is noticed."""
-        from itertools import islice
-
+        from tokensieve.sampling.grading import problems_digest
         from tokensieve.tasks.lookup import get_task
 
         asked = (task, split, limit)
         if asked not in self._problems:
-            folder = None if self._data is None else self._data / task
-            problems = islice(get_task(task).load(split, folder), limit)
-            self._problems[asked] = digest_of([[p.id, list(p.prompt), p.gold, dict(p.facts)] for p in problems])
+            self._problems[asked] = problems_digest(get_task(task).problems(split, self._data, limit))
         return self._problems[asked]
 
 

@@ -11,7 +11,7 @@ Paths are relative to the YAML file; templates are Jinja with a row's fields as 
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -201,11 +201,19 @@ def _load(
             turns.append({"role": "system", "content": render(task.system, row)})
         turns.append({"role": "user", "content": render(task.prompt, row)})
         own = render(task.id, row) if task.id is not None else f"{task.name}/{split}/{number}"
-        facts = _facts(task, row, render, root)
-        yield Problem(own, task.name, tuple(turns), render(task.gold, row), facts)
+        files = _files(task, row, render, root)
+        facts = _facts(task, row, render, files)
+        yield Problem(own, task.name, tuple(turns), render(task.gold, row), facts, files)
 
 
-def _facts(task: CustomTask, row: Row, render: _Render, base: Path) -> dict[str, JSON]:
+def _files(task: CustomTask, row: Row, render: _Render, base: Path) -> dict[str, Path]:
+    """The files that the task's checker reads for a row."""
+    if not isinstance(task.check, _Sql) or task.check.database is None:
+        return {}
+    return {"database": base / render(task.check.database, row)}
+
+
+def _facts(task: CustomTask, row: Row, render: _Render, files: Mapping[str, Path]) -> dict[str, JSON]:
     """What the task's checker needs of a row, templates filled in."""
     check = task.check
     if isinstance(check, _Function):
@@ -215,9 +223,16 @@ def _facts(task: CustomTask, row: Row, render: _Render, base: Path) -> dict[str,
         listed = [tests] if isinstance(tests, str) else [*texts(tests, check.tests, row.where)]
         return {"tests": list(listed), "setup": render(check.setup, row)}
     if isinstance(check, _Sql):
-        database = str(base / render(check.database, row)) if check.database is not None else None
         script = render(check.script, row) if check.script is not None else None
-        return {"query": render(check.query, row), "database": database, "script": script}
+        facts: dict[str, JSON] = {"query": render(check.query, row), "script": script}
+        if check.database is not None:
+            path = files["database"]
+            if not path.is_file():
+                raise InputError(
+                    "no such database", where=f"{row.where}: {path}", fix="check.database in the YAML file"
+                )
+            facts |= {"database": render(check.database, row), "bytes": path.stat().st_size}
+        return facts
     return {"answer": render(check.answer, row) if check.answer is not None else None}
 
 
@@ -274,11 +289,11 @@ def _check_python(problem: Problem, answer: str) -> Verdict:
 
 
 def _check_sql(comparison: Comparison, problem: Problem, answer: str) -> Verdict:
-    database, script = problem.facts["database"], problem.facts["script"]
+    script = problem.facts["script"]
     return judge_query(
         answer,
         str(problem.facts["query"]),
-        database=None if database is None else Path(str(database)),
+        database=problem.files.get("database"),
         script=None if script is None else str(script),
         comparison=comparison,
     )

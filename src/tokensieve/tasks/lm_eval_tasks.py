@@ -20,6 +20,7 @@ from typing import Final, cast
 from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import require_split
 from tokensieve.tasks.lm_eval_adapter import Asked, Doc, Leaf, read_leaves
+from tokensieve.tasks.reasoning import behind_reasoning
 from tokensieve.tasks.task import Continuation, Likelihood, Task, Weighing
 from tokensieve.types import JSON, Message, Outcome, Problem, Verdict
 
@@ -50,7 +51,7 @@ def read_harness_task(spelled: str) -> Task:
         title=f"{title} of lm-evaluation-harness, by {metric or leaves[0].metrics[0]}",
         splits=_SPLITS,
         load=harness.load,
-        check=partial(harness.check, metric, filter_name),
+        checker=partial(harness.check, metric, filter_name),
         max_new_tokens=max(leaf.max_new_tokens for leaf in leaves),
         ended=harness.ended,
         weighing=Weighing(harness.continuations, partial(harness.weighed, metric)) if harness.weighs else None,
@@ -97,9 +98,11 @@ class _Harness:
                 )
 
     def ended(self, problem: Problem, text: str) -> str | None:
-        """The answer up to the first of the task's stop texts."""
+        """The answer up to the first of the task's stop texts behind its reasoning."""
         until = cast("list[str]", problem.facts.get("until", []))
-        places = [place for stop in until if stop and (place := text.find(stop)) >= 0]
+        final = behind_reasoning(text)
+        begin = len(text) - len(final) if final is not None and text.endswith(final) else 0
+        places = [place for stop in until if stop and (place := text.find(stop, begin)) >= 0]
         return text[: min(places)] if places else None
 
     def check(self, metric: str, filter_name: str, problem: Problem, answer: str) -> Verdict:

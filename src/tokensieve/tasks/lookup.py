@@ -10,6 +10,18 @@ from tokensieve.tasks import TASKS, Task
 _BY_HARNESS: Final = {"ifeval": "lm-eval:ifeval"}
 """Names that a user may expect among ours, and that the harness has."""
 
+_SPLITS: Final = ("train", "validation", "test")
+"""Names that a split of a YAML file's or the harness's task may have."""
+
+
+def split_name(spelled: str) -> tuple[str, str]:
+    """A task's name and the split behind it: ``gsm8k/test``, ``mine/task.yaml/train``; "" where none is named."""
+    name, _, split = spelled.partition("/")
+    if name in TASKS:
+        return name, split
+    name, slash, split = spelled.rpartition("/")
+    return (name, split) if slash and split in _SPLITS else (spelled, "")
+
 
 def get_task(name: str) -> Task:
     """The task of a name, the one that a YAML file describes, or with ``lm-eval:`` before it one of the harness.

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 from tokensieve.tasks.function import UserFunction, check_by_function, user_function
 from tokensieve.tasks.mbpp import called
 from tokensieve.tasks.program import judge_program
+from tokensieve.tasks.reasoning import judge_behind_reasoning
 from tokensieve.types import JSON, Message, Outcome, Verdict
 
 PromptCheck: TypeAlias = Callable[[Sequence[Message], str], Verdict]
@@ -18,15 +19,16 @@ PromptCheck: TypeAlias = Callable[[Sequence[Message], str], Verdict]
 def prompt_check(name: str) -> PromptCheck:
     """The check of a name: ``shown-tests``, or a function of the user's as ``file.py:name``.
 
-    The function is called with ``{"messages": [...], "prompt": the last user's turn}`` and the answer; it returns
-    True, False, a verdict, or None where it cannot tell.
+    An answer is judged without the reasoning before it. The function is called with ``{"messages": [...], "prompt":
+    the last user's turn}`` and the answer; it returns True, False, a verdict, or None where it cannot tell.
 
     Raises:
         InputError: no such file or function.
     """
-    if name == "shown-tests":
-        return by_shown_tests
-    return partial(_by_function, user_function(name, Path(), "generate.dialogue.verify"))
+    check: PromptCheck = by_shown_tests
+    if name != "shown-tests":
+        check = partial(_by_function, user_function(name, Path(), "generate.dialogue.verify"))
+    return lambda messages, answer: judge_behind_reasoning(answer, partial(check, messages))
 
 
 def by_shown_tests(messages: Sequence[Message], answer: str) -> Verdict:

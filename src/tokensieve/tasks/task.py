@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
+from tokensieve.tasks.reasoning import judge_behind_reasoning
 from tokensieve.types import Message, Problem, Verdict
 
 
@@ -50,6 +53,8 @@ class Weighing:
 class Task:
     """A benchmark.
 
+    ``problems`` and ``check`` are what the rest of the system calls: they hold what is the same for every benchmark.
+
     Attributes:
         name: its key in ``TASKS``.
         title: one line for people: what is asked and how it is judged.
@@ -57,8 +62,8 @@ class Task:
         load: ``load(split, folder)`` yields the split's problems in a fixed order; ``folder`` is a local
             copy in the published format, None means the default source (the Hub, or the seeded generator).
             Raises InputError on an unknown split or a malformed row, naming file and line.
-        check: ``check(problem, answer)`` judges one raw response text. Thread-safe; never raises for what
-            an answer contains; runs generated code and SQL only in the sandbox.
+        checker: ``checker(problem, answer)`` judges one answer, without the reasoning before it. Thread-safe; never
+            raises for what an answer contains; runs generated code and SQL only in the sandbox.
         max_new_tokens: length limit of an answer, in tokens, that evaluation uses unless told otherwise.
         rephrase: ``rephrase(problem, reference)`` is the user's turn that asks for the model's own wording of a
             reference answer; None where the task has no form of its own.
@@ -71,8 +76,35 @@ class Task:
     title: str
     splits: tuple[str, ...]
     load: Callable[[str, Path | None], Iterator[Problem]]
-    check: Callable[[Problem, str], Verdict]
+    checker: Callable[[Problem, str], Verdict]
     max_new_tokens: int = 512
     rephrase: Callable[[Problem, str], str] | None = None
     ended: Callable[[Problem, str], str | None] | None = None
     weighing: Weighing | None = None
+
+    def problems(self, split: str, data: Path | None = None, limit: int | None = None) -> Iterator[Problem]:
+        """The problems of a split, in their fixed order.
+
+        Args:
+            split: one of ``splits``.
+            data: local copies, one folder a benchmark, or the one benchmark's own folder; None for the default source.
+            limit: at most so many; None for all.
+
+        Raises:
+            InputError: an unknown split, or data that is missing or malformed.
+        """
+        # Strict variants (gsm8k_paper) have no folder of their own: their loaders find the benchmark's in ``data``.
+        own = None if data is None else data / self.name
+        return islice(self.load(split, own if own is not None and own.is_dir() else data), limit)
+
+    def check(self, problem: Problem, answer: str) -> Verdict:
+        """Judge one raw response text: what stands behind its reasoning.
+
+        Args:
+            problem: one of this task's.
+            answer: the response as the model wrote it.
+
+        Returns:
+            The checker's verdict; ``no_answer`` where the reasoning does not end.
+        """
+        return judge_behind_reasoning(answer, partial(self.checker, problem))

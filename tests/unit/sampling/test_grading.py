@@ -60,7 +60,7 @@ def test_a_text_that_ends_inside_its_answer_has_no_answer() -> None:
     def check(problem: Problem, answer: str) -> Verdict:
         return Verdict(Outcome.CUT_OFF, answer, "the code block is never closed")
 
-    task = replace(toy_task("toy"), check=check)
+    task = replace(toy_task("toy"), checker=check)
     problems = load_problems(task, "test", None, 1)
     (judged,) = judge_samples(task, problems, [Sample(problems[0].id, "toy", 0, "```", finished=False)])
     assert judged.verdict == Verdict(Outcome.NO_ANSWER, "```", "the code block is never closed")

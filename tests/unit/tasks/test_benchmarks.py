@@ -1,5 +1,6 @@
 """Every task: gold answers pass, wrong ones do not, and each kind of finding is told apart."""
 
+import contextlib
 import gzip
 import json
 import sqlite3
@@ -10,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tokensieve.config import DataSettings
+from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
+from tokensieve.pipeline.load import _examples
+from tokensieve.sampling.grading import problems_digest
 from tokensieve.tasks import TASKS
 from tokensieve.tasks.judging import check_gold
+from tokensieve.tasks.lookup import split_name
 from tokensieve.types import Outcome, Problem, Verdict
 
 GOLD = [
@@ -38,6 +44,32 @@ def test_every_gold_answer_passes(name: str, folder: str, rows: dict[str, int], 
 
 def test_the_folder_of_all_benchmarks_will_do(shared_data: Path) -> None:
     assert next(TASKS["gsm8k_paper"].load("test", shared_data)).id == "gsm8k/test/0"
+
+
+def test_strict_rules_load_from_the_benchmarks_folder(shared_data: Path) -> None:
+    for name in ("gsm8k_paper", "math_boxed", "arc_challenge_letter"):
+        for folder in (shared_data, shared_data / name.rpartition("_")[0]):
+            assert {p.task for p in TASKS[name].problems("test", folder, 3)} == {name}
+        assert len(list(_examples(f"task:{name}/test", DataSettings(data=shared_data, limit=2), Tally()))) == 2
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name", "split"),
+    [
+        ("gsm8k", "gsm8k", ""),
+        ("gsm8k_paper/test", "gsm8k_paper", "test"),
+        ("mbpp/prompt", "mbpp", "prompt"),
+        ("gsm8k/dev", "gsm8k", "dev"),
+        ("mine/own.yaml", "mine/own.yaml", ""),
+        ("mine/own.yaml/train", "mine/own.yaml", "train"),
+        ("/data/own.yaml/validation", "/data/own.yaml", "validation"),
+        ("lm-eval:folder/sums", "lm-eval:folder/sums", ""),
+        ("lm-eval:folder/sums/test", "lm-eval:folder/sums", "test"),
+        ("nothing/test", "nothing", "test"),
+    ],
+)
+def test_a_tasks_name_and_split(spelled: str, name: str, split: str) -> None:
+    assert split_name(spelled) == (name, split)
 
 
 def test_ids_are_the_benchmarks_own(shared_data: Path) -> None:
@@ -228,6 +260,17 @@ def test_bird_gold_prompt_and_ids(tmp_path: Path, sandbox: str) -> None:
     assert "CREATE TABLE sale" in prompt
     assert "Hint: sold refers to SUM(amount)" in prompt
     assert "Hint" not in str(problems[0].prompt[-1]["content"])
+
+
+def test_bird_problems_are_the_same_after_the_data_moved(tmp_path: Path, sandbox: str) -> None:
+    folder = bird_folder(tmp_path / "here")
+    before = list(TASKS["bird"].problems("validation", folder))
+    after = list(TASKS["bird"].problems("validation", folder.rename(tmp_path / "there")))
+    assert problems_digest(before) == problems_digest(after)
+    assert judged(after[0], after[0].gold).correct
+    with contextlib.closing(sqlite3.connect(tmp_path / "there" / "dev_databases" / "shop" / "shop.sqlite")) as changed:
+        changed.executescript("CREATE TABLE other (id INTEGER);")
+    assert problems_digest(TASKS["bird"].problems("validation", tmp_path / "there")) != problems_digest(before)
 
 
 @pytest.mark.parametrize(
