@@ -22,7 +22,7 @@ from tests.chat_tokenizers import tokenizer
 from tests.export_rows import of, selected_rows
 
 from tokensieve.config import DataSettings
-from tokensieve.data.chat import tokenise_all
+from tokensieve.data.chat import prepare, tokenise_all
 from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.formats import read_examples
 from tokensieve.data.manifest import Manifest
@@ -54,7 +54,7 @@ def start(folder: Path, n: int) -> None:  # noqa: ARG001 - every step takes them
 def start_with_trl(folder: Path, n: int) -> None:  # noqa: ARG001 - every step takes them
     """The tokens of one row: what a process takes before it makes those of many."""
     row = Example("row", (Message(role="user", content="What is it?"), Message(role="assistant", content=ANSWER)))
-    assert len(list(tokenise_all([row], tokenizer("chatml"), DataSettings(), Tally()))) == 1
+    assert len(list(tokenise_all([row], prepare(tokenizer("chatml")), DataSettings(), Tally()))) == 1
 
 
 def read_jsonl(folder: Path, n: int) -> None:
@@ -67,7 +67,9 @@ def read_parquet(folder: Path, n: int) -> None:
 
 def make_tokens(folder: Path, n: int) -> None:
     settings, tally = DataSettings(), Tally()
-    rows = tokenise_all(read_examples(folder / "rows.jsonl", settings, tally), tokenizer("chatml"), settings, tally)
+    rows = tokenise_all(
+        read_examples(folder / "rows.jsonl", settings, tally), prepare(tokenizer("chatml")), settings, tally
+    )
     with FolderWriter(folder / "tokens", Manifest(stage="tokens")) as writer:
         for index, shard in enumerate(in_shards(rows, 512)):
             writer.write(index, shard)

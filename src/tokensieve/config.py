@@ -43,6 +43,14 @@ class ModelSettings(BaseModel):
     """auto spreads one model over the GPUs of a torchrun launch."""
     trust_remote_code: bool = False
     """Run the modelling code that a Hub repository ships. Only for repositories that you have read."""
+    template_kwargs: dict[str, TemplateArgument] = Field(default_factory=dict)
+    """The chat template's arguments, such as {"enable_thinking": false}; JSON in text counts as its value."""
+
+    @field_validator("template_kwargs")
+    @classmethod
+    def _json_in_text(cls, given: dict[str, TemplateArgument]) -> dict[str, TemplateArgument]:
+        """Arguments as the template must see them: ``--template-kwargs.enable_thinking false`` comes as text."""
+        return {name: _value_of(argument) for name, argument in given.items()}
 
 
 class DataSettings(BaseModel):
@@ -70,16 +78,8 @@ class DataSettings(BaseModel):
     """The last assistant turn is unfinished: no end-of-turn is added to it."""
     normalise: tuple[Literal["line_ends", "trailing_blanks", "tabs"], ...] = ()
     """Changes to the responses' text before they are made into tokens."""
-    template_kwargs: dict[str, TemplateArgument] = Field(default_factory=dict)
-    """The chat template's arguments, such as {"enable_thinking": false}; JSON in text counts as its value."""
     limit: int | None = Field(None, gt=0)
     """Take the first N rows only."""
-
-    @field_validator("template_kwargs")
-    @classmethod
-    def _json_in_text(cls, given: dict[str, TemplateArgument]) -> dict[str, TemplateArgument]:
-        """Arguments as the template must see them: ``--template-kwargs.enable_thinking false`` comes as text."""
-        return {name: _value_of(argument) for name, argument in given.items()}
 
 
 def _value_of(argument: TemplateArgument) -> TemplateArgument:

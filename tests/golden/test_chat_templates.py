@@ -5,8 +5,7 @@ import pytest
 from tests.chat_tables import CONVERSATIONS, GOLDEN, table
 from tests.chat_tokenizers import KINDS, template, tokenizer
 
-from tokensieve.config import DataSettings
-from tokensieve.data.chat import RefusedRow, prepare, prompt_ids, tokenise
+from tokensieve.data.chat import RefusedRow, prepare
 from tokensieve.types import Example, Tokens
 
 PLAIN = ("single", "system", "two turns", "reasoning", "ends with the user")
@@ -17,7 +16,7 @@ def _row(name: str, title: str) -> Tokens | None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[name][title]
     if "refused" in golden:
         return None
-    return tokenise(Example(title, CONVERSATIONS[title]), tokenizer(name), DataSettings())
+    return prepare(tokenizer(name)).tokenise(Example(title, CONVERSATIONS[title]))
 
 
 def _cases(titles: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -44,7 +43,7 @@ def test_a_row_begins_with_the_ids_that_a_sampler_would_be_given(name: str, titl
     if row is None:
         return
     last = max(i for i, message in enumerate(CONVERSATIONS[title]) if message["role"] == "assistant")
-    prompt = prompt_ids(CONVERSATIONS[title][:last], tokenizer(name), DataSettings())
+    prompt = prepare(tokenizer(name)).prompt_ids(CONVERSATIONS[title][:last])
     assert row.ids_T[: len(prompt)].tolist() == prompt.tolist()
     assert row.in_response_T[len(prompt)]
 

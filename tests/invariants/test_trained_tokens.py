@@ -14,7 +14,7 @@ from tests.export_rows import of
 from transformers import PreTrainedTokenizerFast
 
 from tokensieve.config import DataSettings, SelectSettings
-from tokensieve.data.chat import RefusedRow, prompt_ids, tokenise
+from tokensieve.data.chat import RefusedRow, prepare, tokenise
 from tokensieve.data.formats import read_examples
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
@@ -70,7 +70,7 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
 
 def _made(family: str, messages: tuple[Message, ...], settings: DataSettings = DataSettings()) -> Tokens | None:
     try:
-        return tokenise(Example("row", messages), tokenizer(family), settings)
+        return tokenise(Example("row", messages), prepare(tokenizer(family)), settings)
     except RefusedRow:
         return None
 
@@ -116,7 +116,7 @@ def test_a_row_begins_as_its_sampler_would(family: str, messages: tuple[Message,
     if row is None:
         return
     last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
-    prompt = prompt_ids(messages[:last], tokenizer(family), DataSettings())
+    prompt = prepare(tokenizer(family)).prompt_ids(messages[:last])
     assert row.ids_T[: len(prompt)].tolist() == prompt.tolist()
 
 

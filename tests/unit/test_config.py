@@ -12,6 +12,7 @@ from tokensieve.config import (
     GenerateSettings,
     LoraSettings,
     MachineSettings,
+    ModelSettings,
     SampleSettings,
     StudySettings,
     TrainSettings,
@@ -35,11 +36,11 @@ def test_a_settings_class_is_strict_small_and_explains_every_field(settings: typ
 
 def test_template_arguments_are_json_values_whether_they_come_as_such_or_as_text() -> None:
     texts = {"a": "false", "b": "3", "c": "0.5", "d": '{"x": [1]}', "e": '"3"', "f": "null"}
-    assert DataSettings(template_kwargs=texts).template_kwargs == {
+    assert ModelSettings(template_kwargs=texts).template_kwargs == {
         "a": False, "b": 3, "c": 0.5, "d": {"x": [1]}, "e": "3", "f": None,
     }  # fmt: skip
     others = {"today": "2026-01-31", "word": "NaN", "list": [{"x": None}], "flag": True, "brackets": "[" * 100_000}
-    assert DataSettings(template_kwargs=others).template_kwargs == others
+    assert ModelSettings(template_kwargs=others).template_kwargs == others
 
 
 @pytest.mark.parametrize(

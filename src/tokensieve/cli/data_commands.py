@@ -74,6 +74,8 @@ def compare_backends(
     hush_transformers()
     if other.model == ModelSettings().model:
         other = other.model_copy(update={"model": model.model, "revision": model.revision})
+    if not other.template_kwargs:  # the rows are the same, so their template is
+        other = other.model_copy(update={"template_kwargs": model.template_kwargs})
     print_backends(scoring.compare(data, model, other, read, settings, threshold, other_backend, other_url))
     return 0
 
@@ -163,8 +165,12 @@ def export(
     from tokensieve.pipeline import open_selected, tokenizer_of
 
     hush_datasets()
-    identity = None if model is None else tokenizer_of(model)[1]
-    export_rows(open_selected(selected), out_, to=to, format=format, weights=weights, model=identity)
+    rows = open_selected(selected)
+    identity = None
+    if model is not None:  # the rows' template arguments are the rows' own
+        arguments = rows.manifest.model.template_kwargs if rows.manifest.model else {}
+        identity = tokenizer_of(ModelSettings.model_validate({"model": model, "template_kwargs": arguments}))[1]
+    export_rows(rows, out_, to=to, format=format, weights=weights, model=identity)
     made = read_manifest(out_)
     print_counts(made, out_)
     out.print(f"trained: {made.facts['trained_tokens']:,} tokens; its README says how to train on it")

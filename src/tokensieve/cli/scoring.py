@@ -121,4 +121,6 @@ def _loaded(model: ModelSettings) -> LoadedModel:
 
 
 def _vllm(model: ModelSettings, url: str | None) -> Backend:
-    return open_vllm(model) if url is None else open_vllm_server(url, model.model, model.tokenizer or model.model)
+    if url is None:
+        return open_vllm(model)
+    return open_vllm_server(url, model.model, model.tokenizer or model.model, model.template_kwargs)

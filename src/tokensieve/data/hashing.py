@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.data.cache import cache_folder
 from tokensieve.data.manifest import ModelIdentity, digest_of, digest_of_file, write_atomically
 from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.types import JSON
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,10 +37,17 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     return digest_of(content)
 
 
-def template_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of the chat template, 64 hex digits; empty where the tokenizer has none."""
+def template_digest(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, JSON] | None = None) -> str:
+    """SHA-256 of the chat template and its arguments, 64 hex digits; empty where the tokenizer has no template.
+
+    Args:
+        tokenizer: any tokenizer of the transformers library.
+        template_kwargs: the template's arguments. Without any, the digest is that of the template alone.
+    """
     template = tokenizer.chat_template
-    return digest_of(template) if template else ""
+    if not template:
+        return ""
+    return digest_of([template, dict(template_kwargs)] if template_kwargs else template)
 
 
 def refuse_another_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, *, fix: str) -> None:
@@ -59,9 +68,15 @@ def refuse_another_tokenizer(made_with: ModelIdentity | None, model: ModelIdenti
         ("chat template", made_with.template_digest, model.template_digest),
     ):
         if theirs and theirs != ours:
+            arguments = ""
+            if part == "chat template" and made_with.template_kwargs != model.template_kwargs:
+                arguments = (
+                    f"; its arguments (--template-kwargs) were {json.dumps(made_with.template_kwargs)}"
+                    f" and are now {json.dumps(model.template_kwargs)}"
+                )
             raise InputError(
                 f"the rows were made with another {part}, that of {made_with.name} ({theirs[:16]}), than that of"
-                f" {model.name} ({ours[:16] or 'none'})",
+                f" {model.name} ({ours[:16] or 'none'}){arguments}",
                 where=model.name,
                 fix=fix,
             )

@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.types import JSON
@@ -50,11 +57,20 @@ class ModelIdentity(BaseModel):
     adapter_digest: str | None = None
     tokenizer_digest: str = ""
     template_digest: str = ""
+    template_kwargs: dict[str, JSON] = Field(default_factory=dict)
+    """The chat template's arguments; left out of the file where there are none, so that older digests stay true."""
     dtype: str = ""
     head_dtype: str = ""
     attention: str = ""
     quantisation: str = "none"
     backend: str = "transformers"
+
+    @model_serializer(mode="wrap")
+    def _without_empty_arguments(self, serialise: SerializerFunctionWrapHandler) -> dict[str, JSON]:
+        dumped = cast("dict[str, JSON]", serialise(self))
+        if not self.template_kwargs:
+            dumped.pop("template_kwargs", None)
+        return dumped
 
 
 class Shard(BaseModel):

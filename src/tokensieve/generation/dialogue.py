@@ -6,7 +6,7 @@ The user's turn is drawn from the chat template's user header on, as in Magpie; 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import numpy as np
 
@@ -20,14 +20,10 @@ from tokensieve.generation.sample_and_check import Progress, by_problem, phase_f
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
 from tokensieve.tasks.reference_free import PromptCheck, prompt_check
-from tokensieve.types import Example, IntArray, Message, Origin, Outcome, Sample, Verdict
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from tokensieve.types import Example, Message, Origin, Outcome, Sample, Verdict
 
 _SHARD_DIALOGUES: Final = 128
 _SHARD_ROWS: Final = 512
-_MARK: Final = "TOKENSIEVE_USER_TURN"
 
 _GRAM: Final = 4
 _LONG_ENOUGH: Final = 24
@@ -82,20 +78,6 @@ def generate_dialogues(
         return cast("Rows[Example]", writer.finish(tally.counts, {"noted": dict(tally.noted)}))
 
 
-def user_header(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase") -> IntArray:
-    """Token ids of a conversation so far and the header of the user's next turn.
-
-    Raises:
-        InputError: the template does not show a user's turn as it is, so that its header cannot be told.
-    """
-    asked = [*messages, {"role": "user", "content": _MARK}]
-    text = tokenizer.apply_chat_template(asked, tokenize=False)
-    head, found, _ = text.partition(_MARK)
-    if not found:
-        raise InputError("the chat template does not show the user's text", fix="use a model with another template")
-    return np.array(tokenizer(head, add_special_tokens=False)["input_ids"], dtype=np.int32)
-
-
 def is_degenerate(ids: Sequence[int]) -> bool:
     """Whether a text turns in circles: of its four-token runs, few are different ones. Short texts never are."""
     if len(ids) < _LONG_ENOUGH:
@@ -137,7 +119,7 @@ def _draw_shard(base: LoadedModel, sampler: Sampler, settings: GenerateSettings,
                 f"{name}/user/{turn}",
                 (),
                 rules.prompt_tokens,
-                prompt_T=user_header(_turns(spoken[name]), base.tokenizer),
+                prompt_T=base.chat.user_header_ids(_turns(spoken[name])),
             )
             for name in going
         ]

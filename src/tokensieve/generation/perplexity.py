@@ -1,18 +1,15 @@
 """Mean nll of candidate answers under the model that is to be trained, by the same scoring that selection uses."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from tokensieve.config import DataSettings, ScoreSettings
-from tokensieve.data.chat import tokenise
+from tokensieve.data.chat import ChatTemplate, tokenise
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score_all
 from tokensieve.types import Example, Tokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _WINDOW: Final = 1024
 _STRIDE: Final = 512
@@ -22,7 +19,7 @@ _STRIDE: Final = 512
 def conditional_nll(examples: Sequence[Example], loaded: LoadedModel) -> list[float]:
     """Mean nll in nats of each example's last response given its prompt, its end-of-turn included."""
     settings = DataSettings(last_turn_only=True)
-    return _mean_nll([[tokenise(example, loaded.tokenizer, settings)] for example in examples], loaded)
+    return _mean_nll([[tokenise(example, loaded.chat, settings)] for example in examples], loaded)
 
 
 def unconditional_nll(texts: Sequence[str], loaded: LoadedModel) -> list[float]:
@@ -30,13 +27,12 @@ def unconditional_nll(texts: Sequence[str], loaded: LoadedModel) -> list[float]:
 
     NaN for an empty text.
     """
-    return _mean_nll([_windows(f"{number}", text, loaded.tokenizer) for number, text in enumerate(texts)], loaded)
+    return _mean_nll([_windows(f"{number}", text, loaded.chat) for number, text in enumerate(texts)], loaded)
 
 
-def _windows(name: str, text: str, tokenizer: "PreTrainedTokenizerBase") -> list[Tokens]:
+def _windows(name: str, text: str, chat: ChatTemplate) -> list[Tokens]:
     """Rows of at most 1,024 tokens; each token is counted in the first window that holds it."""
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    ids_T = np.array([begin, *tokenizer(text, add_special_tokens=False)["input_ids"]], dtype=np.int32)
+    ids_T = np.concatenate([[chat.begin_id], chat.text_ids(text)], dtype=np.int32)
     rows, counted = [], 1
     for first in range(0, max(1, len(ids_T) - _WINDOW + _STRIDE), _STRIDE):
         window_T = ids_T[first : first + _WINDOW]

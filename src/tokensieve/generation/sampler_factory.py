@@ -26,7 +26,7 @@ def answerer_of(settings: GenerateSettings, base: LoadedModel) -> Sampler:
             fix=f"--arm larger-model, or --model {answerer.model}",
         )
     if answerer.backend == "server":
-        return ServerSampler(answerer, base.tokenizer)
+        return ServerSampler(answerer, base.tokenizer, base.settings.template_kwargs)
     other = base.settings
     if answerer.model is not None:
         other = other.model_copy(update={"model": answerer.model, "revision": None, "adapter": None, "tokenizer": None})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import ModelSettings
+from tokensieve.data.chat import ChatTemplate, prepare
 from tokensieve.data.hashing import file_digest, template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import EnvironmentProblem, InputError
@@ -14,7 +15,7 @@ from tokensieve.models.fetch import Source, fetch
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _NO_PART_OF_THE_MODEL: Final = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 """Keys of a model's configuration that may differ between two copies of the same model."""
@@ -37,6 +38,29 @@ class LoadedModel:
     tokenizer: "PreTrainedTokenizerBase"
     identity: ModelIdentity
     settings: ModelSettings
+
+    @property
+    def chat(self) -> ChatTemplate:
+        """The tokenizer's chat template with the settings' arguments, for rows that the embedding has room for.
+
+        Raises:
+            InputError: there is no usable chat template.
+        """
+        rows = int(self.model.get_input_embeddings().weight.shape[0])
+        return prepare(self.tokenizer, self.settings.template_kwargs, vocabulary=rows)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer: the chat template's end-of-turn tokens, and every end of sequence.
+
+        The template's are what training teaches and selection protects (``ChatTemplate.end_ids``). A model may end
+        otherwise too, as its generation settings, its configuration or its tokenizer say.
+        """
+        found = set(self.chat.end_ids)
+        for source in (self.model.generation_config, self.model.config.get_text_config(), self.tokenizer):
+            value = getattr(source, "eos_token_id", None)
+            found.update([value] if isinstance(value, int) else value or ())
+        return frozenset(found)
 
     @property
     def device(self) -> "torch.device":
@@ -99,7 +123,8 @@ def load_model(settings: ModelSettings | str) -> LoadedModel:
         weights_digest=_digest_of_files(source.folder, "config.json", _NO_PART_OF_THE_MODEL),
         adapter_digest=adapter_digest,
         tokenizer_digest=tokenizer_digest(tokenizer),
-        template_digest=template_digest(tokenizer),
+        template_digest=template_digest(tokenizer, settings.template_kwargs),
+        template_kwargs=dict(settings.template_kwargs),
         dtype=dtype_name(model),
         attention=str(model.config._attn_implementation),
         quantisation=settings.quantisation,
@@ -126,7 +151,31 @@ def fingerprint(settings: ModelSettings | str) -> str:
     weights = _digest_of_files(_fetch_model(settings, weights=True).folder, "config.json", _NO_PART_OF_THE_MODEL)
     tuned = adapter and _digest_of_files(adapter, "adapter_config.json", _NO_PART_OF_THE_ADAPTER)
     chosen = settings.model_dump(mode="json", include={"dtype", "attention", "device", "quantisation"})
-    return digest_of([weights, tuned, tokenizer_digest(tokenizer), template_digest(tokenizer), chosen])
+    template = template_digest(tokenizer, settings.template_kwargs)
+    return digest_of([weights, tuned, tokenizer_digest(tokenizer), template, chosen])
+
+
+def load_chat(settings: ModelSettings | str) -> ChatTemplate:
+    """A model's chat template with its arguments, without the weights; see ``LoadedModel.chat``.
+
+    Raises:
+        InputError: as in ``load_tokenizer``, or the tokenizer has no usable chat template.
+        EnvironmentProblem: as in ``load_tokenizer``.
+    """
+    settings = settings_of(settings)
+    return prepare(load_tokenizer(settings), settings.template_kwargs, vocabulary=vocabulary_size(settings))
+
+
+def vocabulary_size(settings: ModelSettings | str) -> int | None:
+    """Ids that the model has embeddings for, from its configuration alone; None where that does not say.
+
+    Raises:
+        EnvironmentProblem: the Hub cannot be reached.
+    """
+    try:
+        return getattr(_config(settings_of(settings)), "vocab_size", None)
+    except InputError:  # a folder with a tokenizer only, or an architecture of vLLM's
+        return None
 
 
 def context_length(settings: ModelSettings | str) -> int | None:
@@ -136,15 +185,7 @@ def context_length(settings: ModelSettings | str) -> int | None:
         InputError: no such model, or one that transformers does not know.
         EnvironmentProblem: the Hub cannot be reached.
     """
-    from transformers import AutoConfig
-
-    settings = settings_of(settings)
-    folder = _fetch_model(settings, weights=False).folder
-    try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=settings.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=settings.model) from error
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    return getattr(_config(settings_of(settings)), "max_position_embeddings", None)
 
 
 def dtype_name(model: "PreTrainedModel") -> str:
@@ -163,6 +204,18 @@ def _fetch_model(settings: ModelSettings, *, weights: bool) -> Source:
             fix=f"--adapter {settings.model} and its base model as --model",
         )
     raise InputError("there is no config.json, so this is no model", where=settings.model, fix="check --model")
+
+
+def _config(settings: ModelSettings) -> "PretrainedConfig":
+    """The configuration of the text model."""
+    from transformers import AutoConfig
+
+    folder = _fetch_model(settings, weights=False).folder
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=settings.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=settings.model) from error
+    return config.get_text_config()
 
 
 def _read_tokenizer(source: Source, settings: ModelSettings) -> "PreTrainedTokenizerBase":

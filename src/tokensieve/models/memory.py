@@ -1,9 +1,10 @@
 """A model that is held in memory already: trained just now, or built in a test."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tokensieve.config import ModelSettings
+from tokensieve.config import ModelSettings, TemplateArgument
 from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.models.checks import check_tokenizer_fits
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def from_memory(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, name: str = "in-memory"
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    name: str = "in-memory",
+    template_kwargs: Mapping[str, TemplateArgument] | None = None,
 ) -> LoadedModel:
     """Take a model as it is, with a digest of the weights it holds now.
 
@@ -22,6 +27,7 @@ def from_memory(
         model: a causal language model, with or without a PEFT adapter; put into evaluation mode.
         tokenizer: its tokenizer.
         name: how manifests call it.
+        template_kwargs: the chat template's arguments.
 
     Returns:
         The model with its identity. Train it further and the identity is no longer true: call this again.
@@ -31,15 +37,17 @@ def from_memory(
     """
     model.eval()
     check_tokenizer_fits(model, tokenizer, where=name)
+    settings = ModelSettings(model=name, device=str(model.device), template_kwargs=dict(template_kwargs or {}))
     identity = ModelIdentity(
         name=name,
         weights_digest=_digest_of_state(model),
         tokenizer_digest=tokenizer_digest(tokenizer),
-        template_digest=template_digest(tokenizer),
+        template_digest=template_digest(tokenizer, settings.template_kwargs),
+        template_kwargs=dict(settings.template_kwargs),
         dtype=dtype_name(model),
         attention=str(model.config._attn_implementation),
     )
-    return LoadedModel(model, tokenizer, identity, ModelSettings(model=name, device=str(model.device)))
+    return LoadedModel(model, tokenizer, identity, settings)
 
 
 def _digest_of_state(model: "PreTrainedModel") -> str:

@@ -26,7 +26,7 @@ from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tokensieve.data.chat import WhiteSpace
+    from tokensieve.data.chat import ChatTemplate, WhiteSpace
     from tokensieve.models import LoadedModel
 
 _TASK_PREFIX = "task:"
@@ -70,10 +70,10 @@ def load(
     tally = Tally()
     examples = _examples(source, settings, tally)
     white_space = WhiteSpace(tokenizer)
-    tokens = tokenise_all(examples, tokenizer, settings, tally, model_limit=longest or _longest_row(model))
+    tokens = tokenise_all(examples, _chat_of(model), settings, tally, model_limit=longest or _longest_row(model))
     manifest = Manifest(
         stage="tokens",
-        settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
+        settings={**settings.model_dump(mode="json"), "template_kwargs": identity.template_kwargs},
         inputs={"data": _digest(source)},
         model=identity,
         versions=dict(package_versions()),
@@ -219,6 +219,13 @@ def _longest_row(model: "LoadedModel | ModelSettings | str") -> int | None:
     return getattr(model.model.config, "max_position_embeddings", None) if isinstance(model, LoadedModel) else None
 
 
+def _chat_of(model: "LoadedModel | ModelSettings | str") -> "ChatTemplate":
+    """A model's chat template with its arguments; the weights are left where they are."""
+    from tokensieve.models import LoadedModel, load_chat
+
+    return model.chat if isinstance(model, LoadedModel) else load_chat(model)
+
+
 def tokenizer_of(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTrainedTokenizerBase, ModelIdentity]":
     """A model's tokenizer, and the digests of it and of its chat template; the weights are left where they are.
 
@@ -237,6 +244,7 @@ def tokenizer_of(model: "LoadedModel | ModelSettings | str") -> "tuple[PreTraine
         name=settings.model,
         revision=settings.revision,
         tokenizer_digest=tokenizer_digest(tokenizer),
-        template_digest=template_digest(tokenizer),
+        template_digest=template_digest(tokenizer, settings.template_kwargs),
+        template_kwargs=dict(settings.template_kwargs),
     )
     return tokenizer, identity

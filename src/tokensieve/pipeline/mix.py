@@ -81,7 +81,7 @@ def _rows(folder: Path, model: ModelIdentity | None) -> Rows[Scored]:
         if model is None:
             raise InputError("it is not known whose tokens the selection's rows are", where=str(folder))
         rules = DataSettings(last_turn_only=True)
-        earlier = cast("Rows[Row]", load(folder, ModelSettings(model=model.name, revision=model.revision), rules))
+        earlier = cast("Rows[Row]", load(folder, _settings_of(model), rules))
         made_by = earlier.manifest.model
     elif earlier.manifest.stage not in ("tokens", "scored", "selected"):
         raise InputError(
@@ -96,6 +96,10 @@ def _rows(folder: Path, model: ModelIdentity | None) -> Rows[Scored]:
             fix="make it with the model whose rows it is mixed into",
         )
     return Rows(earlier.manifest, lambda: (_scored(row) for row in earlier))
+
+
+def _settings_of(model: ModelIdentity) -> ModelSettings:
+    return ModelSettings(model=model.name, revision=model.revision, template_kwargs=model.template_kwargs)
 
 
 def _scored(row: "Row") -> Scored:

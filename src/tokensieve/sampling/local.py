@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from tokensieve.config import DataSettings, SampleSettings
-from tokensieve.data.chat import prompt_ids
+from tokensieve.config import SampleSettings
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.models import LoadedModel
@@ -12,8 +11,6 @@ from tokensieve.sampling.request import Request
 from tokensieve.types import IntArray, Sample
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from tokensieve.sampling.decode import Drawn, Job
 
 
@@ -22,13 +19,11 @@ class LocalSampler:
 
     Args:
         loaded: the model.
-        data: how prompts are rendered; only the template's arguments are read.
     """
 
-    def __init__(self, loaded: LoadedModel, data: DataSettings | None = None) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
-        self._data = data or DataSettings()
-        self._stops = stop_ids(loaded.model, loaded.tokenizer)
+        self._stops = loaded.stop_ids
 
     @property
     def loaded(self) -> LoadedModel:
@@ -44,7 +39,7 @@ class LocalSampler:
         """Token ids that the model continues."""
         if request.prompt_T is not None:
             return request.prompt_T
-        return prompt_ids(request.messages, self._loaded.tokenizer, self._data)
+        return self._loaded.chat.prompt_ids(request.messages)
 
     def draw(self, requests: Iterable[Request], settings: SampleSettings) -> Iterator[Sample]:
         """Answer the requests; see ``Sampler.draw``.
@@ -112,16 +107,3 @@ class LocalSampler:
             finished=drawn.finished,
             nll=drawn.nll,
         )
-
-
-def stop_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
-    """Ids that end an answer: those of the generation settings, of the configuration and of the tokenizer."""
-    found: set[int] = set()
-    sources = (model.generation_config, model.config.get_text_config(), tokenizer)
-    for source in sources:
-        value = getattr(source, "eos_token_id", None)
-        if isinstance(value, int):
-            found.add(value)
-        elif value is not None:
-            found.update(value)
-    return frozenset(found)

@@ -1,12 +1,12 @@
 """Answers that are chosen, not written: the likeliest of the texts that a problem gives, scored as training data is."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from tokensieve.config import DataSettings, ScoreSettings
-from tokensieve.data.chat import prompt_ids
+from tokensieve.config import ScoreSettings
+from tokensieve.data.chat import ChatTemplate
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.sampling.local import LocalSampler
@@ -14,9 +14,6 @@ from tokensieve.sampling.request import Sampler
 from tokensieve.scoring import score_all
 from tokensieve.tasks import Continuation, Likelihood, Task, Weighing
 from tokensieve.types import Outcome, Problem, Sample, Scored, Tokens, Verdict
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _TOO_LONG: Final = Verdict(Outcome.NOT_JUDGED, reason="longer than the model's context")
 
@@ -41,7 +38,7 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
     loaded = sampler.loaded
     continuations = [weighing.continuations(problem) for problem in problems]
     rows = [
-        [_tokens(f"{number}/{place}", choice, loaded.tokenizer) for place, choice in enumerate(choices)]
+        [_tokens(f"{number}/{place}", choice, loaded.chat) for place, choice in enumerate(choices)]
         for number, choices in enumerate(continuations)
     ]
     room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
@@ -70,14 +67,12 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
     return samples
 
 
-def _tokens(name: str, continuation: Continuation, tokenizer: "PreTrainedTokenizerBase") -> Tokens:
+def _tokens(name: str, continuation: Continuation, chat: ChatTemplate) -> Tokens:
     if continuation.prompt:
-        before_T = prompt_ids(continuation.prompt, tokenizer, DataSettings())
+        before_T = chat.prompt_ids(continuation.prompt)
     else:
-        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        before_T = np.array([begin], dtype=np.int32)
-    text_T = np.array(tokenizer(continuation.text, add_special_tokens=False)["input_ids"], dtype=np.int32)
-    ids_T = np.concatenate([before_T, text_T])
+        before_T = np.array([chat.begin_id], dtype=np.int32)
+    ids_T = np.concatenate([before_T, chat.text_ids(continuation.text)])
     return Tokens(name, ids_T, np.arange(len(ids_T)) >= len(before_T), np.zeros(len(ids_T), dtype=np.bool_))
 
 

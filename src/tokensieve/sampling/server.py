@@ -5,12 +5,12 @@ import random
 import threading
 import time
 import urllib.error
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from tokensieve.config import AnswererSettings, SampleSettings
+from tokensieve.config import AnswererSettings, SampleSettings, TemplateArgument
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.sampling.request import Request, seed_of
@@ -39,9 +39,15 @@ class ServerSampler:
     Args:
         settings: address, name of the model, limits.
         tokenizer: of the model that will be trained on the answers; None leaves samples without ids.
+        template_kwargs: arguments of the chat template, sent as ``chat_template_kwargs`` where there are any.
     """
 
-    def __init__(self, settings: AnswererSettings, tokenizer: "PreTrainedTokenizerBase | None" = None) -> None:
+    def __init__(
+        self,
+        settings: AnswererSettings,
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+        template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    ) -> None:
         if settings.url is None or settings.model is None:
             raise InputError(
                 "a server needs an address and the name of a model",
@@ -51,6 +57,7 @@ class ServerSampler:
         self._settings = settings
         self._address = sound_address(settings.url, "generate.answerer.url") + "/chat/completions"
         self._tokenizer = tokenizer
+        self._template_kwargs = dict(template_kwargs or {})
         self._refused: set[str] = set()
         self._pace = _Pace(settings.requests_per_minute)
 
@@ -108,6 +115,8 @@ class ServerSampler:
             "max_tokens": request.max_new_tokens,
             "seed": seed_of(settings.seed, request.id, index) % 2**31,
         }
+        if self._template_kwargs:
+            body["chat_template_kwargs"] = self._template_kwargs
         if wanted > 1:
             body["n"] = wanted
         if "max_tokens" in self._refused:

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from tokensieve.config import DataSettings, ModelSettings, SampleSettings
-from tokensieve.data.chat import prompt_ids
+from tokensieve.config import ModelSettings, SampleSettings
 from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.models import load_tokenizer
+from tokensieve.models import load_chat
 from tokensieve.sampling.request import Request, seed_of
 from tokensieve.types import IntArray, Sample
 
@@ -40,7 +39,8 @@ class VllmSampler:
         from vllm import LLM
 
         self._settings = settings
-        self._tokenizer = load_tokenizer(settings)
+        self._chat = load_chat(settings)
+        self._tokenizer = self._chat.encoder.tokenizer
         self._engine = LLM(
             model=settings.model,
             revision=settings.revision,
@@ -57,7 +57,8 @@ class VllmSampler:
             name=self._settings.model,
             revision=self._settings.revision,
             tokenizer_digest=tokenizer_digest(self._tokenizer),
-            template_digest=template_digest(self._tokenizer),
+            template_digest=template_digest(self._tokenizer, self._settings.template_kwargs),
+            template_kwargs=dict(self._settings.template_kwargs),
             dtype=self._settings.dtype,
             backend="vllm",
         )
@@ -79,6 +80,7 @@ class VllmSampler:
                     seed=seed_of(settings.seed, request.id, index) % 2**63,
                     logprobs=0,
                     detokenize=False,
+                    stop_token_ids=sorted(self._chat.end_ids),
                 )
                 for request, index in pairs
             ],
@@ -90,7 +92,7 @@ class VllmSampler:
     def _prompt_T(self, request: Request) -> IntArray:
         if request.prompt_T is not None:
             return request.prompt_T
-        return prompt_ids(request.messages, self._tokenizer, DataSettings())
+        return self._chat.prompt_ids(request.messages)
 
     def _sample(self, request: Request, index: int, output: "CompletionOutput") -> Sample:
         finished = output.finish_reason == "stop"

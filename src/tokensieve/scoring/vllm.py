@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from tokensieve.config import ModelSettings
+from tokensieve.config import ModelSettings, TemplateArgument
 from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.data.score_record import Record, Wanted
@@ -91,13 +91,16 @@ class VllmServer:
         return _record(places, rank=rank)
 
 
-def open_server(url: str, model: str, tokenizer: str) -> VllmServer:
+def open_server(
+    url: str, model: str, tokenizer: str, template_kwargs: Mapping[str, TemplateArgument] | None = None
+) -> VllmServer:
     """A server ready to score.
 
     Args:
         url: address up to and with ``/v1``.
         model: name under which it serves the model.
         tokenizer: the model's Hub name or folder, for the digest of its tokenizer.
+        template_kwargs: the chat template's arguments, for the digest of the template.
 
     Raises:
         EnvironmentProblem: the server cannot be reached.
@@ -114,7 +117,8 @@ def open_server(url: str, model: str, tokenizer: str) -> VllmServer:
         name=model,
         weights_digest=digest_of(made_of),
         tokenizer_digest=tokenizer_digest(words),
-        template_digest=template_digest(words),
+        template_digest=template_digest(words, template_kwargs),
+        template_kwargs=dict(template_kwargs or {}),
         backend="vllm",
     )
     limit = served[model].get("max_model_len")
@@ -190,7 +194,8 @@ def open_offline(settings: ModelSettings) -> VllmOffline:
         name=settings.model,
         weights_digest=fingerprint(settings),
         tokenizer_digest=tokenizer_digest(words),
-        template_digest=template_digest(words),
+        template_digest=template_digest(words, settings.template_kwargs),
+        template_kwargs=dict(settings.template_kwargs),
         dtype=dtype,
         quantisation=settings.quantisation,
         backend="vllm",

@@ -7,8 +7,8 @@ import pytest
 from tests.chat_tokenizers import tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tokensieve.config import DataSettings
-from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, prompt_ids, tokenise, tokenise_all
+from tokensieve.config import DataSettings, ModelSettings
+from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, tokenise, tokenise_all
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example, Message, Tokens
@@ -45,19 +45,19 @@ def response(row: Tokens, made_by: PreTrainedTokenizerFast) -> str:
 
 
 def test_the_line_break_behind_the_end_of_turn_is_never_response(marked: PreTrainedTokenizerFast) -> None:
-    row = tokenise(example("hello", "world"), marked, DataSettings())
+    row = tokenise(example("hello", "world"), prepare(marked), DataSettings())
     assert response(row, marked) == "world<|im_end|>"
     assert row.ends_turn_T.nonzero()[0].tolist() == [len(row) - 2]
 
 
 def test_only_the_last_turn_on_request(marked: PreTrainedTokenizerFast) -> None:
-    row = tokenise(example("hello", "the", "What", "world"), marked, DataSettings(last_turn_only=True))
+    row = tokenise(example("hello", "the", "What", "world"), prepare(marked), DataSettings(last_turn_only=True))
     assert response(row, marked) == "world<|im_end|>"
     assert int(row.ends_turn_T.sum()) == 1
 
 
 def test_an_unfinished_turn_ends_with_its_text(marked: PreTrainedTokenizerFast) -> None:
-    row = tokenise(example("hello", "the answer"), marked, DataSettings(continue_last_turn=True))
+    row = tokenise(example("hello", "the answer"), prepare(marked), DataSettings(continue_last_turn=True))
     assert response(row, marked) == "the answer"
     assert row.in_response_T[-1]
     assert not row.ends_turn_T.any()
@@ -66,15 +66,15 @@ def test_an_unfinished_turn_ends_with_its_text(marked: PreTrainedTokenizerFast) 
 def test_sampled_ids_are_kept_as_they_are(marked: PreTrainedTokenizerFast) -> None:
     end = marked.convert_tokens_to_ids("<|im_end|>")
     odd = [marked.convert_tokens_to_ids(c) for c in "world"] + [end]  # letter by letter, as no tokenizer would
-    row = tokenise(example("hello", "world", sampled_ids=np.asarray(odd, np.int32)), marked, DataSettings())
-    prompt = prompt_ids(example("hello", "world").messages[:1], marked, DataSettings())
+    row = tokenise(example("hello", "world", sampled_ids=np.asarray(odd, np.int32)), prepare(marked), DataSettings())
+    prompt = prepare(marked).prompt_ids(example("hello", "world").messages[:1])
     assert row.ids_T.tolist() == [*prompt.tolist(), *odd]
     assert row.in_response_T.tolist() == [False] * len(prompt) + [True] * len(odd)
     assert row.ends_turn_T.nonzero()[0].tolist() == [len(row) - 1]
 
 
 def test_sampled_ids_without_an_end_have_none(marked: PreTrainedTokenizerFast) -> None:
-    row = tokenise(example("hello", "w", sampled_ids=np.asarray([40, 41], np.int32)), marked, DataSettings())
+    row = tokenise(example("hello", "w", sampled_ids=np.asarray([40, 41], np.int32)), prepare(marked), DataSettings())
     assert not row.ends_turn_T.any()
     assert row.in_response_T[-2:].all()
 
@@ -100,14 +100,14 @@ def test_a_template_for_which_no_way_is_right_shows_both_texts() -> None:
     moving = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     moving = "{% if add_generation_prompt %}asked{% else %}whole{% endif %}" + moving
     with pytest.raises(RefusedRow) as caught:
-        tokenise(example("hello", "world"), with_template(moving), DataSettings())
+        tokenise(example("hello", "world"), prepare(with_template(moving)), DataSettings())
     message = str(caught.value)
     assert "expected: 'asked<|im_start|>" in message
     assert "got:      'whole<|im_start|>" in message
     tally = Tally()
     rows = tally.counted([example("hello", "world")])
     with pytest.raises(InputError, match="not one row is left of 1") as of_the_whole:
-        list(tokenise_all(rows, with_template(moving), DataSettings(), tally))
+        list(tokenise_all(rows, prepare(with_template(moving)), DataSettings(), tally))
     assert "expected: 'asked<|im_start|>" in str(of_the_whole.value)
     assert "got:      'whole<|im_start|>" in str(of_the_whole.value)
 
@@ -117,7 +117,7 @@ def test_every_drop_is_counted_by_reason_with_its_row(marked: PreTrainedTokenize
     rows = [Example(f"row/{i}", row.messages) for i, row in enumerate(rows)]
     tally = Tally()
     settings = DataSettings(max_length=40, duplicates="drop")
-    made = list(tokenise_all(tally.counted(rows), marked, settings, tally))
+    made = list(tokenise_all(tally.counted(rows), prepare(marked), settings, tally))
     assert [row.id for row in made] == ["row/0"]
     assert tally.counts.dropped_ids == {"duplicate": ["row/2"], "over-long": ["row/1"]}
     assert tally.counts.rows_out == 1
@@ -126,7 +126,7 @@ def test_every_drop_is_counted_by_reason_with_its_row(marked: PreTrainedTokenize
 def test_duplicates_that_are_kept_are_counted(marked: PreTrainedTokenizerFast) -> None:
     tally = Tally()
     rows = tally.counted([example("hello", "world"), example("hello", "the"), example("hello", "world")])
-    assert len(list(tokenise_all(rows, marked, DataSettings(), tally))) == 3
+    assert len(list(tokenise_all(rows, prepare(marked), DataSettings(), tally))) == 3
     assert tally.noted["duplicate, kept"] == 1
 
 
@@ -134,27 +134,34 @@ def test_more_rows_than_are_made_together_keep_their_order(marked: PreTrainedTok
     rows = [Example(f"row/{i}", example("hello" * (i % 7), f"world {i}").messages) for i in range(150)]
     rows[70] = Example("row/70", example("a" * 2**20, "world").messages)  # a portion ends behind a row this long
     tally = Tally()
-    made = list(tokenise_all(tally.counted(rows), marked, DataSettings(max_length=2**21), tally))
+    made = list(tokenise_all(tally.counted(rows), prepare(marked), DataSettings(max_length=2**21), tally))
     assert [row.id for row in made] == [row.id for row in rows]
-    assert [row.ids_T.tolist() for row in made] == [tokenise(r, marked, DataSettings()).ids_T.tolist() for r in rows]
+    assert [row.ids_T.tolist() for row in made] == [
+        tokenise(r, prepare(marked), DataSettings()).ids_T.tolist() for r in rows
+    ]
 
 
 def test_arguments_of_the_template_reach_it_as_values_from_a_command_line_too() -> None:
     thinking = example("hello", "Paris").messages[:1]
     made_by = tokenizer("qwen3")
     plain, without = (
-        cast(str, made_by.decode(prompt_ids(thinking, made_by, DataSettings(template_kwargs=kwargs))))
+        cast(
+            str,
+            made_by.decode(
+                prepare(made_by, ModelSettings(template_kwargs=kwargs).template_kwargs).prompt_ids(thinking)
+            ),
+        )
         for kwargs in ({}, {"enable_thinking": "false"})
     )
     assert without == plain + "<think>\n\n</think>\n\n"
 
 
 def test_cut_keeps_the_beginning_of_the_response(marked: PreTrainedTokenizerFast) -> None:
-    whole = tokenise(example("hello", "the answer is Paris"), marked, DataSettings())
+    whole = tokenise(example("hello", "the answer is Paris"), prepare(marked), DataSettings())
     start = int(whole.in_response_T.argmax())
     settings = DataSettings(max_length=start + 2, over_long="cut")
     tally = Tally()
-    (row,) = tokenise_all([example("hello", "the answer is Paris")], marked, settings, tally)
+    (row,) = tokenise_all([example("hello", "the answer is Paris")], prepare(marked), settings, tally)
     assert tally.noted[f"cut at {start + 2} tokens"] == 1
     assert row.ids_T.tolist() == whole.ids_T[: start + 2].tolist()
     assert row.in_response_T[-2:].all()
@@ -164,7 +171,7 @@ def test_cut_keeps_the_beginning_of_the_response(marked: PreTrainedTokenizerFast
 def test_no_row_left_is_an_error_with_the_reasons(marked: PreTrainedTokenizerFast) -> None:
     tally = Tally()
     with pytest.raises(InputError, match="not one row is left of 1; over-long: 1"):
-        list(tokenise_all(tally.counted([example("a", "b")]), marked, DataSettings(max_length=2), tally))
+        list(tokenise_all(tally.counted([example("a", "b")]), prepare(marked), DataSettings(max_length=2), tally))
 
 
 @pytest.mark.parametrize(
@@ -182,13 +189,15 @@ def test_normalising_does_what_it_is_told(kinds: tuple[str, ...], expected: str)
 
 
 def test_what_normalising_would_remove_can_be_measured_before(marked: PreTrainedTokenizerFast) -> None:
-    row = tokenise(example("a\r\n", "the\r\nanswer \r\n"), marked, DataSettings())
+    row = tokenise(example("a\r\n", "the\r\nanswer \r\n"), prepare(marked), DataSettings())
     concerned = concerned_T(row, marked, ("line_ends", "trailing_blanks"))
     touched = marked.convert_ids_to_tokens(row.ids_T[concerned].tolist())
     assert not (concerned & ~row.in_response_T).any()
     assert all(set(token) & {"č", "Ġ"} for token in touched)
     after = tokenise(
-        example("a\r\n", "the\r\nanswer \r\n"), marked, DataSettings(normalise=("line_ends", "trailing_blanks"))
+        example("a\r\n", "the\r\nanswer \r\n"),
+        prepare(marked),
+        DataSettings(normalise=("line_ends", "trailing_blanks")),
     )
     assert not concerned_T(after, marked, ("line_ends", "trailing_blanks")).any()
     assert response(after, marked) == "the\nanswer\n<|im_end|>"
@@ -220,7 +229,7 @@ def test_a_row_has_the_same_tokens_tomorrow(family: str, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(chat_template_utils, "datetime", _Day)
         prepare_again()
-        return tokenise(example("hello", "world"), made_by, DataSettings())
+        return tokenise(example("hello", "world"), prepare(made_by), DataSettings())
 
     first, later = on(2031), on(2032)
     assert first.ids_T.tolist() == later.ids_T.tolist()
@@ -232,18 +241,18 @@ def test_a_row_has_the_same_tokens_tomorrow(family: str, monkeypatch: pytest.Mon
 
 def prepare_again() -> None:
     """Forget the templates that are ready, which hold no date of their own but would hide one."""
-    from tokensieve.data.chat import _cached
+    from tokensieve.data.chat.template_probe import _prepared
 
-    _cached.cache_clear()
+    _prepared.cache_clear()
 
 
 def test_the_date_is_said_and_can_be_another_one() -> None:
     made_by = with_template(CLOCK + MARKED)
     tally = Tally()
-    list(tokenise_all([example("hello", "world")], made_by, DataSettings(), tally))
+    list(tokenise_all([example("hello", "world")], prepare(made_by), DataSettings(), tally))
     assert tally.noted["today's date, which the chat template writes, held at 2024-07-26"] == 1
-    settings = DataSettings(template_kwargs={"today": "2026-01-31"})
-    assert "31 Jan 2026" in made_by.decode(tokenise(example("hello", "world"), made_by, settings).ids_T)
+    dated = prepare(made_by, {"today": "2026-01-31"})
+    assert "31 Jan 2026" in made_by.decode(tokenise(example("hello", "world"), dated, DataSettings()).ids_T)
     with pytest.raises(InputError, match="expected a date"):
         prepare(made_by, {"today": "yesterday"})
     assert prepare(with_template(MARKED)).held_date == ""

@@ -5,7 +5,7 @@ import pytest
 from tests.chat_tokenizers import tokenizer
 from tests.malformed import CASES, Case
 
-from tokensieve.data.chat import tokenise_all
+from tokensieve.data.chat import prepare, tokenise_all
 from tokensieve.data.formats import read_examples
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
@@ -15,7 +15,7 @@ from tokensieve.types import Tokens
 def read(case: Case, folder: Path) -> tuple[list[Tokens], Tally]:
     tally = Tally()
     examples = read_examples(case.write(folder), case.settings, tally)
-    return list(tokenise_all(examples, tokenizer(case.tokenizer), case.settings, tally)), tally
+    return list(tokenise_all(examples, prepare(tokenizer(case.tokenizer)), case.settings, tally)), tally
 
 
 def test_the_corpus_is_as_wide_as_promised() -> None:

@@ -8,10 +8,11 @@ import pytest
 from tests.toy_tasks import DyingSampler
 
 from tokensieve.config import AnswererSettings, DialogueSettings, GenerateSettings, ManySettings
+from tokensieve.data.chat import prepare
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate
-from tokensieve.generation.dialogue import is_degenerate, user_header
+from tokensieve.generation.dialogue import is_degenerate
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, ScriptedSampler
 from tokensieve.types import Origin, Sample
@@ -42,9 +43,9 @@ def rules(count: int = 5, **changes: object) -> GenerateSettings:
 
 
 def test_the_header_is_what_the_template_puts_before_a_user_s_words(base: LoadedModel) -> None:
-    assert base.tokenizer.decode(user_header((), base.tokenizer)) == "<|user|>\n"
+    assert base.tokenizer.decode(base.chat.user_header_ids(())) == "<|user|>\n"
     said = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
-    text = base.tokenizer.decode(user_header(said, base.tokenizer))  # type: ignore[arg-type]
+    text = base.tokenizer.decode(base.chat.user_header_ids(said))  # type: ignore[arg-type]
     assert text == "<|user|>\na<|end|>\n<|assistant|>\nb<|end|><|user|>\n"
 
 
@@ -53,8 +54,8 @@ def test_a_template_that_hides_the_user_is_refused(base: LoadedModel) -> None:
 
     tokenizer = copy.deepcopy(base.tokenizer)
     tokenizer.chat_template = "{% for message in messages %}x{% endfor %}"
-    with pytest.raises(InputError, match="does not show"):
-        user_header((), tokenizer)
+    with pytest.raises(InputError, match="leaves the user's turn out"):
+        prepare(tokenizer)
 
 
 def test_a_server_cannot_begin_a_dialogue(base: LoadedModel, tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tokensieve.config import DataSettings, EvaluateSettings
-from tokensieve.data.chat import prompt_ids
+from tokensieve.config import EvaluateSettings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate, open_evaluation
 from tokensieve.models import LoadedModel
@@ -60,7 +59,7 @@ def test_likelihoods_are_the_model_s_own(
     task = task_of(CHOICES, seen, alone=alone)
     weighed(task, loaded)
     prompt = next(iter(task.load("test", None))).prompt
-    before = [0] if alone else prompt_ids(prompt, loaded.tokenizer, DataSettings()).tolist()
+    before = [0] if alone else loaded.chat.prompt_ids(prompt).tolist()
     for text, found in zip(CHOICES, seen[0], strict=True):
         ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
         nll, _, rank = plain_scores(loaded, before + ids)

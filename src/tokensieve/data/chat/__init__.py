@@ -1,10 +1,8 @@
 """From conversations to token ids, by the model's own chat template, with the response found and proved."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from tokensieve.config import DataSettings
@@ -15,7 +13,7 @@ from tokensieve.data.chat.template_probe import prepare
 from tokensieve.data.dedup import Fingerprints
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
-from tokensieve.types import JSON, Example, IntArray, Message, Tokens
+from tokensieve.types import Example, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +25,6 @@ __all__ = [
     "concerned_T",
     "normalise",
     "prepare",
-    "prompt_ids",
     "tokenise",
     "tokenise_all",
 ]
@@ -39,40 +36,22 @@ _PORTION_ROWS: Final = 64
 _PORTION_CHARACTERS: Final = 2**20
 
 
-def tokenise(example: Example, tokenizer: "PreTrainedTokenizerBase", settings: DataSettings) -> Tokens:
+def tokenise(example: Example, chat: ChatTemplate, settings: DataSettings) -> Tokens:
     """One conversation's tokens; see ``ChatTemplate.tokenise``. No length policy.
 
     Raises:
-        InputError: the tokenizer has no usable chat template.
         RefusedRow: the template refuses the conversation, or its responses cannot be found for certain.
     """
-    return _prepared(tokenizer, settings).tokenise(
+    return chat.tokenise(
         normalised(example, settings.normalise),
         last_turn_only=settings.last_turn_only,
         continue_last_turn=settings.continue_last_turn,
     )
 
 
-def prompt_ids(
-    messages: Sequence[Message],
-    tokenizer: "PreTrainedTokenizerBase",
-    settings: DataSettings,
-    tools: Sequence[JSON] = (),
-) -> IntArray:
-    """Token ids of a prompt, with the header of the assistant's turn at the end: what a sampler continues.
-
-    The tokens of a row made by ``tokenise`` begin with exactly these ids, up to its last response.
-
-    Raises:
-        InputError: the tokenizer has no usable chat template.
-        RefusedRow: the template refuses the conversation.
-    """
-    return _prepared(tokenizer, settings).prompt_ids(messages, tools)
-
-
 def tokenise_all(
     examples: Iterable[Example],
-    tokenizer: "PreTrainedTokenizerBase",
+    chat: ChatTemplate,
     settings: DataSettings,
     tally: Tally,
     *,
@@ -82,7 +61,7 @@ def tokenise_all(
 
     Args:
         examples: conversations, counted in by whoever made them (``read_examples`` or ``Tally.counted``).
-        tokenizer: the model's.
+        chat: the model's chat template.
         settings: length limit and policy, duplicates, normalisation, turns to train.
         tally: counts the drops.
         model_limit: longest row (tokens) that the model takes; used where the settings have no limit.
@@ -90,8 +69,7 @@ def tokenise_all(
     Raises:
         InputError: a row is over-long under the policy ``error``, or not one row is left.
     """
-    chat = _prepared(tokenizer, settings)
-    limit = settings.max_length or model_limit or _own_limit(tokenizer)
+    limit = settings.max_length or model_limit or _own_limit(chat.encoder.tokenizer)
     seen = Fingerprints()
     kept = 0
     first: RefusedRow | None = None
@@ -188,14 +166,3 @@ def _own_limit(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     """The tokenizer's own limit; None where it has none, which transformers writes as a huge number."""
     limit = cast("int", tokenizer.model_max_length)
     return limit if limit < 10**9 else None
-
-
-def _prepared(tokenizer: "PreTrainedTokenizerBase", settings: DataSettings) -> ChatTemplate:
-    template = tokenizer.chat_template
-    key = json.dumps(template, sort_keys=True), json.dumps(settings.template_kwargs, sort_keys=True)
-    return _cached(tokenizer, *key)
-
-
-@lru_cache(maxsize=4)
-def _cached(tokenizer: "PreTrainedTokenizerBase", template: str, kwargs: str) -> ChatTemplate:  # noqa: ARG001 - a key
-    return prepare(tokenizer, json.loads(kwargs))

@@ -13,6 +13,7 @@ from tokensieve.data.chat.fixed_date import with_stopped_clock
 from tokensieve.data.chat.render import RefusedRow, Rendered, Renderer
 from tokensieve.data.chat.response_spans import Ends, Mismatch, Turn, by_markers, by_prefixes, left_out
 from tokensieve.data.row_counts import Tally
+from tokensieve.errors import InputError
 from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens, is_trained
 
 NOT_FOUND: Final = "the response cannot be found for certain"
@@ -21,6 +22,7 @@ _OWN_MARKERS: Final = "the template's generation markers"
 _TRL_TEMPLATE: Final = "TRL's training template"
 _PREFIXES: Final = "verified prefixes"
 _TRL_TEXT: Final = "TRL's training template, whose text differs from the model's own"
+_USER_TEXT: Final = "TOKENSIEVE_USER_TURN"
 _GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -37,6 +39,7 @@ class ChatTemplate:
         special_names: pattern of their names.
         longest_token: characters in the longest token, by which a text is known to be over-long before it is encoded.
         held_date: the date (ISO) that stands for today's in what the template writes; empty where it asks for none.
+        vocabulary: number of ids that the model has embeddings for; None sets no limit.
     """
 
     renderer: Renderer
@@ -47,6 +50,7 @@ class ChatTemplate:
     special_names: "re.Pattern[str]"
     longest_token: int
     held_date: str = ""
+    vocabulary: int | None = None
 
     def tokenise(
         self,
@@ -113,12 +117,42 @@ class ChatTemplate:
         return rows
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[JSON] = ()) -> IntArray:
-        """Ids of the turns and the header of the assistant's turn that is to come.
+        """Token ids of a prompt, the header of the assistant's turn at its end: what a sampler continues.
+
+        The tokens of a row made by ``tokenise`` begin with exactly these ids, up to its last response.
+
+        Raises:
+            RefusedRow: the template refuses the conversation, or a token has no embedding.
+        """
+        ids_T = self.encoder.encode(self._prompt(messages, tools)).ids_T
+        self._check_embedded(ids_T)
+        return ids_T
+
+    def text_ids(self, text: str) -> IntArray:
+        """Token ids of a text by itself: no template, no special token at either end."""
+        ids = self.encoder.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return np.asarray(ids, dtype=np.int32)
+
+    @property
+    def begin_id(self) -> int:
+        """The id that a text without a prompt is put behind: begin of text, else end of text, else an end of turn."""
+        tokenizer = self.encoder.tokenizer
+        known = (tokenizer.bos_token_id, tokenizer.eos_token_id, min(self.end_ids))
+        return next(int(token) for token in known if token is not None)
+
+    def user_header_ids(self, messages: Sequence[Message]) -> IntArray:
+        """Token ids of a conversation so far with the header of the user's next turn.
 
         Raises:
             RefusedRow: the template refuses the conversation.
+            InputError: the template does not show a user's turn as it is, so that its header cannot be told.
         """
-        return self.encoder.encode(self._prompt(messages, tools)).ids_T
+        whole = self.renderer.render([*messages, Message(role="user", content=_USER_TEXT)])
+        head, found, _ = whole.text.partition(_USER_TEXT)
+        if not found:
+            raise InputError("the chat template does not show the user's text", fix="use a model with another template")
+        breaks = tuple(place for place in whole.breaks if place < len(head))
+        return self.encoder.encode(Rendered(head, breaks)).ids_T
 
     @cached_property
     def has_markers(self) -> bool:
@@ -234,6 +268,7 @@ class ChatTemplate:
         ids_T, begin_T = encoded.ids_T, encoded.begin_T
         try:
             self._check_written(whole, ids_T)
+            self._check_embedded(ids_T)
         except RefusedRow as refusal:
             return refusal.of(example.id)
         in_response_T = np.zeros(len(ids_T), dtype=np.bool_)
@@ -271,6 +306,19 @@ class ChatTemplate:
                 ends_turn_T[: len(earlier)] |= earlier.ends_turn_T
         ids_T = np.concatenate([prompt_T.ids_T, sampled_T.astype(np.int32)])
         return Tokens(example.id, ids_T, response_T, ends_turn_T, example.task, example.origin)
+
+    def _check_embedded(self, ids_T: IntArray) -> None:
+        """Every id has an embedding; some tokenizers have an id or two more than their model."""
+        if self.vocabulary is None or not len(ids_T) or int(ids_T.max()) < self.vocabulary:
+            return
+        token = int(ids_T[ids_T >= self.vocabulary][0])
+        name = self.encoder.tokenizer.convert_ids_to_tokens(token)
+        raise RefusedRow(
+            "a token without an embedding",
+            f"token id {token} ({name!r}) is in the tokenizer, but the model has embeddings for"
+            f" {self.vocabulary:,} ids only",
+            fix="take the text of that token out of the row, or resize the model's embedding to the tokenizer",
+        )
 
     def _check_written(self, whole: Rendered, ids_T: IntArray) -> None:
         """Every special token of the row was written by the template: normalising tokenizers could make others."""

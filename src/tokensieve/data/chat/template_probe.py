@@ -1,11 +1,14 @@
 """Makes a chat template ready: what it writes around turns is learnt from a probe."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tokensieve.config import TemplateArgument
 from tokensieve.data.chat.encode import make_encoder
 from tokensieve.data.chat.fixed_date import TODAY, asks_for_the_date, with_stopped_clock
 from tokensieve.data.chat.render import RefusedRow, Renderer, names_pattern, special_names
@@ -18,11 +21,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, JSON] | None = None) -> ChatTemplate:
-    """A tokenizer's chat template, probed once with a short conversation.
+def prepare(
+    tokenizer: "PreTrainedTokenizerBase",
+    template_kwargs: Mapping[str, TemplateArgument] | None = None,
+    *,
+    vocabulary: int | None = None,
+) -> ChatTemplate:
+    """A tokenizer's chat template, probed once with a short conversation; the last few are kept.
 
     Args:
         tokenizer: a fast tokenizer with a chat template.
+        vocabulary: number of ids that the model has embeddings for; rows with others are refused. None sets no limit.
         template_kwargs: further arguments of the template. A template that asks what day it is gets the date under
             ``today`` (ISO), or else the one that Llama 3's templates fall back to, so that a row has the same tokens
             tomorrow.
@@ -31,6 +40,17 @@ def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, 
         InputError: there is no template, it leaves the assistant's turn out, it writes no end-of-turn token, or
             ``today`` is no date.
     """
+    template = json.dumps(tokenizer.chat_template, sort_keys=True)
+    return _prepared(tokenizer, template, json.dumps(dict(template_kwargs or {}), sort_keys=True), vocabulary)
+
+
+@lru_cache(maxsize=4)
+def _prepared(
+    tokenizer: "PreTrainedTokenizerBase",
+    _template: str,  # a key: the tokenizer's template can be changed
+    arguments: str,
+    vocabulary: int | None,
+) -> ChatTemplate:
     encoder = make_encoder(tokenizer)
     try:
         template = str(tokenizer.get_chat_template())
@@ -40,7 +60,7 @@ def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, 
             where=str(tokenizer.name_or_path),
             fix="--tokenizer with the instruct model's tokenizer, or set tokenizer.chat_template",
         ) from None
-    kwargs = dict(template_kwargs or {})
+    kwargs: dict[str, JSON] = json.loads(arguments)
     variables = {**tokenizer.special_tokens_map, **kwargs}
     held_date = str(kwargs.get("today", TODAY)) if asks_for_the_date(template) else ""
     if held_date:
@@ -54,8 +74,8 @@ def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, 
     # template uses it in its headers.
     guarded = {role: names_pattern(special | structure | ends) for role in ("system", "user", "tool")}
     guarded["assistant"] = names_pattern(special | ends)
-    vocabulary = tokenizer.get_vocab()
-    special_V = np.zeros(max(vocabulary.values()) + 1, dtype=np.bool_)
+    ids = tokenizer.get_vocab()
+    special_V = np.zeros(max(ids.values()) + 1, dtype=np.bool_)
     special_V[[int(tokenizer.convert_tokens_to_ids(name)) for name in special]] = True
     return ChatTemplate(
         renderer=Renderer(template, variables, guarded),
@@ -64,7 +84,8 @@ def prepare(tokenizer: "PreTrainedTokenizerBase", template_kwargs: Mapping[str, 
         end_ids=frozenset(int(tokenizer.convert_tokens_to_ids(name)) for name in ends),
         special_V=special_V,
         special_names=names_pattern(special),
-        longest_token=max(map(len, vocabulary)),
+        longest_token=max(map(len, ids)),
+        vocabulary=vocabulary,
         held_date=held_date,
     )
 
