@@ -61,6 +61,18 @@ class Record:
         )
 
 
+def not_finite(record: Record) -> tuple[str, int, float] | None:
+    """The first value that is NaN or infinite: name of its measure, its index, the value; None where all are finite.
+
+    Ranks are left out: a backend may know the nll of a token without its rank.
+    """
+    measures = {"nll": record.nll_N, "entropy": record.entropy_N, "top-k entropy": record.top_entropy_N}
+    for name, values_N in measures.items():
+        if values_N is not None and len(bad := np.flatnonzero(~np.isfinite(values_N))):
+            return name, int(bad[0]), float(values_N[bad[0]])
+    return None
+
+
 def pack(record: Record) -> bytes:
     """A record as bytes: which arrays there are, then the arrays, little-endian; without top-k entropies."""
     flags = (record.entropy_N is not None) + 2 * (record.rank_N is not None)

@@ -60,7 +60,10 @@ class Block:
         torch.exp2(logits_NV, out=work_NV)
         self._sum_N += work_NV.sum(1)
         if self._weighted_N is not None:
-            self._weighted_N += logits_NV.mul_(work_NV).sum(1)
+            weighted_N = logits_NV.mul_(work_NV).sum(1)
+            if bool(weighted_N.isnan().any()):  # a logit of -inf, as models give to padding of the vocabulary
+                weighted_N = logits_NV.nan_to_num_(0.0, torch.inf, -torch.inf).sum(1)
+            self._weighted_N += weighted_N
 
     def _move(self, reference_N1: torch.Tensor) -> None:
         """Express the sums relative to new references."""

@@ -10,7 +10,7 @@ from numpy import float32, zeros
 from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.score_record import Record, Wanted
+from tokensieve.data.score_record import Record, Wanted, not_finite
 from tokensieve.data.store import ScoreStore
 from tokensieve.errors import InputError
 from tokensieve.scoring.request import Request, in_row, request_for, unique
@@ -79,12 +79,13 @@ class Scorer:
 
         Raises:
             InputError: a row is too long for the model, holds an id that it does not have, or has scores of that
-                name already.
+                name already; or a score is not finite.
         """
         tokens = [row.tokens if isinstance(row, Scored) else row for row in rows]
         requests = [request_for(one, prompts=self.settings.prompts) for one in tokens]
         self._check(rows, tokens)
-        records = self._records(unique(request for request in requests if len(request.places_N)))
+        names = {request.key: one.id for request, one in zip(requests, tokens, strict=True)}
+        records = self._records(unique(request for request in requests if len(request.places_N)), names)
         scored: list[Scored | None] = []
         for row, one, request in zip(rows, tokens, requests, strict=True):
             record = records[request.key] if len(request.places_N) else self._nothing()
@@ -96,17 +97,29 @@ class Scorer:
             scored.append(Scored(one, {**before, self.settings.scorer: scores}))
         return scored
 
-    def _records(self, requests: Mapping[bytes, Request]) -> dict[bytes, Record | None]:
+    def _records(self, requests: Mapping[bytes, Request], names: Mapping[bytes, str]) -> dict[bytes, Record | None]:
         wanted = self._wanted
         known = {} if self.store is None else self.store.get(list(requests), wanted)
+        known = {key: one for key, one in known.items() if not_finite(one) is None}
         missing = {key: request for key, request in requests.items() if key not in known}
         if not missing:
             return {**known}
         answers = self.backend.answer(list(missing.values()), wanted)
         fresh = dict(zip(missing, answers, strict=True))
+        for key, one in fresh.items():
+            if one is not None and (found := not_finite(one)) is not None:
+                self._refuse(*found, requests[key], names[key])
         if self.store is not None:
             self.store.put({key: one for key, one in fresh.items() if one is not None}, wanted.top_k)
         return {**known, **fresh}
+
+    def _refuse(self, measure: str, number: int, value: float, request: Request, row: str) -> None:
+        place = int(request.places_N[number])
+        raise InputError(
+            f"the {measure} of token {place} (id {int(request.ids_T[place])}) is {value}, expected a finite number",
+            where=f"row {row}, model {self.backend.identity.name}",
+            fix="check the model's weights for NaN; float16 can overflow: --dtype bfloat16 or float32",
+        )
 
     @property
     def _wanted(self) -> Wanted:

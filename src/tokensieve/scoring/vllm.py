@@ -4,6 +4,7 @@ vLLM's values differ from those of transformers by up to 0.3 nats, so they are k
 ``compare_backends`` says how far they are apart before a threshold is trusted. It knows no entropy.
 """
 
+import math
 import urllib.error
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ _AT_ONCE: Final = 16
 """Requests under way at the same time; the server batches them."""
 
 _TIMEOUT_S: Final = 600.0
+_MINUS_INFINITY: Final = -9999.0
+"""What the server writes for the log-probability of an impossible token, since JSON has no infinity."""
 
 Place: TypeAlias = tuple[float, int | None]
 """Log-probability in nats, and rank from 1, of the token that stands at a place."""
@@ -220,7 +223,8 @@ def _place(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) 
     found = (entry or {}).get(str(token_id))
     if found is None:
         raise InputError(f"the answer holds no log-probability of token {token_id}", where=url)
-    return cast(float, found["logprob"]), cast("int | None", found.get("rank"))
+    logprob = cast(float, found["logprob"])
+    return -math.inf if logprob <= _MINUS_INFINITY else logprob, cast("int | None", found.get("rank"))
 
 
 def _record(places: Sequence[Place], *, rank: bool) -> Record:

@@ -37,6 +37,28 @@ def _plain(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tens
     return nll_N, entropy_N, (logits_NV > logits_NV.gather(1, targets_N[:, None])).sum(1)
 
 
+@pytest.mark.parametrize("tile", [(2, 3), (40, 75)])
+def test_vocabulary_entries_of_probability_zero_change_no_measure(
+    monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int]
+) -> None:
+    """Models give the padding of their vocabulary logits of -inf."""
+    monkeypatch.setattr(lm_head, "_CPU_TILE", tile)
+    head, hidden_ND = _head_and_hidden(5, 20, 8, 1.0)
+    bias_V = torch.where(torch.arange(20) % 7 < 4, 0.0, -torch.inf)
+    targets_N = torch.tensor([0, 1, 2, 3, 7])
+    found = replace(head, bias_V=bias_V).measure(hidden_ND, targets_N, Wanted(entropy=True, rank=True, top_k=15))
+    nll_N, entropy_N, rank_N = _plain(hidden_ND @ head.weight_VD.T + bias_V, targets_N)
+    assert found.entropy_N is not None
+    assert found.rank_N is not None
+    assert found.top_entropy_N is not None
+    torch.testing.assert_close(found.nll_N, nll_N.float())
+    torch.testing.assert_close(found.entropy_N, entropy_N.float())
+    torch.testing.assert_close(found.rank_N, rank_N.float())
+    torch.testing.assert_close(found.top_entropy_N, entropy_N.float())  # all that are possible are among the 15
+    impossible = replace(head, bias_V=bias_V).measure(hidden_ND, torch.tensor([4, 5, 6, 11, 12]), Wanted())
+    assert impossible.nll_N.tolist() == [torch.inf] * 5
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     positions=st.integers(1, 40),

@@ -237,6 +237,74 @@ def test_tokens_of_another_tokenizer_are_refused(tiny_model: ModelFactory) -> No
     assert len(score(rows, tiny_model(), ScoreSettings(scorer="larger"))) == 2
 
 
+def _broken(name: str, value: float, factory: ModelFactory) -> LoadedModel:
+    """A tiny model with a value of one parameter replaced."""
+    import torch
+
+    loaded = factory(seed=5)
+    with torch.no_grad():
+        dict(loaded.model.named_parameters())[name].view(-1)[7 * 32 if name == "lm_head.weight" else 3] = value
+    return loaded
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "lm_head.weight", "model.norm.weight"])
+@pytest.mark.parametrize("head", ["float32", "model"])
+def test_weights_that_are_not_finite_are_an_error_that_names_row_and_model(
+    tiny_model: ModelFactory, name: str, value: float, head: str
+) -> None:
+    loaded = _broken(name, value, tiny_model)
+    rows = in_memory([_tokens("first", [5, 6, 7, 8], 2)], Manifest(stage="tokens"))
+    with pytest.raises(
+        InputError, match=r"row first, model tiny-LlamaConfig: the nll of token 2 \(id 7\) is (nan|inf)"
+    ):
+        score(rows, loaded, ScoreSettings.model_validate({"head_dtype": head}))
+
+
+@dataclass
+class _Fixed(_Counting):
+    """A backend that answers with one record, however it is asked."""
+
+    record: Record = field(default_factory=lambda: Record(np.zeros(2, np.float32)))
+
+    def answer(self, requests: Sequence[Request], wanted: Wanted) -> Sequence[Record | None]:
+        super().answer(requests, wanted)
+        return [self.record] * len(requests)
+
+
+@pytest.mark.parametrize(
+    ("measure", "values"),
+    [
+        ("nll_N", [1.0, np.inf]),
+        ("nll_N", [1.0, np.nan]),
+        ("entropy_N", [1.0, np.nan]),
+        ("top_entropy_N", [1.0, -np.inf]),
+    ],
+)
+def test_a_score_that_is_not_finite_is_neither_handed_out_nor_kept(measure: str, values: list[float]) -> None:
+    settings = ScoreSettings(entropy_top_k=2)
+    whole = {name: np.ones(2, np.float32) for name in ("nll_N", "entropy_N", "rank_N", "top_entropy_N")}
+    rows = in_memory([_tokens("a", [5, 6, 7, 8], 2)], Manifest(stage="tokens"))
+    bad = Record(**{**whole, measure: np.array(values, np.float32)})
+    with pytest.raises(InputError, match=r"row a, model counting: the .* of token 3 \(id 8\)"):
+        score_with(rows, _Fixed(record=bad), settings)
+    mended = _Fixed(record=Record(**whole))
+    assert next(iter(score_with(rows, mended, settings))).nll_T()[2:].tolist() == [1.0, 1.0]
+    assert len(mended.asked) == 1
+
+
+def test_a_record_that_an_earlier_version_kept_is_scored_again_where_it_is_not_finite() -> None:
+    from tokensieve.data.store import ScoreStore
+    from tokensieve.scoring.request import request_for
+
+    row = _tokens("a", [5, 6, 7, 8], 2)
+    with ScoreStore(None, _Counting().identity) as store:
+        store.put({request_for(row, prompts=False).key: Record(np.array([1.0, np.nan], np.float32))})
+    backend = _Counting()
+    score_with(in_memory([row], Manifest(stage="tokens")), backend, PLAIN)
+    assert len(backend.asked) == 1
+
+
 def test_the_manifest_is_the_same_but_for_its_timing(tmp_path: Path) -> None:
     texts = []
     for name in ("one", "two"):
