@@ -5,7 +5,7 @@ import pytest
 from tests.chat_tokenizers import tokenizer
 
 from tokensieve.config import DataSettings
-from tokensieve.data.chat import RefusedRow, tokenise
+from tokensieve.data.chat import RefusedRow, prepare, tokenise
 from tokensieve.types import Example, Message, Tokens
 
 FAMILIES = ("chatml", "llama3", "qwen2_5", "gemma3", "mistral")
@@ -49,14 +49,14 @@ def responses(row: Tokens, family: str) -> list[str]:
 def test_a_turn_of_weight_zero_is_context(
     family: str, weights: tuple[float | None, ...], settings: DataSettings, trained: list[str]
 ) -> None:
-    row = tokenise(example(*weights), tokenizer(family), settings)
+    row = tokenise(example(*weights), prepare(tokenizer(family)), settings)
     assert responses(row, family) == trained
-    whole = tokenise(example(*(None for _ in weights)), tokenizer(family), settings)
+    whole = tokenise(example(*(None for _ in weights)), prepare(tokenizer(family)), settings)
     assert row.ids_T.tolist() == whole.ids_T.tolist()  # the weight is no part of the text
 
 
 @pytest.mark.parametrize(("weights", "settings"), [((0.0,), ALL), ((0.0, 0.0), ALL), ((1.0, 0.0), LAST)])
 def test_a_row_without_a_trained_turn_is_refused(weights: tuple[float, ...], settings: DataSettings) -> None:
     with pytest.raises(RefusedRow) as caught:
-        tokenise(example(*weights), tokenizer("chatml"), settings)
+        tokenise(example(*weights), prepare(tokenizer("chatml")), settings)
     assert caught.value.reason == "every turn that could be trained is marked as not trained"
