@@ -322,6 +322,29 @@ class EvaluateSettings(BaseModel):
     """Answers that the length limit ended: judge the text that there is, or count them as wrong unread."""
 
 
+class DriftSettings(BaseModel):
+    """Rows on which the divergence of a tuned model from its base is measured."""
+
+    model_config = STRICT
+
+    dialogues: int = Field(128, ge=0)
+    """Dialogues drawn from the base itself, prompt and answer; 0 draws none. Not drawn where `rows` are given."""
+    rows: str | None = None
+    """A data set whose responses are measured as they are: a file, a Hub name or a folder of an earlier stage."""
+    prompts: str | None = None
+    """A data set to whose prompts the base's own answers are drawn and measured."""
+    text: Path | None = None
+    """A UTF-8 file of plain text, in rows of 1,024 tokens."""
+    limit: int = Field(128, gt=0)
+    """Most rows of `rows`, `prompts` and `text` each."""
+    temperature: float = Field(1.0, ge=0)
+    """Sampling temperature; 1 is the base's own distribution, over which forward KL is defined."""
+    max_new_tokens: int = Field(256, gt=0)
+    """Longest answer in tokens."""
+    seed: int = Field(0, ge=0)
+    """Seed of the draws."""
+
+
 class ArmSettings(BaseModel):
     """One arm of a study: a training set and the tokens of it that are trained."""
 

@@ -206,6 +206,37 @@ def difference(
     )
 
 
+def mean_per_token(
+    sums_R: NDArray[np.float64],
+    tokens_R: NDArray[np.float64],
+    *,
+    seed: int = 0,
+    draws: int = BOOTSTRAP_DRAWS,
+    level: float = 0.95,
+) -> Estimate:
+    """Mean per token over rows, with a percentile bootstrap over whole rows, since tokens of one row are alike.
+
+    Args:
+        sums_R: sum of the quantity over each row's tokens.
+        tokens_R: number of tokens of each row.
+        seed: of the bootstrap.
+        draws: bootstrap replicates.
+        level: coverage of the interval.
+
+    Returns:
+        The ratio of the two sums; NaN without tokens, no interval for fewer than two rows.
+    """
+    if not tokens_R.sum():
+        return Estimate(math.nan, math.nan, math.nan)
+    value = float(sums_R.sum() / tokens_R.sum())
+    if len(tokens_R) < 2:
+        return Estimate(value, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(tokens_R), np.full(len(tokens_R), 1 / len(tokens_R)), size=draws)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _estimate(value, (drawn @ sums_R) / (drawn @ tokens_R), level)
+
+
 def _replicates(
     before: Flags, arms: Sequence[Sequence[Flags]], target: str, seed: int, draws: int
 ) -> tuple[_Replicates, list[_Replicates]]:

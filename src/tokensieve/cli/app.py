@@ -20,6 +20,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     model_commands.train,
     model_commands.evaluate,
     model_commands.compare,
+    model_commands.drift,
     study_commands.report,
     tool_commands.check,
     data_commands.compare_backends,

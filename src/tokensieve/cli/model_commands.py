@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out
-from tokensieve.config import EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
+from tokensieve.config import DriftSettings, EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
 from tokensieve.errors import InputError
 
 
@@ -110,4 +112,34 @@ def compare(before: Path, after: Path, /, *, target: str, others: tuple[str, ...
     from tokensieve.evaluation import open_evaluation
 
     print_comparison(compare_results(open_evaluation(before), open_evaluation(after), target, others or None))
+    return 0
+
+
+def drift(
+    base: str,
+    tuned: str,
+    /,
+    *,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[DriftSettings, FLAT] = DriftSettings(),
+    out_: Annotated[Path | None, Parameter(name="--out")] = None,
+) -> int:
+    """Measure how far a tuned model has moved from its base: forward KL divergence in nats per token.
+
+    Needs no benchmark: by default the base draws dialogues with itself, once, and both models read them.
+
+    Args:
+        base: The model before training: a Hub name, a folder or pocket.
+        tuned: The adapter or model after training: a folder or a Hub name.
+        out_: Folder for the rows and drift.json; without it the drawn rows are kept in the cache.
+    """
+    from tokensieve.cli.tables import print_drift
+    from tokensieve.drift import drift as measure
+    from tokensieve.drift import tuned_settings
+
+    if model.model != ModelSettings().model:
+        raise InputError(f"the base is named twice, {base} and --model {model.model}", fix="leave --model out")
+    hush_transformers()
+    settings_of_base = model.model_copy(update={"model": base})
+    print_drift(measure(settings_of_base, tuned_settings(tuned, settings_of_base), settings, out_))
     return 0

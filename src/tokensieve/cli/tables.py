@@ -7,6 +7,7 @@ from rich.table import Table
 from tokensieve.cli.console import out
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.store import StoredModel
+from tokensieve.drift import Drift
 from tokensieve.evaluation import EvalComparison, TaskScore
 from tokensieve.metrics import Estimate as Measured
 from tokensieve.report import ArmReport, Estimate, Report, TargetReport
@@ -82,6 +83,23 @@ def print_accuracies(scores: Iterable[TaskScore]) -> None:
         counts = (*failed, score.cut_off, score.cut_off_correct)
         table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in counts))
     out.print(table)
+
+
+def print_drift(found: Drift) -> None:
+    """One line a set of rows: KL with its interval, change of nll, perplexities of base and tuned model."""
+    table = _table("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity")
+    for probe in found.probes:
+        low, high = probe.kl.low, probe.kl.high
+        ends = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
+        change = "" if probe.nll_change.value is None else f"{probe.nll_change.value:+.4f}"
+        perplexity = f"{_ppl(probe.base_perplexity)} → {_ppl(probe.tuned_perplexity)}"
+        kl = "" if probe.kl.value is None else f"{probe.kl.value:.4f}"
+        table.add_row(probe.name, f"{probe.rows:,}", f"{probe.tokens:,}", kl, ends, change, perplexity)
+    out.print(table)
+
+
+def _ppl(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
 
 
 def print_comparison(comparison: EvalComparison) -> None:

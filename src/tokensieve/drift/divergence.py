@@ -1,0 +1,172 @@
+"""Exact forward KL divergence between two models at the response tokens of some rows, one model in memory at a time."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.errors import InputError
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.scoring.backbone import open_network
+from tokensieve.scoring.batch_size import find_token_budget
+from tokensieve.scoring.batching import batches
+from tokensieve.scoring.lm_head import Head, matmul_precision
+from tokensieve.scoring.lm_head_dtype import OwnHead
+from tokensieve.scoring.request import Request, request_for
+from tokensieve.types import FloatArray, Tokens
+
+_LOGITS_AT_ONCE: Final = 2**24
+"""Float32 logits of one model in one chunk of positions: 64 MiB; two models and their softmax hold four of these."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowDivergence:
+    """Two models on one row. N is the number of response tokens that something precedes.
+
+    Attributes:
+        id: the row's id.
+        task: the row's task; empty where there is none.
+        kl_N: forward KL(base || tuned) of the next-token distributions at each response token, nats, float32, >= 0.
+        base_nll_N: nll of the token under the base, nats.
+        tuned_nll_N: the same under the tuned model.
+    """
+
+    id: str
+    task: str
+    kl_N: FloatArray
+    base_nll_N: FloatArray
+    tuned_nll_N: FloatArray
+
+    @property
+    def mean_kl(self) -> float:
+        """Mean KL in nats per token; NaN for a row without response tokens."""
+        return float(self.kl_N.mean(dtype=np.float64)) if len(self.kl_N) else float("nan")
+
+
+def row_divergences(
+    rows: Sequence[Tokens],
+    base: LoadedModel | ModelSettings | str,
+    tuned: LoadedModel | ModelSettings | str,
+    *,
+    token_budget: int | None = None,
+) -> list[RowDivergence]:
+    """Compare two models' next-token distributions at every response token.
+
+    The base's hidden states [N, D] are written to a temporary file, then the tuned model runs over the same rows; the
+    logits of both are made from hidden states and LM head in chunks of positions, in float32. So the KL is exact over
+    the whole vocabulary, and neither two backbones nor [N, V] logits are ever held.
+
+    Args:
+        rows: token ids with their responses; both models must use the tokenizer that made them.
+        base: the model before training.
+        tuned: the model after training.
+        token_budget: tokens in one batch, padding included; None finds it from the free memory.
+
+    Returns:
+        One entry a row, in order; a row without response tokens has arrays of length 0.
+
+    Raises:
+        InputError: the models have vocabularies of different sizes or another tokenizer, or as in ``load_model``.
+    """
+    requests = [request_for(row, prompts=False) for row in rows]
+    starts = np.cumsum([0, *(len(request.places_N) for request in requests)])
+    with tempfile.TemporaryFile() as file:
+        before = base if isinstance(base, LoadedModel) else load_model(base)
+        tokenizer = before.identity.tokenizer_digest
+        base_head, states_ND = _write_states(before, requests, starts, file, token_budget)
+        before_dtype = before.model.dtype
+        del before
+        after = tuned if isinstance(tuned, LoadedModel) else load_model(tuned)
+        if after.identity.tokenizer_digest != tokenizer:
+            raise InputError(
+                "the two models have different tokenizers, so their next-token distributions cannot be compared",
+                where=after.identity.name,
+                fix="compare a model with its own fine-tuned copy",
+            )
+        found = np.full((3, int(starts[-1])), np.nan, dtype=np.float32)
+        for places_M, hidden_MD, tuned_head, targets_M in _states(after, requests, starts, token_budget):
+            if _vocabulary(tuned_head) != _vocabulary(base_head):
+                raise InputError(
+                    f"the base has {_vocabulary(base_head):,} vocabulary entries, the tuned model "
+                    f"{_vocabulary(tuned_head):,}",
+                    where=after.identity.name,
+                    fix="compare a model with its own fine-tuned copy",
+                )
+            # Stored in float32, which holds 16-bit hidden states exactly; given to the head in the backbone's dtype.
+            base_MD = torch.from_numpy(states_ND[places_M]).to(hidden_MD.device, before_dtype)
+            found[:, places_M] = _compare(base_head, base_MD, tuned_head, hidden_MD, targets_M)
+        del states_ND
+    bounds = starts[1:-1]
+    pieces = [np.split(values_N, bounds) for values_N in found]
+    return [
+        RowDivergence(row.id, row.task, kl_N, base_N, tuned_N)
+        for row, kl_N, base_N, tuned_N in zip(rows, *pieces, strict=True)
+    ]
+
+
+def _write_states(
+    loaded: LoadedModel,
+    requests: Sequence[Request],
+    starts: NDArray[np.int64],
+    file: object,
+    token_budget: int | None,
+) -> tuple[Head | OwnHead, NDArray[np.float32]]:
+    """Hidden states [N, D] of all rows in a file, float32, and the LM head that makes logits of them."""
+    width = int(loaded.model.config.get_text_config().hidden_size)
+    states_ND: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
+    if starts[-1]:
+        states_ND = np.memmap(file, dtype=np.float32, mode="w+", shape=(int(starts[-1]), width))  # type: ignore[call-overload]
+    head: Head | OwnHead | None = None
+    for places_M, hidden_MD, one, _ in _states(loaded, requests, starts, token_budget):
+        states_ND[places_M] = hidden_MD.float().cpu().numpy()
+        head = one
+    return head or open_network(loaded, ScoreSettings()).head, states_ND
+
+
+def _states(
+    loaded: LoadedModel, requests: Sequence[Request], starts: NDArray[np.int64], token_budget: int | None
+) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, Head | OwnHead, torch.Tensor]]:
+    """By batch: indices among all N positions, hidden states [M, D], the LM head, target ids [M]."""
+    network = open_network(loaded, ScoreSettings())
+    budget = token_budget or find_token_budget(loaded.model, loaded.device)
+    places = {id(request): np.arange(starts[i], starts[i + 1]) for i, request in enumerate(requests)}
+    asked = [request for request in requests if len(request.places_N)]
+    with matmul_precision("highest"):
+        for batch in batches(asked, budget, network.layout) if asked else ():
+            with torch.inference_mode():
+                hidden_MD = network.hidden_states(batch)
+            targets_M = np.concatenate([request.targets_N for request in batch.requests]).astype(np.int64)
+            where_M = np.concatenate([places[id(request)] for request in batch.requests])
+            yield where_M, hidden_MD, network.head, torch.from_numpy(targets_M).to(hidden_MD.device)
+
+
+def _compare(
+    base_head: Head | OwnHead,
+    base_ND: torch.Tensor,
+    tuned_head: Head | OwnHead,
+    tuned_ND: torch.Tensor,
+    targets_N: torch.Tensor,
+) -> NDArray[np.float32]:
+    """KL(base || tuned), base nll, tuned nll at N positions, nats, as [3, N]."""
+    size = max(1, _LOGITS_AT_ONCE // _vocabulary(base_head))
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(targets_N), size):
+            here = slice(start, start + size)
+            base_NV = base_head.logits(base_ND[here]).log_softmax(-1)
+            tuned_NV = tuned_head.logits(tuned_ND[here]).log_softmax(-1)
+            targets_N1 = targets_N[here, None]
+            base_nll_N, tuned_nll_N = (-log_p_NV.gather(1, targets_N1)[:, 0] for log_p_NV in (base_NV, tuned_NV))
+            # A base probability of 0 adds 0, whatever the tuned model says there.
+            kl_N = torch.where(base_NV.isneginf(), 0.0, base_NV.exp() * (base_NV - tuned_NV)).sum(-1).clamp_min(0.0)
+            parts.append(torch.stack([kl_N, base_nll_N, tuned_nll_N]).cpu())
+    return torch.cat(parts, 1).numpy()
+
+
+def _vocabulary(head: Head | OwnHead) -> int:
+    return len(head.weight_VD) if isinstance(head, Head) else int(head.causal.config.get_text_config().vocab_size)

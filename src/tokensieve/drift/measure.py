@@ -1,0 +1,182 @@
+"""Drift of a tuned model from its base in nats per token: forward KL and change of nll, without a benchmark."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import BaseModel
+
+from tokensieve import metrics
+from tokensieve.config import STRICT, DriftSettings, ModelSettings
+from tokensieve.data.cache import cache_folder
+from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.drift.divergence import RowDivergence, row_divergences
+from tokensieve.drift.probe_rows import answer_rows, dialogue_rows, text_rows
+from tokensieve.errors import InputError
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.pipeline import load
+from tokensieve.types import Tokens
+
+RESULT_NAME: Final = "drift.json"
+
+
+class Interval(BaseModel):
+    """A number with its 95 % interval; null where it is not defined."""
+
+    model_config = STRICT
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ProbeDrift(BaseModel):
+    """Drift on one set of rows.
+
+    The interval is a percentile bootstrap over rows (a row's tokens belong together), of the ratio of sums.
+    """
+
+    model_config = STRICT
+
+    name: str
+    """Which rows: dialogues, answers, rows or text."""
+    rows: int
+    """Rows with at least one response token."""
+    tokens: int
+    """Response tokens."""
+    kl: Interval
+    """Forward KL(base || tuned), nats per token."""
+    nll_change: Interval
+    """Mean nll under the tuned model minus that under the base, nats per token."""
+    base_perplexity: float | None
+    """exp of the mean nll under the base."""
+    tuned_perplexity: float | None
+    """exp of the mean nll under the tuned model."""
+
+
+class Drift(BaseModel):
+    """What ``tokensieve drift`` found; its JSON is ``drift.json``."""
+
+    model_config = STRICT
+
+    base: str
+    tuned: str
+    settings: DriftSettings
+    probes: tuple[ProbeDrift, ...]
+    """One entry a set of rows."""
+
+
+def drift(
+    base: LoadedModel | ModelSettings | str,
+    tuned: LoadedModel | ModelSettings | str,
+    settings: DriftSettings | None = None,
+    out: str | Path | None = None,
+) -> Drift:
+    """Measure how far a tuned model has moved from its base, without any benchmark.
+
+    Forward KL(base || tuned) in nats per token on the base's own samples, which predicts forgetting across fine-tuning
+    methods (RL's Razor, arXiv 2509.04259), and the change of nll on the same tokens. Rows are drawn from the base once
+    and kept, so that several tuned models are measured on the same ones.
+
+    Args:
+        base: the model before training.
+        tuned: the model after training; same tokenizer and vocabulary.
+        settings: the rows; the default draws self-dialogues.
+        out: folder for the rows, per-row values and ``drift.json``; None keeps the drawn rows in the user's cache.
+
+    Raises:
+        InputError: other tokenizers or vocabularies, no rows, or as in ``load_model`` and in reading the data.
+        EnvironmentProblem: no memory or disk space, or as in ``load_model``.
+    """
+    settings = settings or DriftSettings()
+    before = base if isinstance(base, LoadedModel) else load_model(base)
+    folder = Path(out) if out is not None else _cached(before, settings)
+    sets = probe_sets(before, settings, folder)
+    name = before.identity.name
+    lengths = {key: len(rows) for key, rows in sets.items()}
+    every = [row for rows in sets.values() for row in rows]
+    del before  # where it was loaded here, the tuned model takes its place in memory
+    found = iter(row_divergences(every, base, tuned))
+    probes = tuple(summarise(key, [next(found) for _ in range(length)]) for key, length in lengths.items())
+    result = Drift(base=name, tuned=_name_of(tuned), settings=settings, probes=probes)
+    if out is not None:
+        write_atomically(folder / RESULT_NAME, result.model_dump_json(indent=2).encode())
+    return result
+
+
+def tuned_settings(tuned: str, base: ModelSettings) -> ModelSettings:
+    """Settings that load a tuned model: an adapter on the base, or a whole model with the base's dtype and device.
+
+    Args:
+        tuned: a folder or Hub name of an adapter, or of a whole model; a folder counts as an adapter where it holds
+            ``adapter_config.json``.
+        base: settings of the model before training.
+    """
+    if (Path(tuned) / "adapter_config.json").is_file():
+        return base.model_copy(update={"adapter": tuned})
+    return base.model_copy(update={"model": tuned, "revision": None, "adapter": None})
+
+
+def probe_sets(base: LoadedModel, settings: DriftSettings, folder: Path) -> dict[str, list[Tokens]]:
+    """The rows that the settings ask for, by name of their set; drawn ones are kept in ``folder``.
+
+    Raises:
+        InputError: no set is asked for, or one has no response token.
+    """
+    sets: dict[str, list[Tokens]] = {}
+    if settings.dialogues and settings.rows is None:
+        sets["dialogues"] = list(dialogue_rows(base, settings, folder / "dialogues"))
+    if settings.prompts is not None:
+        sets["answers"] = list(answer_rows(settings.prompts, base, settings, folder / "answers"))
+    if settings.rows is not None:
+        sets["rows"] = list(load(settings.rows, base))[: settings.limit]
+    if settings.text is not None:
+        sets["text"] = text_rows(settings.text, base.tokenizer, settings.limit)
+    for name, rows in sets.items():
+        if not any(row.in_response_T[1:].any() for row in rows):
+            raise InputError(f"the set {name!r} has no response token to measure on", fix="other rows, or more of them")
+    if not sets:
+        raise InputError(
+            "no rows to measure drift on", fix="--dialogues 128, --prompts DATA, --rows DATA or --text FILE"
+        )
+    return sets
+
+
+def summarise(name: str, rows: Iterable[RowDivergence], *, seed: int = 0) -> ProbeDrift:
+    """Means per token over rows, with bootstrap intervals over rows."""
+    kept = [row for row in rows if len(row.kl_N)]
+    tokens_R = np.array([len(row.kl_N) for row in kept], dtype=np.float64)
+    kl_R = np.array([row.kl_N.sum(dtype=np.float64) for row in kept])
+    base_R = np.array([row.base_nll_N.sum(dtype=np.float64) for row in kept])
+    tuned_R = np.array([row.tuned_nll_N.sum(dtype=np.float64) for row in kept])
+    return ProbeDrift(
+        name=name,
+        rows=len(kept),
+        tokens=int(tokens_R.sum()),
+        kl=_interval(metrics.mean_per_token(kl_R, tokens_R, seed=seed)),
+        nll_change=_interval(metrics.mean_per_token(tuned_R - base_R, tokens_R, seed=seed)),
+        base_perplexity=_finite(float(np.exp(base_R.sum() / tokens_R.sum()))) if kept else None,
+        tuned_perplexity=_finite(float(np.exp(tuned_R.sum() / tokens_R.sum()))) if kept else None,
+    )
+
+
+def _interval(estimate: metrics.Estimate) -> Interval:
+    return Interval(value=_finite(estimate.value), low=_finite(estimate.low), high=_finite(estimate.high))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _name_of(model: LoadedModel | ModelSettings | str) -> str:
+    if isinstance(model, str):
+        return model
+    settings = model.settings if isinstance(model, LoadedModel) else model
+    return settings.adapter or settings.model
+
+
+def _cached(base: LoadedModel, settings: DriftSettings) -> Path:
+    """Folder in the user's cache for the rows that this base draws under these settings."""
+    drawn = settings.model_dump(mode="json", exclude={"rows", "text"})
+    return cache_folder() / "drift" / digest_of({"base": base.identity.model_dump(mode="json"), **drawn})[:16]
