@@ -167,6 +167,53 @@ class MachineSettings(BaseModel):
     """Minutes between checkpoints; after a kill a run goes on from the last one."""
 
 
+class AnchorSettings(BaseModel):
+    """Which rows hold a model in training to its base, and how they are found."""
+
+    model_config = STRICT
+
+    source: str = "dialogues"
+    """Candidates: dialogues (drawn from the base itself), answers (the base's own, to the prompts of `prompts`), or a
+    data set whose responses are taken as they are."""
+    prompts: str | None = None
+    """Data set whose prompts the base answers, for source answers."""
+    candidates: int = Field(1600, gt=0)
+    """Rows to choose from."""
+    count: int = Field(150, gt=0)
+    """Anchors that are kept."""
+    random_share: float = Field(0.25, ge=0, le=1)
+    """Share of the anchors drawn at random, so that skills the pilot left alone stay covered; 1 is the control."""
+    top_k: int = Field(64, gt=0)
+    """Entries kept of the base's distribution at each token; the rest of the mass is one entry."""
+    pilot_rows: int = Field(160, gt=0)
+    """Training rows of the pilot, a short fine-tuning run that shows where the model drifts."""
+    pilot_learning_rate: float | None = Field(None, gt=0)
+    """Learning rate of the pilot; None is that of the training settings."""
+    max_new_tokens: int = Field(256, gt=0)
+    """Longest drawn answer in tokens."""
+    temperature: float = Field(1.0, ge=0)
+    """Sampling temperature of drawn rows."""
+    seed: int = Field(0, ge=0)
+    """Seed of drawing and of the random share."""
+
+
+class KlSettings(BaseModel):
+    """KL divergence to the base on anchors, added to the loss of the training rows."""
+
+    model_config = STRICT
+
+    anchors: Path | None = None
+    """Folder that `tokensieve anchors` has made; None trains without anchors."""
+    weight: float = Field(5.0, ge=0)
+    """Factor of the mean KL (nats per anchor token) in the loss; the first value where a budget is set."""
+    rows: int | None = Field(None, gt=0)
+    """Anchor rows in one optimiser step, over all devices; None is the batch size."""
+    budget: float | None = Field(None, gt=0)
+    """Drift in nats per token that the weight is steered to while training; None keeps the weight."""
+    range: float = Field(16.0, ge=1)
+    """With a budget: the weight stays within a factor of this of its first value."""
+
+
 class TrainSettings(BaseModel):
     """One fine-tuning run; the defaults are the paper's STM runs."""
 
@@ -194,6 +241,8 @@ class TrainSettings(BaseModel):
     """Order of the rows and initial adapter weights."""
     lora: LoraSettings = LoraSettings()
     """The adapter, where the method is lora."""
+    kl: KlSettings = KlSettings()
+    """Anchors that hold the model to its base."""
     machine: MachineSettings = MachineSettings()
     """How the run is fitted to the machine."""
 

@@ -260,6 +260,42 @@ class Selected:
         return self.scored.tokens
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchor:
+    """A row on which a model in training is held to the base: tokens and the base's next-token distributions.
+
+    N is the number of response tokens that something precedes, K the number of entries kept of each distribution.
+
+    Attributes:
+        tokens: the row.
+        top_ids_NK: the base's K most likely entries at each response token, most likely first, int32.
+        top_log_p_NK: their log-probabilities in nats, float32; the rest of the mass is on all other entries.
+        drift: forward KL(base || pilot) in nats per token, by which the row was chosen; NaN where none was measured.
+        at_random: True where the row was drawn at random, not chosen by drift.
+    """
+
+    tokens: Tokens
+    top_ids_NK: IntArray
+    top_log_p_NK: FloatArray
+    drift: float = float("nan")
+    at_random: bool = False
+
+    def __post_init__(self) -> None:
+        expected = int(np.count_nonzero(self.tokens.in_response_T[1:]))
+        if self.top_ids_NK.shape != self.top_log_p_NK.shape or len(self.top_ids_NK) != expected:
+            raise InputError(
+                f"distributions of shapes {self.top_ids_NK.shape} and {self.top_log_p_NK.shape}, "
+                f"expected ({expected}, K) both: one a response token",
+                where=f"row {self.tokens.id}",
+            )
+
+    @property
+    def places_N(self) -> IntArray:
+        """Indices of the response tokens that the distributions predict; never 0."""
+        places_N: IntArray = np.flatnonzero(self.tokens.in_response_T[1:]).astype(np.int32) + np.int32(1)
+        return places_N
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One answer of a model to one problem, with its verdict once it was judged.

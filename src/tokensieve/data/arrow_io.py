@@ -10,6 +10,7 @@ import pyarrow as pa
 from tokensieve.data.manifest import Stage
 from tokensieve.types import (
     JSON,
+    Anchor,
     BoolArray,
     Example,
     FloatArray,
@@ -25,7 +26,7 @@ from tokensieve.types import (
     Verdict,
 )
 
-Row: TypeAlias = Example | Tokens | Scored | Selected | Sample
+Row: TypeAlias = Example | Tokens | Scored | Selected | Sample | Anchor
 
 _IDS = pa.large_list(pa.int32())
 _FLAGS = pa.large_list(pa.bool_())
@@ -38,6 +39,8 @@ def to_table(rows: Sequence[Row], stage: Stage) -> pa.Table:
         columns = _example_columns(cast(Sequence[Example], rows))
     elif stage in ("samples", "evaluated"):
         columns = _sample_columns(cast(Sequence[Sample], rows))
+    elif stage == "anchors":
+        columns = _anchor_columns(cast(Sequence[Anchor], rows))
     elif stage == "tokens":
         columns = _token_columns(cast(Sequence[Tokens], rows))
     elif stage == "scored":
@@ -56,6 +59,8 @@ def from_table(table: pa.Table, stage: Stage) -> list[Row]:
     tokens = _tokens(table)
     if stage == "tokens":
         return list(tokens)
+    if stage == "anchors":
+        return list(_anchors(table, tokens))
     scored = _scored(table, tokens)
     if stage == "scored":
         return list(scored)
@@ -158,6 +163,26 @@ def _selected_columns(rows: Sequence[Selected]) -> dict[str, pa.Array]:
     if rows and all(row.weight_T is not None for row in rows):
         columns["weight"] = _lists([cast(FloatArray, row.weight_T) for row in rows], pa.float32())
     return columns
+
+
+def _anchor_columns(rows: Sequence[Anchor]) -> dict[str, pa.Array]:
+    columns = _token_columns([row.tokens for row in rows])
+    columns["top_ids"] = _lists([row.top_ids_NK.ravel() for row in rows], pa.int32())
+    columns["top_log_p"] = _lists([row.top_log_p_NK.ravel() for row in rows], pa.float32())
+    columns["drift"] = pa.array([None if np.isnan(row.drift) else row.drift for row in rows], pa.float64())
+    columns["at_random"] = pa.array([row.at_random for row in rows], pa.bool_())
+    return columns
+
+
+def _anchors(table: pa.Table, tokens: Sequence[Tokens]) -> list[Anchor]:
+    ids, log_p = _ids(table, "top_ids"), _floats(table, "top_log_p")
+    drifts, drawn = (table.column(name).to_pylist() for name in ("drift", "at_random"))
+    anchors = []
+    for row, ids_X, log_p_X, drift, at_random in zip(tokens, ids, log_p, drifts, drawn, strict=True):
+        shape = (int(np.count_nonzero(row.in_response_T[1:])), -1) if len(ids_X) else (0, 0)
+        value = float("nan") if drift is None else drift
+        anchors.append(Anchor(row, ids_X.reshape(shape), log_p_X.reshape(shape), value, at_random))
+    return anchors
 
 
 def _lists(arrays: Sequence[IntArray | FloatArray | BoolArray], kind: pa.DataType) -> pa.Array:

@@ -29,7 +29,9 @@ MANIFEST_NAME: Final = "manifest.json"
 _REPLACING: Final = ".replacing.json"
 """Names and digests of old and new files while one result takes the place of another."""
 
-Stage: TypeAlias = Literal["examples", "samples", "tokens", "scored", "selected", "evaluated", "trained", "exported"]
+Stage: TypeAlias = Literal[
+    "examples", "samples", "tokens", "scored", "selected", "anchors", "evaluated", "trained", "exported"
+]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 

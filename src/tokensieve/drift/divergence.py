@@ -1,7 +1,7 @@
 """Exact forward KL divergence between two models at the response tokens of some rows, one model in memory at a time."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +13,10 @@ from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring.backbone import open_network
-from tokensieve.scoring.batch_size import find_token_budget
-from tokensieve.scoring.batching import batches
-from tokensieve.scoring.lm_head import Head, matmul_precision
+from tokensieve.scoring.lm_head import Head
 from tokensieve.scoring.lm_head_dtype import OwnHead
 from tokensieve.scoring.request import Request, request_for
+from tokensieve.scoring.response_states import response_states
 from tokensieve.types import FloatArray, Tokens
 
 _LOGITS_AT_ONCE: Final = 2**24
@@ -89,7 +88,7 @@ def row_divergences(
                 fix="compare a model with its own fine-tuned copy",
             )
         found = np.full((3, int(starts[-1])), np.nan, dtype=np.float32)
-        for places_M, hidden_MD, tuned_head, targets_M in _states(after, requests, starts, token_budget):
+        for places_M, hidden_MD, tuned_head, targets_M in response_states(after, requests, token_budget):
             if _vocabulary(tuned_head) != _vocabulary(base_head):
                 raise InputError(
                     f"the base has {_vocabulary(base_head):,} vocabulary entries, the tuned model "
@@ -122,27 +121,10 @@ def _write_states(
     if starts[-1]:
         states_ND = np.memmap(file, dtype=np.float32, mode="w+", shape=(int(starts[-1]), width))  # type: ignore[call-overload]
     head: Head | OwnHead | None = None
-    for places_M, hidden_MD, one, _ in _states(loaded, requests, starts, token_budget):
+    for places_M, hidden_MD, one, _ in response_states(loaded, requests, token_budget):
         states_ND[places_M] = hidden_MD.float().cpu().numpy()
         head = one
     return head or open_network(loaded, ScoreSettings()).head, states_ND
-
-
-def _states(
-    loaded: LoadedModel, requests: Sequence[Request], starts: NDArray[np.int64], token_budget: int | None
-) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, Head | OwnHead, torch.Tensor]]:
-    """By batch: indices among all N positions, hidden states [M, D], the LM head, target ids [M]."""
-    network = open_network(loaded, ScoreSettings())
-    budget = token_budget or find_token_budget(loaded.model, loaded.device)
-    places = {id(request): np.arange(starts[i], starts[i + 1]) for i, request in enumerate(requests)}
-    asked = [request for request in requests if len(request.places_N)]
-    with matmul_precision("highest"):
-        for batch in batches(asked, budget, network.layout) if asked else ():
-            with torch.inference_mode():
-                hidden_MD = network.hidden_states(batch)
-            targets_M = np.concatenate([request.targets_N for request in batch.requests]).astype(np.int64)
-            where_M = np.concatenate([places[id(request)] for request in batch.requests])
-            yield where_M, hidden_MD, network.head, torch.from_numpy(targets_M).to(hidden_MD.device)
 
 
 def _compare(

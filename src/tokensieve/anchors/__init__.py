@@ -1,0 +1,5 @@
+"""Anchors: rows on which a model in training is held to its base, chosen where a short pilot drifts most."""
+
+from tokensieve.anchors.choose import Choice, choose
+
+__all__ = ["Choice", "choose"]
