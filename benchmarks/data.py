@@ -27,7 +27,7 @@ from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
 from tokensieve.data.formats import read_examples
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.row_counts import Tally
-from tokensieve.export import export
+from tokensieve.exports import export
 from tokensieve.types import Example, Message, Selected
 
 ANSWER = "the answer is Paris, the capital of France."

@@ -1,7 +1,7 @@
 """Fine-tune a language model without making it forget: score, select, train, measure.
 
 The verbs of the command line, as functions: ``load``, ``score``, ``select``, ``generate``, ``train``, ``evaluate``,
-``compare``, ``run``. They are imported on first use, so that importing the package costs nothing.
+``compare``, ``export``, ``run``. They are imported on first use, so that importing the package costs nothing.
 """
 
 from importlib import import_module, metadata
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokensieve.evaluation import compare, evaluate
+    from tokensieve.exports import export
     from tokensieve.generation import generate
     from tokensieve.pipeline import load, select
     from tokensieve.scoring import score
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 __version__ = metadata.version("tokensieve")
 
-__all__ = ["compare", "evaluate", "generate", "load", "run", "score", "select", "train"]
+__all__ = ["compare", "evaluate", "export", "generate", "load", "run", "score", "select", "train"]
 
 _HOMES = {
     "compare": "evaluation",
     "evaluate": "evaluation",
+    "export": "exports",
     "generate": "generation",
     "load": "pipeline",
     "run": "study",

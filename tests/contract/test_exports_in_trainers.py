@@ -13,7 +13,7 @@ from tests.trl_steps import collated, first_loss
 
 from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import Rows
-from tokensieve.export import Format, export
+from tokensieve.exports import Format, export
 from tokensieve.models import load_model
 from tokensieve.pipeline import load, select
 from tokensieve.scoring import score
@@ -70,7 +70,7 @@ def test_first_loss_of_the_exported_folder_is_the_mean_nll_of_the_kept_tokens(
     tiny_folder: Path, tmp_path: Path, packing: bool, micro: int
 ) -> None:
     rows = selected_rows(8, seed=3)
-    folder = rows.export(tmp_path / "out")
+    folder = export(rows, tmp_path / "out")
     loss = first_loss(folder, tiny_folder, rows=len(rows), packing=packing, micro=micro)
     assert loss == pytest.approx(_mean_nll(tiny_folder, rows), rel=2e-6)
 
@@ -93,7 +93,7 @@ def test_first_loss_of_an_exported_folder_is_the_mean_of_the_stored_scores(
     kept = np.concatenate([row.scored.nll_T()[row.train_T] for row in chosen]).astype(np.float64)
     assert 0 < len(kept) < sum(int(row.tokens.in_response_T.sum()) for row in chosen)
     assert max(len(row.tokens) for row in chosen) <= 64  # what the step packs into
-    folder = chosen.export(tmp_path / "out")
+    folder = export(chosen, tmp_path / "out")
     loss = first_loss(folder, tiny_folder, rows=len(chosen), packing=packing, micro=micro)
     assert loss == pytest.approx(kept.mean(), rel=1e-5)
 
@@ -103,7 +103,7 @@ def test_a_wrong_label_is_found_and_named(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     rows = selected_rows(5)
-    folder = rows.export(tmp_path / "out")
+    folder = export(rows, tmp_path / "out")
     table = pq.read_table(folder / "data" / "train.parquet")
     labels = cast("list[list[int]]", table.column("labels").to_pylist())
     labels[2][1] = 99
@@ -119,6 +119,6 @@ def test_rows_in_which_nothing_is_trained_do_not_reach_the_trainer(tmp_path: Pat
     chosen = list(selected_rows(3))
     nothing = Selected(chosen[1].scored, chosen[1].train_T & False)
     rows = of([chosen[0], nothing, chosen[2]])
-    result = verify_export(rows.export(tmp_path / "out"), "trl", selected=rows, how="trainer")
+    result = verify_export(export(rows, tmp_path / "out"), "trl", selected=rows, how="trainer")
     assert result.ok
     assert result.rows == 2

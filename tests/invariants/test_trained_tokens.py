@@ -18,7 +18,7 @@ from tokensieve.data.chat import RefusedRow, prepare, tokenise
 from tokensieve.data.formats import read_examples
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
-from tokensieve.export import TRAINERS, export
+from tokensieve.exports import TRAINERS, export
 from tokensieve.selection import fit, select_tokens
 from tokensieve.types import Example, Message, Scored, Scores, Tokens
 from tokensieve.verify import verify_export

@@ -161,7 +161,7 @@ def export(
     """
     from tokensieve.cli.tables import print_counts
     from tokensieve.data.manifest import read_manifest
-    from tokensieve.export import export as export_rows
+    from tokensieve.exports import export as export_rows
     from tokensieve.pipeline import open_selected, tokenizer_of
 
     hush_datasets()
@@ -175,7 +175,7 @@ def export(
     print_counts(made, out_)
     out.print(f"trained: {made.facts['trained_tokens']:,} tokens; its README says how to train on it")
     if push_to_hub is not None:
-        from tokensieve.export.hub import push_to_hub as push
+        from tokensieve.exports.hub import push_to_hub as push
 
         out.print(f"uploaded: {push(out_, push_to_hub, private=not public)}")
     return 0

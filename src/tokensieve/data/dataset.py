@@ -22,7 +22,6 @@ from tokensieve.data.manifest import (
     MANIFEST_NAME,
     Counts,
     Manifest,
-    ModelIdentity,
     Shard,
     Timing,
     digest_of_file,
@@ -30,7 +29,6 @@ from tokensieve.data.manifest import (
     write_atomically,
 )
 from tokensieve.errors import InputError
-from tokensieve.types import Selected
 
 R = TypeVar("R", bound=Row)
 
@@ -68,22 +66,6 @@ class Rows(Generic[R]):
                 if not writer.has(index):
                     writer.write(index, rows)
             return cast("Rows[R]", writer.finish(self.manifest.counts))
-
-    def export(self, folder: str | Path, to: str = "trl", model: ModelIdentity | None = None) -> Path:
-        """Write selected rows as a training set in a trainer's own convention; see ``tokensieve export``.
-
-        Args:
-            folder: where to.
-            to: the trainer's name.
-            model: the model that is to be trained, such as ``LoadedModel.identity``; None is the one that was scored.
-
-        Raises:
-            InputError: the rows are not selected yet, the trainer is unknown, or the model has another tokenizer or
-                chat template than the rows were made with.
-        """
-        from tokensieve.export import export
-
-        return export(cast("Rows[Selected]", self), Path(folder), to=to, model=model)
 
 
 def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:

@@ -13,8 +13,8 @@ from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
-from tokensieve.export import TRAINERS, Format, TrainedTokens, Weights, exported
-from tokensieve.export import weights_T as token_weights_T
+from tokensieve.exports import TRAINERS, Format, TrainedTokens, Weights, exported
+from tokensieve.exports import weights_T as token_weights_T
 from tokensieve.types import Selected
 from tokensieve.verify.loaded import LoadedRow
 from tokensieve.verify.rules import rows_by_rules

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from tokensieve.export import IGNORED
+from tokensieve.exports import IGNORED
 from tokensieve.types import FloatArray, IntArray
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokensieve.export import DATA, Format
+from tokensieve.exports import DATA, Format
 from tokensieve.verify.loaded import LoadedRow, from_labels
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tokensieve.export import DATA, Format
+from tokensieve.exports import DATA, Format
 from tokensieve.verify.loaded import LoadedRow, from_batch
 
 if TYPE_CHECKING:

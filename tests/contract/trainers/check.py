@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.export_rows import selected_rows
 
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.export import TRAINERS, export
+from tokensieve.exports import TRAINERS, export
 from tokensieve.verify import verify_export
 
 LIMIT_S = 540

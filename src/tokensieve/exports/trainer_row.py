@@ -11,7 +11,7 @@ from tokensieve.types import FloatArray, Selected
 IGNORED: Final = -100
 """The label that every trainer here leaves out of the loss."""
 
-Row: TypeAlias = Mapping[str, object]
+TrainerRow: TypeAlias = Mapping[str, object]
 
 
 def trainer_row(selected: Selected) -> dict[str, list[int]]:

@@ -6,10 +6,11 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import numpy as np
 
+from tokensieve.data.dataset import Rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     Manifest,
@@ -22,21 +23,18 @@ from tokensieve.data.manifest import (
 )
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.export.automodel import AUTOMODEL
-from tokensieve.export.axolotl import AXOLOTL
-from tokensieve.export.dataset_card import readme
-from tokensieve.export.files import DATA, write_rows
-from tokensieve.export.litgpt import LITGPT
-from tokensieve.export.llamafactory import LLAMAFACTORY
-from tokensieve.export.ms_swift import MS_SWIFT
-from tokensieve.export.trainer_format import Convention, Facts, Format
-from tokensieve.export.trainer_row import IGNORED, refuse_soft, rounded, trainer_row, weights_T
-from tokensieve.export.trl import TRL
+from tokensieve.exports.automodel import AUTOMODEL
+from tokensieve.exports.axolotl import AXOLOTL
+from tokensieve.exports.dataset_card import readme
+from tokensieve.exports.files import DATA, write_rows
+from tokensieve.exports.litgpt import LITGPT
+from tokensieve.exports.llamafactory import LLAMAFACTORY
+from tokensieve.exports.ms_swift import MS_SWIFT
+from tokensieve.exports.trainer_format import Convention, Facts, Format
+from tokensieve.exports.trainer_row import IGNORED, refuse_soft, rounded, trainer_row, weights_T
+from tokensieve.exports.trl import TRL
 from tokensieve.pocket import POCKET
 from tokensieve.types import JSON, Selected
-
-if TYPE_CHECKING:
-    from tokensieve.data.dataset import Rows
 
 __all__ = [
     "DATA",
@@ -98,8 +96,8 @@ class TrainedTokens:
 
 
 def export(
-    rows: "Rows[Selected]",
-    folder: Path,
+    rows: Rows[Selected],
+    folder: str | Path,
     *,
     to: str = "trl",
     format: Format = "parquet",  # noqa: A002 - the option's name
@@ -130,6 +128,7 @@ def export(
             something else, or a file of the earlier export that was changed since.
         EnvironmentProblem: the disk is full or refuses.
     """
+    folder = Path(folder)
     convention, chosen = _resolve(to, format)
     if rows.manifest.stage != "selected":
         raise InputError(f"expected selected rows, got {rows.manifest.stage}", fix="tokensieve select, then export")
@@ -176,7 +175,7 @@ def export(
 
 
 def exported(
-    rows: "Rows[Selected]", to: str, weights: Weights, tally: Tally, trained: TrainedTokens
+    rows: Rows[Selected], to: str, weights: Weights, tally: Tally, trained: TrainedTokens
 ) -> Iterator[Selected]:
     """The selected rows that an export holds, in its order; the others are counted.
 
@@ -213,7 +212,7 @@ def _resolve(to: str, format: Format) -> tuple[Convention, Format]:  # noqa: A00
 
 
 def _manifest(
-    rows: "Rows[Selected]",
+    rows: Rows[Selected],
     to: str,
     chosen: Format,
     weights: Weights,

@@ -2,8 +2,8 @@
 
 import json
 
-from tokensieve.export.trainer_format import CORE_SCHEMA, Convention, Facts
-from tokensieve.export.trainer_row import shifted_row
+from tokensieve.exports.trainer_format import CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.trainer_row import shifted_row
 
 _CONFIG = """\
 # Train on this folder with NeMo Automodel: automodel automodel.yaml [--nproc-per-node N]

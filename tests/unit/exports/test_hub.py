@@ -10,13 +10,13 @@ import pytest
 from tests.dataset_hub import COMMIT, TOKEN, DataHub, serving
 from tests.export_rows import of, selected_rows
 
-from tokensieve.export import export
+from tokensieve.exports import export
 from tokensieve.types import Selected
 
 _PUSH = """
 import sys
 from pathlib import Path
-from tokensieve.export.hub import push_to_hub
+from tokensieve.exports.hub import push_to_hub
 from tokensieve.errors import TokensieveError
 try:
     print(push_to_hub(Path(sys.argv[1]), sys.argv[2], private=sys.argv[3] == "private"))
@@ -55,7 +55,7 @@ def _content(folder: Path) -> Mapping[str, bytes]:
 
 
 def test_the_whole_folder_arrives_private_with_a_card_and_reads_back(hub: DataHub, tmp_path: Path) -> None:
-    folder = selected_rows(5).export(tmp_path / "out")
+    folder = export(selected_rows(5), tmp_path / "out")
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(
         b"\xff\x00 not listed by the manifest: it stays here"
@@ -84,7 +84,7 @@ def _labels(row: Selected) -> list[int]:
 
 
 def test_it_is_private_unless_asked_otherwise(hub: DataHub, tmp_path: Path) -> None:
-    folder = selected_rows(2).export(tmp_path / "out")
+    folder = export(selected_rows(2), tmp_path / "out")
     for repo, asked in (("me/mine", "private"), ("me/ours", "public")):
         assert _run(hub, tmp_path / "home", _PUSH, folder, repo, asked).returncode == 0
     assert len(hub.created) == 2
@@ -101,7 +101,7 @@ def _is_private(asked: Mapping[str, object]) -> bool:
 
 def test_a_data_set_that_is_public_already_is_not_written_to_by_mistake(hub: DataHub, tmp_path: Path) -> None:
     hub.repos["me/set"], hub.public = {}, {"me/set"}
-    done = _run(hub, tmp_path / "home", _PUSH, selected_rows(2).export(tmp_path / "out"), "me/set", "private")
+    done = _run(hub, tmp_path / "home", _PUSH, export(selected_rows(2), tmp_path / "out"), "me/set", "private")
     assert done.returncode == 2
     assert "there already, and public" in done.stdout
     assert "--public" in done.stdout
@@ -138,7 +138,7 @@ def test_neither_token_nor_places_nor_ids_of_dropped_rows_leave_the_machine(hub:
 
 def test_a_refusal_is_told_with_what_mends_it(hub: DataHub, tmp_path: Path) -> None:
     hub.refuses_writes = True
-    done = _run(hub, tmp_path / "home", _PUSH, selected_rows(2).export(tmp_path / "out"), "me/set", "private")
+    done = _run(hub, tmp_path / "home", _PUSH, export(selected_rows(2), tmp_path / "out"), "me/set", "private")
     assert done.returncode == 3
     assert "the Hub refuses" in done.stdout
     assert "hf auth login" in done.stdout
@@ -146,7 +146,7 @@ def test_a_refusal_is_told_with_what_mends_it(hub: DataHub, tmp_path: Path) -> N
 
 
 def test_a_name_that_is_none_is_the_users_mistake(hub: DataHub, tmp_path: Path) -> None:
-    folder = selected_rows(2).export(tmp_path / "out")
+    folder = export(selected_rows(2), tmp_path / "out")
     done = _run(hub, tmp_path / "home", _PUSH, folder, "no such/name/here", "private")
     assert done.returncode == 2
     assert hub.created == []

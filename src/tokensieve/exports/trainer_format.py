@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
-from tokensieve.export.trainer_row import Row
+from tokensieve.exports.trainer_row import TrainerRow
 from tokensieve.types import Selected
 
 Format: TypeAlias = Literal["parquet", "jsonl", "save_to_disk"]
@@ -59,7 +59,7 @@ class Convention:
 
     title: str
     convention: str
-    row: Callable[[Selected], Row]
+    row: Callable[[Selected], TrainerRow]
     schema: pa.Schema | None
     formats: tuple[Format, ...]
     weights: bool

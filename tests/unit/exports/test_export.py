@@ -14,7 +14,7 @@ from tests.export_rows import of, selected_rows
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity, listed_files, read_manifest
 from tokensieve.errors import CheckFailed, InputError
-from tokensieve.export import TRAINERS, Format, export, trainer_row
+from tokensieve.exports import TRAINERS, Format, export, trainer_row
 from tokensieve.pocket import POCKET
 from tokensieve.types import Scored, Scores, Selected, Tokens
 from tokensieve.verify import verify_export
@@ -74,7 +74,7 @@ def test_every_export_round_trips(tmp_path: Path, name: str, kind: Format) -> No
 
 
 def test_the_core_has_no_columns_but_its_three(tmp_path: Path) -> None:
-    folder = selected_rows(3).export(tmp_path / "out")
+    folder = export(selected_rows(3), tmp_path / "out")
     table = pq.read_table(folder / "data" / "train.parquet")
     assert table.column_names == ["input_ids", "attention_mask", "labels"]
     first = next(iter(selected_rows(3)))
@@ -83,7 +83,7 @@ def test_the_core_has_no_columns_but_its_three(tmp_path: Path) -> None:
 
 def test_the_manifest_tells_what_was_left_out_and_by_whom(tmp_path: Path) -> None:
     rows = selected_rows(8)
-    manifest = read_manifest(rows.export(tmp_path / "out"))
+    manifest = read_manifest(export(rows, tmp_path / "out"))
     response = sum(int(row.tokens.in_response_T.sum()) for row in rows)
     trained = sum(int(row.train_T[1:].sum()) for row in rows)
     assert manifest.facts["share_left_out"] == pytest.approx(1 - trained / response)
@@ -95,7 +95,7 @@ def test_the_manifest_tells_what_was_left_out_and_by_whom(tmp_path: Path) -> Non
 def test_rows_without_a_trained_token_are_counted_out(tmp_path: Path) -> None:
     first, second = selected_rows(2)
     rows = of([first, Selected(second.scored, second.train_T & False)])
-    counts = read_manifest(rows.export(tmp_path / "out")).counts
+    counts = read_manifest(export(rows, tmp_path / "out")).counts
     assert counts.dropped_ids == {"no trained token": ["row/1"]}
     assert (counts.rows_in, counts.rows_out) == (2, 1)
 
@@ -103,7 +103,7 @@ def test_rows_without_a_trained_token_are_counted_out(tmp_path: Path) -> None:
 def test_no_row_left_leaves_no_folder(tmp_path: Path) -> None:
     (only,) = selected_rows(1)
     with pytest.raises(InputError, match="not one row is left; no trained token: 1"):
-        of([Selected(only.scored, only.train_T & False)]).export(tmp_path / "out")
+        export(of([Selected(only.scored, only.train_T & False)]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,7 +200,7 @@ def test_a_missing_row_and_one_too_many_are_found(tmp_path: Path) -> None:
 
 
 def test_another_selection_is_refused(tmp_path: Path) -> None:
-    folder = selected_rows(3).export(tmp_path / "out")
+    folder = export(selected_rows(3), tmp_path / "out")
     with pytest.raises(InputError, match="not the one that the export was made from"):
         verify_export(folder, selected=of(list(selected_rows(4))), how="rules")
 
@@ -214,7 +214,7 @@ def test_a_trainer_of_another_convention_is_refused(tmp_path: Path) -> None:
 
 def test_the_selection_is_found_where_it_lay(tmp_path: Path) -> None:
     saved = selected_rows(3).save(tmp_path / "selected")
-    folder = saved.export(tmp_path / "out")
+    folder = export(saved, tmp_path / "out")
     assert verify_export(folder, how="rules").ok
 
 
@@ -268,13 +268,13 @@ def _model_in(config: Path) -> str:
 
 
 def test_an_export_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -> None:
-    out = selected_rows(2).export(tmp_path / "out")
-    selected_rows(5).export(out)
+    out = export(selected_rows(2), tmp_path / "out")
+    export(selected_rows(5), out)
     assert read_manifest(out).counts.rows_out == 5
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not delete")
     with pytest.raises(InputError, match="expected an empty folder or an earlier result"):
-        selected_rows(2).export(tmp_path / "mine")
+        export(selected_rows(2), tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
@@ -297,15 +297,25 @@ def test_an_adapters_folder_is_no_earlier_export(tmp_path: Path) -> None:
     (out / "README.md").write_text("model card")
     (out / "adapter_model.safetensors").write_bytes(b"weights")
     with pytest.raises(InputError, match="expected an empty folder or an earlier result"):
-        selected_rows(2).export(out)
+        export(selected_rows(2), out)
     assert (out / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_the_public_verb_stays_a_function_beside_the_package_that_it_comes_from(tmp_path: Path) -> None:
+    """A package of the verb's own name would take its place once it is imported."""
+    import tokensieve
+    import tokensieve.exports.trl
+
+    for to in TRAINERS:
+        out = tokensieve.export(selected_rows(2), str(tmp_path / to), to=to)
+        assert read_manifest(out).settings["to"] == to
 
 
 def test_what_is_not_selected_yet_and_unknown_trainers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected selected rows, got scored"):
-        in_memory([one_row().scored], Manifest(stage="scored")).export(tmp_path / "a")
+        export(in_memory([one_row()], Manifest(stage="scored")), tmp_path / "a")
     with pytest.raises(InputError, match="unknown trainer 'torchtune'"):
-        selected_rows(1).export(tmp_path / "b", to="torchtune")
+        export(selected_rows(1), tmp_path / "b", to="torchtune")
     with pytest.raises(InputError, match="does not load jsonl"):
         export(selected_rows(1), tmp_path / "c", to="llamafactory", format="jsonl")
 
@@ -317,10 +327,10 @@ def test_a_model_with_another_tokenizer_or_template_is_refused_with_both_digests
     for part, field in (("tokenizer", "tokenizer_digest"), ("chat template", "template_digest")):
         other = made_with.model_copy(update={"name": "other", field: "abcdef" * 10})
         with pytest.raises(InputError, match=f"another {part}, that of tiny") as caught:
-            rows.export(tmp_path / "out", model=other)
+            export(rows, tmp_path / "out", model=other)
         assert str(getattr(made_with, field))[:16] in str(caught.value)
         assert ("abcdef" * 10)[:16] in str(caught.value)
         assert not (tmp_path / "out").exists()
     renamed = made_with.model_copy(update={"name": "a-copy-of-it"})
-    folder = rows.export(tmp_path / "out", model=renamed)
+    folder = export(rows, tmp_path / "out", model=renamed)
     assert "model='a-copy-of-it'" in (folder / "train.py").read_text()

@@ -1,7 +1,7 @@
 """The README of an exported folder, which is also the card of the data set on the Hub."""
 
 from tokensieve.data.manifest import Manifest
-from tokensieve.export.trainer_format import Convention, Facts
+from tokensieve.exports.trainer_format import Convention, Facts
 from tokensieve.types import BASE_SCORER
 
 _TEMPLATE = """\

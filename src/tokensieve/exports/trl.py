@@ -1,7 +1,7 @@
 """TRL's SFTTrainer; the same folder serves the plain Hugging Face Trainer and Unsloth."""
 
-from tokensieve.export.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
-from tokensieve.export.trainer_row import trainer_row
+from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.trainer_row import trainer_row
 
 _SCRIPT = '''"""Train on this folder with TRL: python train.py."""
 

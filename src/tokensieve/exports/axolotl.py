@@ -2,8 +2,8 @@
 
 import json
 
-from tokensieve.export.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
-from tokensieve.export.trainer_row import trainer_row
+from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.trainer_row import trainer_row
 
 _CONFIG = """\
 base_model: {model}

@@ -9,8 +9,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokensieve.export.trainer_format import Format
-from tokensieve.export.trainer_row import Row
+from tokensieve.exports.trainer_format import Format
+from tokensieve.exports.trainer_row import TrainerRow
 
 _PORTION: Final = 2048
 DATA: Final[dict[Format, str]] = {
@@ -21,7 +21,7 @@ DATA: Final[dict[Format, str]] = {
 """Where the data lie in the export's folder, by format."""
 
 
-def write_rows(rows: Iterable[Row], folder: Path, format: Format, schema: pa.Schema | None) -> None:  # noqa: A002
+def write_rows(rows: Iterable[TrainerRow], folder: Path, format: Format, schema: pa.Schema | None) -> None:  # noqa: A002
     """Write rows under the folder, at the place that ``DATA`` names.
 
     Args:
@@ -44,7 +44,7 @@ def write_rows(rows: Iterable[Row], folder: Path, format: Format, schema: pa.Sch
         _write_arrow(rows, target, schema)
 
 
-def _write_arrow(rows: Iterable[Row], target: Path, schema: pa.Schema | None) -> None:
+def _write_arrow(rows: Iterable[TrainerRow], target: Path, schema: pa.Schema | None) -> None:
     """A folder as the datasets library saves it, with the one split ``train``, copied from a memory-mapped file."""
     import datasets
 
@@ -58,7 +58,7 @@ def _write_arrow(rows: Iterable[Row], target: Path, schema: pa.Schema | None) ->
     part.unlink()
 
 
-def _tables(rows: Iterable[Row], schema: pa.Schema | None) -> Iterator[pa.Table]:
+def _tables(rows: Iterable[TrainerRow], schema: pa.Schema | None) -> Iterator[pa.Table]:
     iterator = iter(rows)
     while portion := list(itertools.islice(iterator, _PORTION)):
         yield pa.Table.from_pylist(portion, schema=schema)

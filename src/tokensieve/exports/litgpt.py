@@ -3,8 +3,8 @@
 import shlex
 from pathlib import Path
 
-from tokensieve.export.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
-from tokensieve.export.trainer_row import trainer_row
+from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.trainer_row import trainer_row
 
 _MODULE = '''"""LitGPT data module for this folder's rows of tokens and labels."""
 

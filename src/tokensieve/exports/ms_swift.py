@@ -2,8 +2,8 @@
 
 import shlex
 
-from tokensieve.export.trainer_format import Convention, Facts
-from tokensieve.export.trainer_row import Row, weights_T
+from tokensieve.exports.trainer_format import Convention, Facts
+from tokensieve.exports.trainer_row import TrainerRow, weights_T
 from tokensieve.types import Selected
 
 _TEMPLATE = '''"""A template of ms-swift that adds nothing to the tokens: no BOS, no header, no end-of-turn."""
@@ -35,7 +35,7 @@ swift sft \\
 """
 
 
-def _row(selected: Selected) -> Row:
+def _row(selected: Selected) -> TrainerRow:
     content = {"token_ids": selected.tokens.ids_T.tolist(), "loss_scale": weights_T(selected).tolist()}
     return {"messages": [{"role": "assistant", "content": content}]}
 
