@@ -76,6 +76,7 @@ class TrainedTokens:
         self.response_tokens = 0
         self.trained_tokens = 0
         self.longest = 0
+        self.end_of_turn_ids: set[int] = set()
         self._hash = hashlib.sha256()
 
     def add(self, selected: Selected) -> None:
@@ -87,6 +88,7 @@ class TrainedTokens:
         self.response_tokens += int(tokens.in_response_T.sum())
         self.trained_tokens += len(places)
         self.longest = max(self.longest, len(tokens))
+        self.end_of_turn_ids.update(tokens.ids_T[tokens.ends_turn_T].tolist())
         self._hash.update(np.int32(len(places)).tobytes() + places.tobytes() + tokens.ids_T[places].tobytes())
 
     @property
@@ -236,6 +238,7 @@ def _manifest(
         "trained_tokens": trained.trained_tokens,
         "share_left_out": 1 - trained.trained_tokens / trained.response_tokens,
         "longest": trained.longest,
+        "end_of_turn_ids": cast("JSON", sorted(trained.end_of_turn_ids)),
         "trained_digest": trained.digest,
         "selected_folder": str(rows.folder.resolve()) if rows.folder else None,
     }

@@ -1,6 +1,10 @@
 """The README of an exported folder, which is also the card of the data set on the Hub."""
 
-from tokensieve.data.manifest import Manifest
+import json
+from collections.abc import Sequence
+from typing import cast
+
+from tokensieve.data.manifest import Manifest, ModelIdentity
 from tokensieve.exports.trainer_format import Convention, Facts
 from tokensieve.types import BASE_SCORER
 
@@ -20,7 +24,7 @@ _TEMPLATE = """\
 |---|---|
 | model to train | {model} |
 | tokenizer digest | `{tokenizer}` |
-| chat template digest | `{template}` |
+| chat template | digest `{template}`{arguments} |
 | scores by | {scorer} |
 | policy | {policy} |
 | rows | {rows:,} of {rows_in:,}{dropped} |
@@ -28,6 +32,7 @@ _TEMPLATE = """\
 | trained | {trained:,} |
 | left out | {left_out:.2%} of the response tokens (pooled) |
 | longest row | {longest:,} tokens |
+| end of turn | {ends} |
 
 ## Convention
 
@@ -64,6 +69,7 @@ def readme(trainer: str, convention: Convention, facts: Facts, manifest: Manifes
         model=_model(manifest),
         tokenizer=model.tokenizer_digest[:16] if model else "unknown",
         template=model.template_digest[:16] if model else "unknown",
+        arguments=_arguments(model),
         scorer=_scorer(str(numbers.get("scorer", "unknown"))),
         policy=numbers.get("policy", "unknown"),
         rows=facts.rows,
@@ -74,6 +80,7 @@ def readme(trainer: str, convention: Convention, facts: Facts, manifest: Manifes
         trained=numbers["trained_tokens"],
         left_out=numbers["share_left_out"],
         longest=facts.longest,
+        ends=_ends_of_turn(cast("list[int]", numbers["end_of_turn_ids"])),
         convention=convention.convention,
         command=convention.command,
         cautions="".join(f"- {caution}\n" for caution in convention.cautions) + ("\n" if convention.cautions else ""),
@@ -88,6 +95,19 @@ def _model(manifest: Manifest) -> str:
     if scored is not None and scored.revision is not None and scored.name == name:
         return f"{name} at revision {scored.revision}"
     return name
+
+
+def _arguments(model: ModelIdentity | None) -> str:
+    if model is None or not model.template_kwargs:
+        return ""
+    return f", arguments `{json.dumps(model.template_kwargs, sort_keys=True)}`"
+
+
+def _ends_of_turn(ids: Sequence[int]) -> str:
+    """The ids that end an answer of the trained model, which its generation settings must name."""
+    if not ids:
+        return "none: no turn in these rows is complete"
+    return f"token {', '.join(map(str, ids))}; `eos_token_id` of the trained model's generation settings must hold it"
 
 
 def _scorer(name: str) -> str:

@@ -34,6 +34,8 @@ from tokensieve.training.guards import (
 from tokensieve.types import Selected
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from tokensieve.training.trainer import Progress, SelectedTokensTrainer
 
 _DRAFT = "draft.json"
@@ -176,8 +178,20 @@ def _save(trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path) -
             config.revision = loaded.identity.revision
         model.save_pretrained(str(folder), save_embedding_layers=False)
         return
+    _end_answers_as_trained(model, loaded)
     model.save_pretrained(str(folder))
     loaded.tokenizer.save_pretrained(str(folder))
+
+
+def _end_answers_as_trained(model: "PreTrainedModel", loaded: LoadedModel) -> None:
+    """Let the saved generation settings end an answer with the end-of-turn tokens that were taught."""
+    generation = model.generation_config
+    if generation is None or not loaded.tokenizer.chat_template:
+        return
+    known = generation.eos_token_id
+    listed = [known] if isinstance(known, int) else list(known or ())
+    if taught := sorted(loaded.chat.end_ids - set(listed)):
+        generation.eos_token_id = [*listed, *taught]
 
 
 def _finish(

@@ -1,5 +1,6 @@
 """TRL's SFTTrainer with our loss weights, our log and our checkpoints; the only module that imports TRL to train."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -53,8 +54,8 @@ def make_trainer(
         )
     model, lora = _trainable(loaded, settings)
     dataset = Dataset.from_file(str(data.path), in_memory=False)
-    tokenizer = cast("PreTrainedTokenizerBase", loaded.tokenizer)
-    collator = _WeightedCollator(_padding_id(tokenizer)) if data.weighted else None
+    tokenizer = _padded(loaded.tokenizer)
+    collator = _WeightedCollator(int(tokenizer.pad_token_id)) if data.weighted else None
     trainer = SelectedTokensTrainer(
         model=model,
         args=arguments_of(loaded, data, settings, work),
@@ -232,8 +233,16 @@ def _trainable(loaded: LoadedModel, settings: TrainSettings) -> tuple[PreTrained
     )
 
 
-def _padding_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+def _padded(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase":
+    """A copy of the tokenizer with a padding token, which the collator needs.
+
+    Any token serves where there is neither padding nor end of sequence: padded positions are neither attended to nor
+    trained. A copy, since the trainer writes into its tokenizer, and the model's own is saved as it was.
+    """
+    padded = copy.deepcopy(tokenizer)
+    if padded.pad_token_id is None:
+        padded.pad_token = padded.eos_token or padded.convert_ids_to_tokens(0)
+    return padded
 
 
 def _rows_of(batch: Batch) -> int:

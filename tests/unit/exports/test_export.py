@@ -87,6 +87,8 @@ def test_the_manifest_tells_what_was_left_out_and_by_whom(tmp_path: Path) -> Non
     response = sum(int(row.tokens.in_response_T.sum()) for row in rows)
     trained = sum(int(row.train_T[1:].sum()) for row in rows)
     assert manifest.facts["share_left_out"] == pytest.approx(1 - trained / response)
+    ends = {int(t) for row in rows for t in row.tokens.ids_T[row.tokens.ends_turn_T]}
+    assert manifest.facts["end_of_turn_ids"] == sorted(ends)
     assert (manifest.facts["policy"], manifest.facts["scorer"], manifest.facts["trainer"]) == ("stm:2.5", "base", "trl")
     assert manifest.inputs["selected"] == rows.manifest.digest
     assert manifest.model == rows.manifest.model

@@ -1,15 +1,19 @@
 """Training runs: what they leave behind, what they refuse, and that they can be killed."""
 
+import copy
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 import pytest
 import torch
+from tests.conftest import make_tiny_model, make_tiny_tokenizer
 from tests.selected_rows import make_rows
+from transformers import PreTrainedTokenizerFast
 
 from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
@@ -61,6 +65,24 @@ def test_a_run_leaves_a_model_that_loads_and_differs(base: ModelSettings, tmp_pa
     assert any(name.endswith(".safetensors") for name in names)
     assert not any(name.endswith((".bin", ".pt", ".pth")) for name in names)
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "the working folder is gone"
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_model_without_end_of_sequence_and_padding_trains(tmp_path: Path, method: Literal["lora", "full"]) -> None:
+    tokenizer = copy.deepcopy(cast(PreTrainedTokenizerFast, make_tiny_tokenizer()))
+    tokenizer.eos_token = tokenizer.pad_token = tokenizer.bos_token = None
+    tiny = make_tiny_model(tokenizer)
+    for owner in (tiny.model.config, tiny.model.generation_config):
+        owner.eos_token_id = owner.pad_token_id = owner.bos_token_id = None
+    tiny.model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    base = ModelSettings(model=str(tmp_path / "base"))
+    adapter = train(make_rows(), base, settings(method=method, epochs=1), tmp_path / "out")
+    trained = load_model(adapter.on(base))
+    assert trained.tokenizer.pad_token is None, "the tokenizer is saved as it was"
+    assert trained.tokenizer.convert_ids_to_tokens(sorted(trained.stop_ids)) == ["<|end|>"]
+    if method == "full":
+        assert trained.model.generation_config.eos_token_id == [2], "answers end with what was taught"
 
 
 def test_training_lowers_the_loss(base: ModelSettings, tmp_path: Path) -> None:
