@@ -1,6 +1,8 @@
 """A model's chat template with its arguments, and the tokens that end a turn: everyone asks the loaded model."""
 
 import copy
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 from tests.conftest import TEMPLATE, make_tiny_model, make_tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tokensieve.config import DataSettings, ModelSettings, SampleSettings
+from tokensieve import pocket
+from tokensieve.config import DataSettings, EvaluateSettings, ModelSettings, SampleSettings
 from tokensieve.data.hashing import refuse_another_tokenizer, template_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import InputError
+from tokensieve.evaluation import evaluate
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
 from tokensieve.models import LoadedModel, fingerprint, from_memory, load_chat, load_model
 from tokensieve.pipeline import load
@@ -108,3 +112,20 @@ def test_without_any_end_of_sequence_everything_works_by_the_template_alone() ->
     (sample,) = LocalSampler(loaded).draw([Request("r", ASKED, 4)], SampleSettings())
     assert 1 <= len(sample.ids) <= 4
     assert np.isfinite(unconditional_nll(["abc"], loaded)).all()
+
+
+def test_a_copy_of_pocket_with_another_end_of_sequence_evaluates_as_pocket_does(tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(Path(pocket.__file__).parent, copied, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    for name, key, value in (
+        ("config.json", "eos_token_id", 0),
+        ("generation_config.json", "eos_token_id", 0),
+        ("tokenizer_config.json", "eos_token", "<|pad|>"),
+    ):
+        content = json.loads((copied / name).read_text())
+        assert content[key] != value
+        (copied / name).write_text(json.dumps({**content, key: value}))
+    settings = EvaluateSettings(tasks=("pocket_arithmetic",), limit=6)
+    own, other = (list(evaluate(model, settings).rows) for model in ("pocket", str(copied)))
+    assert all(sample.finished for sample in own)
+    assert [(s.ids, s.finished, s.verdict) for s in own] == [(s.ids, s.finished, s.verdict) for s in other]
