@@ -127,14 +127,21 @@ class SelectSettings(BaseModel):
     model_config = STRICT
 
     policy: str = "stm:2.5"
-    """plain; stm:PPL leaves out what is above a perplexity, share:FRACTION that share of all tokens; random:stm:PPL and
-    lowest:stm:PPL leave out as many of each row as stm:PPL would; soft:PPL weights instead of leaving out."""
+    """Policy as NAME:ARGUMENT, several joined by &; `tokensieve select --help` lists the names."""
     scorer: str = "base"
-    """Whose scores decide."""
+    """Name of the scorer whose scores decide."""
+    protect: tuple[Literal["end_of_turn", "tool_calls", "reasoning"], ...] = ("end_of_turn", "tool_calls", "reasoning")
+    """Tokens that are trained whatever the policy says: end of turn, tool-call delimiters, reasoning tags."""
     paper_exact: bool = False
-    """The paper's rule to the letter: end-of-turn tokens are not protected."""
+    """The paper's rule to the letter: no token is protected."""
     seed: int = Field(0, ge=0)
-    """Seed of the random policy."""
+    """Seed of what is drawn: random policies, and the rows of a mix."""
+
+    @model_validator(mode="after")
+    def _check_protection(self) -> "SelectSettings":
+        if self.paper_exact and self.protect and "protect" in self.model_fields_set:
+            raise ValueError("paper_exact protects no token, so that protect has no effect; give one of the two")
+        return self
 
 
 class LoraSettings(BaseModel):

@@ -52,7 +52,8 @@ PIECES = st.one_of(
     st.text(st.characters(exclude_categories=("C", "Z")), max_size=6),
 )
 TEXTS = st.lists(PIECES, min_size=1, max_size=8).map("".join).map(lambda text: text if text.strip() else "a")
-POLICIES = ("plain", "stm:2.5", "share:0.3", "random:stm:2.5", "lowest:stm:2.5", "soft:2.5")
+POLICIES = ("plain", "stm:2.5", "share:0.3", "nll_budget:0.9", "random:stm:2.5", "lowest:stm:2.5", "soft:2.5",
+            "frozen:dft", "stm:10 & keep:first:2")  # fmt: skip
 
 quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from tokensieve import __version__
 from tokensieve.cli import data_commands, model_commands, study_commands, tool_commands
+from tokensieve.selection import policy_lines
 
 COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     study_commands.run,
@@ -43,9 +44,16 @@ def make_app() -> cyclopts.App:
         suppress_keyboard_interrupt=False,  # main says that the same command goes on
     )
     for place, command in enumerate(COMMANDS):
-        app.command(command, sort_key=place)
+        epilogue = _policies() if command is data_commands.select else None
+        app.command(command, sort_key=place, help_epilogue=epilogue)
     store = cyclopts.App(name="store", help="Look into the score store, and prune it.", sort_key=len(COMMANDS))
     for name, command in STORE_COMMANDS.items():
         store.command(command, name=name)
     app.command(store)
     return app
+
+
+def _policies() -> str:
+    """The policies as a list, for the help of the command that takes one."""
+    lines = [f"- {usage}: {line}" for usage, line in policy_lines()]
+    return "\n".join(["Policies:", "", *lines])

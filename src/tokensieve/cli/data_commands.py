@@ -97,7 +97,7 @@ def select(
         mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
         limit: The first N rows only.
     """
-    from tokensieve.cli.tables import print_counts, print_near_threshold, print_white_space
+    from tokensieve.cli.tables import print_counts, print_near_threshold, print_protected, print_white_space
     from tokensieve.pipeline import open_scored
     from tokensieve.pipeline import select as select_rows
 
@@ -108,6 +108,7 @@ def select(
         f"trained: {facts['trained_tokens']:,} of {facts['response_tokens']:,} response tokens "
         f"(left out: {facts['left_out_pooled']:.1%} of the tokens, {facts['left_out_nll']:.1%} of the nll)"
     )
+    print_protected(facts)
     print_near_threshold(facts)
     print_white_space(facts)
     return 0

@@ -41,6 +41,18 @@ def print_near_threshold(facts: Mapping[str, JSON]) -> None:
         out.print(f"so near to the threshold that the scores' own rounding decides ({error:g} nats): {near:,} tokens")
 
 
+def print_protected(facts: Mapping[str, JSON]) -> None:
+    """How many tokens are protected, and the share of the kept nll that they hold."""
+    protected, share = facts["protected_tokens"], facts["protected_share_of_kept_nll"]
+    if isinstance(protected, int) and protected and isinstance(share, float):
+        out.print(f"protected: {protected:,} structural tokens, which hold {share:.1%} of the kept nll")
+    if not facts["structure_known"]:
+        out.print(
+            "protected: end of turn only; the folder does not tell which tokens delimit tool calls and reasoning, "
+            "since an earlier version scored it (score it again)"
+        )
+
+
 def print_white_space(facts: Mapping[str, JSON]) -> None:
     """How much of the high perplexity is white space, kind by kind, where there is any."""
     high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]

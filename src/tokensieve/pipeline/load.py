@@ -21,6 +21,7 @@ from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.pipeline.rows import collect, first
+from tokensieve.selection import structure_ids
 from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
 
 _TASK_PREFIX = "task:"
+STRUCTURE_IDS = "structure_ids"
+"""Fact of a manifest: ids of the tokens that delimit tool calls and reasoning, by kind."""
 
 
 def load(
@@ -70,6 +73,7 @@ def load(
     tally = Tally()
     examples = _examples(source, settings, tally)
     white_space = WhiteSpace(tokenizer)
+    structure = structure_ids(tokenizer.get_added_vocab())
     tokens = tokenise_all(examples, _chat_of(model), settings, tally, model_limit=longest or _longest_row(model))
     manifest = Manifest(
         stage="tokens",
@@ -81,7 +85,8 @@ def load(
 
     def account() -> tuple[Counts, Mapping[str, JSON]]:
         ids = cast("dict[str, JSON]", white_space.ids)
-        return tally.counts, {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
+        facts: dict[str, JSON] = {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
+        return tally.counts, {**facts, STRUCTURE_IDS: cast("dict[str, JSON]", structure)}
 
     return collect(_watched(tokens, white_space), manifest, out, account)
 

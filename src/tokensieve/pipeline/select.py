@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,9 +13,11 @@ from tokensieve.config import SelectSettings
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, package_versions
 from tokensieve.data.row_counts import Tally
+from tokensieve.pipeline.load import STRUCTURE_IDS
 from tokensieve.pipeline.mix import mix_digest, mixed_in, parse_mix
 from tokensieve.pipeline.rows import collect, first
-from tokensieve.selection import Rule, fit, select_tokens
+from tokensieve.selection import Policy, PolicyLike, Rule, as_policy, code_digest, fit, parse_policy, select_tokens
+from tokensieve.selection.combine import UserFunction
 from tokensieve.types import JSON, IntArray, Scored, Scores, Selected
 
 NOTHING_LEFT: Final = "no token left to train"
@@ -31,9 +33,10 @@ _ERROR_OF_OTHER_BACKENDS_NATS: Final = 0.3
 
 def select(
     scored: Rows[Scored],
-    settings: SelectSettings | str = SelectSettings(),
+    settings: SelectSettings | PolicyLike = SelectSettings(),
     out: Path | None = None,
     *,
+    policy: PolicyLike | None = None,
     mix: str | None = None,
     limit: int | None = None,
 ) -> Rows[Selected]:
@@ -41,26 +44,32 @@ def select(
 
     Args:
         scored: rows with the scores that decide.
-        settings: the policy, or just its text, e.g. ``"stm:2.5"``.
+        settings: policy, scorer, protection and seed; or the policy alone: its text, e.g. ``"stm:2.5"``, an object such
+            as ``Stm(2.5)``, or a function of a scored row that gives flags or weights ``[T]``.
         out: folder for the result; None keeps it in memory.
+        policy: the policy as an object or a function, in place of the settings' text.
         mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, mixed in with every response
             token trained, so many that they make up that share of the result's rows; drawn by the seed.
         limit: the first N rows only.
 
     Returns:
         The rows; those left without a trained token are dropped and counted. The manifest's facts tell the
-        threshold (nats), the response and trained tokens, the shares left out, how many of the tokens above the
-        threshold (2.5 where the policy has none) are white space that a normalisation would change, and how many lie
-        so near to it that rounding decides (``nll_error_nats``, of the numbers and the backend they were scored in).
+        threshold (nats), the response, trained and protected tokens, the shares left out, the share of the kept nll
+        that protected tokens hold, how many of the tokens above the threshold (2.5 where the policy has none) are white
+        space that a normalisation would change, and how many lie so near to it that rounding decides
+        (``nll_error_nats``, of the dtype and the backend they were scored in).
 
     Raises:
         InputError: the policy or the mix cannot be read, or a response token has no score.
     """
-    settings = SelectSettings(policy=settings) if isinstance(settings, str) else settings
+    settings, chosen = _policy_of(settings, policy)
     rows = first(scored, limit)
-    rule = fit(settings, lambda: iter(rows))
+    facts = scored.manifest.facts
+    structure = cast("Mapping[str, Sequence[int]] | None", facts.get(STRUCTURE_IDS))
+    top_k = cast("dict[str, int]", facts.get("entropy_top_k", {}))
+    rule = fit(settings, lambda: iter(rows), policy=chosen, structure=structure, top_k=top_k)
     error_nats = _nll_error(scored.manifest, settings.scorer)
-    sums = _Sums(_high_nats(rule), error_nats, _white_space(scored.manifest))
+    sums = _Sums(rule, error_nats, _white_space(scored.manifest))
     manifest = Manifest(
         stage="selected",
         settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
@@ -70,7 +79,9 @@ def select(
         seed=settings.seed,
         facts={
             "threshold_nats": rule.threshold_nats if math.isfinite(rule.threshold_nats) else None,
-            "noted": scored.manifest.facts.get("noted", {}),
+            "noted": facts.get("noted", {}),
+            "code_digest": code_digest(chosen),
+            "structure_known": structure is not None,
         },
     )
     return collect(
@@ -78,24 +89,41 @@ def select(
     )
 
 
+def _policy_of(settings: SelectSettings | PolicyLike, policy: PolicyLike | None) -> tuple[SelectSettings, Policy]:
+    """The settings with the policy's text as it is written, and the policy itself.
+
+    Raises:
+        InputError: the policy's text is wrong.
+    """
+    given = policy if policy is not None else settings
+    rest = settings if isinstance(settings, SelectSettings) else SelectSettings()
+    if isinstance(given, SelectSettings):
+        return given, parse_policy(given.policy)
+    chosen = as_policy(given)
+    text = given if isinstance(given, str) else chosen.place if isinstance(chosen, UserFunction) else repr(chosen)
+    return rest.model_copy(update={"policy": text}), chosen
+
+
 @dataclass(slots=True)
 class _Sums:
-    """What a selection left out, summed while its rows go by.
+    """Sums over a selection's rows while they go by.
 
     Attributes:
-        high_nats: nll above which a token counts as one of high perplexity.
+        rule: tells the threshold above which a token counts as one of high perplexity, and what is protected.
         error_nats: how far a score may be from the exact one.
         white_space: ids of tokens that a normalisation of white space changes, by its name.
     """
 
-    high_nats: float
+    rule: Rule
     error_nats: float
     white_space: Mapping[str, IntArray]
     response: int = 0
     trained: int = 0
     mixed_rows: int = 0
+    protected: int = 0
     nll: float = 0.0
-    nll_left_out: float = 0.0
+    nll_kept: float = 0.0
+    nll_protected: float = 0.0
     shares: float = 0.0
     kept: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -109,14 +137,19 @@ class _Sums:
         self.response += response
         self.trained += trained
         self.shares += 1 - trained / response if response else 0.0
+        protected_T = self.rule.protected_T(row.tokens)
+        self.protected += int(protected_T.sum())
         if scorer in row.scored.scores:
             nll_T = row.scored.nll_T(scorer)
             # Rows that are mixed in need no scores.
+            kept_T = nll_T * (row.train_T if row.weight_T is None else row.weight_T)
             self.nll += float(np.nansum(nll_T[in_response_T], dtype="float64"))
-            self.nll_left_out += float(np.nansum(nll_T[in_response_T & ~row.train_T], dtype="float64"))
-            high_ids = row.tokens.ids_T[in_response_T & (nll_T > self.high_nats)]
+            self.nll_kept += float(np.nansum(kept_T[in_response_T], dtype="float64"))
+            self.nll_protected += float(np.nansum(kept_T[protected_T], dtype="float64"))
+            high_nats = _high_nats(self.rule)
+            high_ids = row.tokens.ids_T[in_response_T & (nll_T > high_nats)]
             self.high += len(high_ids)
-            self.near += int((np.abs(nll_T[in_response_T] - self.high_nats) <= self.error_nats).sum())
+            self.near += int((np.abs(nll_T[in_response_T] - high_nats) <= self.error_nats).sum())
             for kind, ids in self.white_space.items():
                 self.high_white_space[kind] += int(np.isin(high_ids, ids).sum())
 
@@ -130,7 +163,9 @@ class _Sums:
             "mixed_rows": self.mixed_rows,
             "left_out_pooled": 1 - self.trained / self.response if self.response else 0.0,
             "left_out_mean_per_row": self.shares / self.tally.rows_in if self.tally.rows_in else 0.0,
-            "left_out_nll": self.nll_left_out / self.nll if self.nll else 0.0,
+            "left_out_nll": 1 - self.nll_kept / self.nll if self.nll else 0.0,
+            "protected_tokens": self.protected,
+            "protected_share_of_kept_nll": self.nll_protected / self.nll_kept if self.nll_kept > 0 else 0.0,
             "high_perplexity_tokens": self.high,
             "near_threshold_tokens": self.near,
             "nll_error_nats": self.error_nats,
@@ -178,5 +213,7 @@ def _selected(
         for extra in mixed_in(*parse_mix(mix), sums.kept, rule.settings.seed, model, like):
             sums.tally.take()
             sums.mixed_rows += 1
+            if rule.policy.traits.weighted:  # a trainer takes weights for all rows or for none
+                extra = replace(extra, weight_T=extra.train_T.astype(np.float32))
             sums.add(extra, rule.settings.scorer)
             yield extra

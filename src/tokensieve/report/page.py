@@ -14,6 +14,7 @@ from tokensieve.analysis import PERPLEXITY_STEPS
 from tokensieve.report import number_format, plots
 from tokensieve.report.schema import ArmReport, Report, TargetReport
 from tokensieve.report.verdict import TargetVerdict, judge
+from tokensieve.selection import parse_policy
 from tokensieve.types import JSON
 
 _WIDE, _NARROW = 592.0, 350.0
@@ -143,7 +144,7 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
 
 def _by_threshold(arm: ArmReport) -> bool:
     """Whether it is the threshold itself that decides; controls only match its number of tokens."""
-    return not arm.policy.startswith(plots.CONTROLS)
+    return not parse_policy(arm.policy).traits.control
 
 
 def _bits(flags: Sequence[bool]) -> str:

@@ -1,7 +1,7 @@
 """The verdict in words, computed from the numbers and their intervals and from nothing else.
 
-What an interval does not settle is called open. The headline speaks of the first STM arm that the recipe lists, never
-of the one that came out best.
+What an interval does not settle is called open. The headline speaks of the first arm of the recipe whose policy leaves
+tokens out or weights them, never of the one that came out best.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from tokensieve.report import number_format
 from tokensieve.report.schema import REFERENCE_ARM, ArmReport, Estimate, EvaluatedSubset, Report, TargetReport
+from tokensieve.selection import parse_policy
 
 
 class Finding(StrEnum):
@@ -36,9 +37,9 @@ class TargetVerdict:
 
     Attributes:
         title: of the target.
-        headline: STM against plain.
+        headline: the first arm with a policy against plain.
         arms: each arm against the base model.
-        control: STM against the random control; empty where the study has none.
+        control: the same arm against a control; empty where the study has none.
     """
 
     title: str
@@ -96,14 +97,14 @@ def against(arm: ArmReport, reference: ArmReport) -> tuple[Finding, Finding]:
 def _judge_target(target: TargetReport) -> TargetVerdict:
     title = target.title or target.task
     plain = target.reference
-    first = next((arm for arm in target.arms if _is_stm(arm)), None)
+    first = next((arm for arm in target.arms if _is_treatment(arm)), None)
     arms = tuple(_judge_arm(target, arm) for arm in target.arms)
     return TargetVerdict(title, _headline(first, plain), arms, _control_sentence(target, first))
 
 
 def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
     if stm is None or plain is None:
-        missing = "STM arm" if stm is None else "plain arm"
+        missing = "arm whose policy leaves tokens out" if stm is None else "plain arm"
         return f"The study has no {missing}, so there is nothing to hold the others against."
     if stm.not_trained or plain.not_trained:
         return f"{(stm if stm.not_trained else plain).name} was not trained, so the two cannot be compared."
@@ -164,7 +165,7 @@ def _numbers(target: TargetReport, arm: ArmReport) -> str:
 
 def _control_sentence(target: TargetReport, stm: ArmReport | None) -> str:
     """Whether the choice of tokens matters, or only their number: STM against the random control."""
-    control = next((arm for arm in target.arms if arm.policy.startswith("random")), None)
+    control = next((arm for arm in target.arms if _is_random_control(arm)), None)
     if stm is None or control is None or control.not_trained or stm.not_trained:
         return ""
     gain, transfer = against(stm, control)
@@ -248,5 +249,12 @@ def _apart(one: Estimate, other: Estimate) -> Finding:
     return Finding.LOWER if one.high < other.low else Finding.OPEN
 
 
-def _is_stm(arm: ArmReport) -> bool:
-    return arm.policy.startswith("stm")
+def _is_random_control(arm: ArmReport) -> bool:
+    traits = parse_policy(arm.policy).traits
+    return traits.control and traits.seeded
+
+
+def _is_treatment(arm: ArmReport) -> bool:
+    """An arm whose policy leaves tokens out, or weights them, by its own rule."""
+    traits = parse_policy(arm.policy).traits
+    return not (traits.trains_all or traits.control)

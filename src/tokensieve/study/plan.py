@@ -21,7 +21,7 @@ from tokensieve.config import (
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
-from tokensieve.selection import parse_policy
+from tokensieve.selection import code_digest, parse_policy
 from tokensieve.study.steps import Step, step_key
 from tokensieve.types import JSON, Example, Origin
 
@@ -177,15 +177,15 @@ class Planner:
     def _select(self, target: TargetSettings, arm: ArmSettings, score: Step, seed: int) -> Step:
         from tokensieve.pipeline import open_scored, select
 
-        parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
-        settings = SelectSettings(policy=arm.policy, seed=seed if arm.policy.startswith("random") else 0)
+        policy = parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
+        settings = SelectSettings(policy=arm.policy, seed=seed if policy.traits.seeded else 0)
 
         def build(folder: Path, progress: Progress) -> None:
             rows = open_scored(self.root / score.folder_name)
             progress(0, len(rows))
             select(rows, settings, folder)
 
-        key = step_key("select", _json(settings), [score.key])
+        key = step_key("select", _json(settings), [score.key, code_digest(policy)])
         return Step("select", f"{target.task} · {arm.name}", key, build)
 
     def _train(self, label: str, select: Step, seed: int) -> Step:

@@ -1,14 +1,11 @@
 """A checker that is a function of the user's own, named as ``file.py:name``."""
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Protocol
+from typing import Protocol, cast
 
-from tokensieve.errors import InputError
 from tokensieve.types import JSON, Outcome, Verdict
+from tokensieve.user_code import load_function
 
 
 class UserFunction(Protocol):
@@ -30,15 +27,7 @@ def user_function(place: str, folder: Path, where: str) -> UserFunction:
     Raises:
         InputError: no such file or function, or importing the file fails.
     """
-    file_name, colon, name = place.rpartition(":")
-    file = folder / file_name
-    if not colon or not file.is_file():
-        raise InputError(f"expected file.py:name in {folder}, got {place!r}", where=where)
-    function = getattr(_module(file, where), name, None)
-    if not callable(function):
-        raise InputError(f"{file_name} has no function {name!r}", where=where)
-    found: UserFunction = function
-    return found
+    return cast(UserFunction, load_function(place, folder, where))
 
 
 def check_by_function(function: UserFunction, row: Mapping[str, JSON], answer: str) -> Verdict:
@@ -52,16 +41,3 @@ def check_by_function(function: UserFunction, row: Mapping[str, JSON], answer: s
     if found is None:
         return Verdict(Outcome.NOT_JUDGED, answer.strip(), "the checker cannot tell")
     return Verdict(Outcome.CORRECT if found else Outcome.WRONG, answer.strip())
-
-
-def _module(file: Path, where: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tokensieve_checker_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{file} is no Python file", where=where)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"importing {file} raised {type(error).__name__}: {error}", where=where) from error
-    return module

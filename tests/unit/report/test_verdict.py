@@ -140,7 +140,7 @@ def test_the_random_control_tells_choice_from_number(gain: float, transfer: floa
 
 
 def test_missing_and_untrained_arms_are_said() -> None:
-    assert "no STM arm" in verdict(arm("plain", 1, 1)).headline
+    assert "no arm whose policy leaves tokens out" in verdict(arm("plain", 1, 1)).headline
     assert "no plain arm" in verdict(arm("STM", 1, 1, "stm:2.5")).headline
     untrained = arm("STM", 1, 1, "stm:2.5").model_copy(update={"not_trained": "no rows were left"})
     found = verdict(arm("plain", 1, 1), untrained)

@@ -2,11 +2,10 @@
 
 from tokensieve.report.plots.accuracy import accuracy_grid, accuracy_lanes, fits_grid
 from tokensieve.report.plots.scatter import scatter
-from tokensieve.report.plots.style import CONTROLS, ArmStyle, arm_styles
+from tokensieve.report.plots.style import ArmStyle, arm_styles
 from tokensieve.report.plots.training import curves, histogram, histogram_scale, left_out_bar
 
 __all__ = [
-    "CONTROLS",
     "ArmStyle",
     "accuracy_grid",
     "accuracy_lanes",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 _DISTANCES = (11.0, 24.0, 40.0, 60.0)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
 _ROUNDS = 6
+_COVERED = 1000.0
+"""Cost of touching another label, however little: more than that of the furthest place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,7 @@ def place(
     for _ in range(_ROUNDS):
         before = list(chosen)
         for index, places in enumerate(candidates):
-            others = [Box(b.left, b.top, b.right, b.bottom, 4.0) for b in chosen[:index] + chosen[index + 1 :]]
-            chosen[index] = _cheapest(places, [*obstacles, *others], frame)
+            chosen[index] = _cheapest(places, obstacles, chosen[:index] + chosen[index + 1 :], frame)
         if chosen == before:
             break
     return chosen
@@ -72,9 +73,10 @@ def _candidates(anchor: tuple[float, float], size: tuple[float, float]) -> list[
     return boxes
 
 
-def _cheapest(places: Sequence[Box], obstacles: Sequence[Box], frame: Box) -> Box:
+def _cheapest(places: Sequence[Box], obstacles: Sequence[Box], labels: Sequence[Box], frame: Box) -> Box:
     def cost(box: Box) -> float:
         hidden = sum(box.overlap(obstacle) * obstacle.weight for obstacle in obstacles)
-        return box.weight + 100 * box.outside(frame) + hidden
+        covered = [area for area in map(box.overlap, labels) if area]
+        return box.weight + 100 * box.outside(frame) + hidden + _COVERED * len(covered) + 4.0 * sum(covered)
 
     return min(places, key=cost)

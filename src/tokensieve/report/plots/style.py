@@ -6,9 +6,8 @@ from typing import Final
 
 from tokensieve.report.plots.canvas import Shape
 from tokensieve.report.schema import REFERENCE_ARM, ArmReport
+from tokensieve.selection import parse_policy
 
-CONTROLS: Final = ("random", "lowest")
-"""Policies that leave out as many tokens as another one does, but other tokens."""
 _COLOURS: Final = 6
 _SHAPES: Final[tuple[Shape, ...]] = ("circle", "diamond", "up", "down", "circle", "diamond")
 
@@ -33,7 +32,7 @@ def arm_styles(arms: Sequence[ArmReport]) -> dict[str, ArmStyle]:
     for arm in arms:
         if arm.name == REFERENCE_ARM:
             styles[arm.name] = ArmStyle("arm-reference", "square")
-        elif arm.policy.startswith(CONTROLS):
+        elif parse_policy(arm.policy).traits.control:
             styles[arm.name] = ArmStyle("arm-control", "cross")
         else:
             styles[arm.name] = ArmStyle(f"arm-{others % _COLOURS}", _SHAPES[others % len(_SHAPES)])

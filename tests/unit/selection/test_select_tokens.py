@@ -124,7 +124,7 @@ def test_a_response_token_without_a_score_is_an_error_that_names_the_row() -> No
         ("share:10", "between 0 and 1"),
         ("random:2.5", "unknown policy"),
         ("random", "whose number"),
-        ("lowest:plain", "whose number"),
+        ("lowest:plain", "leaves no token out"),
         ("plain:3", "takes no value"),
     ],
 )
