@@ -8,7 +8,8 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tokensieve.evaluation import compare, evaluate
+    from tokensieve.comparison import compare
+    from tokensieve.evaluation import evaluate
     from tokensieve.exports import export
     from tokensieve.generation import generate
     from tokensieve.pipeline import load, select
@@ -21,7 +22,7 @@ __version__ = metadata.version("tokensieve")
 __all__ = ["compare", "evaluate", "export", "generate", "load", "run", "score", "select", "train"]
 
 _HOMES = {
-    "compare": "evaluation",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exports",
     "generate": "generation",

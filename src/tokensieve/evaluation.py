@@ -1,15 +1,13 @@
-"""Answer the problems of benchmarks, judge and keep every answer, and compare two models on the same problems."""
+"""Evaluation: a model answers the problems of benchmarks; every answer is judged and kept."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-import numpy as np
-
-from tokensieve import metrics
+from tokensieve.comparison.answers import TaskScore, by_task, task_score
+from tokensieve.comparison.readers import answers_of_samples
 from tokensieve.config import EvaluateSettings, ModelSettings
 from tokensieve.data.dataset import FolderWriter, Rows, in_memory, open_rows
 from tokensieve.data.manifest import Counts, Manifest, package_versions
@@ -20,37 +18,13 @@ from tokensieve.sampling.grading import judge_samples, load_problems, problems_d
 from tokensieve.sampling.loglikelihood import weigh
 from tokensieve.tasks import Task
 from tokensieve.tasks.lookup import get_task
-from tokensieve.types import BoolArray, Outcome, Problem, Sample
+from tokensieve.types import Problem, Sample
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the answers done and the answers in all."""
 
 _SHARD_PROBLEMS: Final = 512
 """Problems in one file of the result; a kill costs at most the answers to as many."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskScore:
-    """How one task went.
-
-    Attributes:
-        task: its name.
-        accuracy: share of correct answers, a fraction, with a Wilson interval; NaN without answers.
-        outcomes: number of answers by outcome; each outcome is there.
-        cut_off: answers that the length limit ended, whatever their outcome.
-        cut_off_correct: those of them that are correct.
-    """
-
-    task: str
-    accuracy: metrics.Estimate
-    outcomes: Mapping[Outcome, int]
-    cut_off: int = 0
-    cut_off_correct: int = 0
-
-    @property
-    def answers(self) -> int:
-        """All answers of the task."""
-        return sum(self.outcomes.values())
 
 
 @dataclass(frozen=True)
@@ -66,10 +40,8 @@ class EvalResult:
     @cached_property
     def scores(self) -> tuple[TaskScore, ...]:
         """One entry a task, in the order in which they were evaluated."""
-        samples: dict[str, list[tuple[Outcome, bool]]] = {}
-        for sample in self.rows:
-            samples.setdefault(sample.task, []).append((_outcome(sample), sample.finished))
-        return tuple(_task_score(task, found) for task, found in samples.items())
+        answers = answers_of_samples(self.rows, "").rows
+        return tuple(task_score(task, listed) for task, listed in by_task(answers).items())
 
     def __iter__(self) -> Iterator[TaskScore]:
         return iter(self.scores)
@@ -77,45 +49,6 @@ class EvalResult:
     def accuracies(self) -> dict[str, float]:
         """Task to accuracy, a fraction."""
         return {score.task: score.accuracy.value for score in self.scores}
-
-    def flags(self) -> dict[str, dict[tuple[str, int], bool]]:
-        """Task to (problem id, number of the answer) to whether it is correct."""
-        found: dict[str, dict[tuple[str, int], bool]] = {}
-        for sample in self.rows:
-            found.setdefault(sample.task, {})[sample.problem_id, sample.index] = _outcome(sample) is Outcome.CORRECT
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One task before and after, on the same problems.
-
-    Attributes:
-        before: the base model's score.
-        after: the trained model's.
-        gained: answers that are correct only after.
-        lost: answers that were correct only before.
-    """
-
-    before: TaskScore
-    after: TaskScore
-    gained: int
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class EvalComparison:
-    """A trained model against its base.
-
-    Attributes:
-        target: the task that was trained.
-        changes: the target first, then the tasks of backward transfer.
-        forgetting: TI and BWT with intervals by a paired bootstrap over problems.
-    """
-
-    target: str
-    changes: tuple[Change, ...]
-    forgetting: metrics.Forgetting
 
 
 def evaluate(
@@ -207,51 +140,6 @@ def open_evaluation(folder: str | Path) -> EvalResult:
     return EvalResult(cast("Rows[Sample]", rows))
 
 
-def compare(
-    before: EvalResult, after: EvalResult, target: str, others: Iterable[str] | None = None, *, seed: int = 0
-) -> EvalComparison:
-    """What a training run gained on its target and forgot elsewhere, problem by problem.
-
-    Args:
-        before: the base model's evaluation.
-        after: the trained model's, of the same problems.
-        target: the task that was trained.
-        others: the tasks of backward transfer; None is all that the base was evaluated on.
-        seed: of the bootstrap.
-
-    Raises:
-        InputError: a task is missing, or the problems before and after are not the same.
-    """
-    ours, theirs = before.flags(), after.flags()
-    names = (target, *(others if others is not None else (task for task in ours if task != target)))
-    pairs = {task: _paired(task, ours, theirs) for task in names}
-    scores = [{score.task: score for score in result} for result in (before, after)]
-    changes = tuple(
-        Change(scores[0][task], scores[1][task], int((~was & now).sum()), int((was & ~now).sum()))
-        for task, (was, now) in pairs.items()
-    )
-    found = metrics.forgetting(
-        {task: was for task, (was, _) in pairs.items()},
-        [{task: now for task, (_, now) in pairs.items()}],
-        target,
-        seed=seed,
-    )
-    return EvalComparison(target, changes, found)
-
-
-def _task_score(task: str, answers: Sequence[tuple[Outcome, bool]]) -> TaskScore:
-    """A task's score from the outcome of each answer and whether it was finished."""
-    counts = Counter(outcome for outcome, _ in answers)
-    cut_off = Counter(outcome for outcome, finished in answers if not finished)
-    return TaskScore(
-        task=task,
-        accuracy=metrics.accuracy(counts[Outcome.CORRECT], len(answers)),
-        outcomes={outcome: counts[outcome] for outcome in Outcome},
-        cut_off=cut_off.total(),
-        cut_off_correct=cut_off[Outcome.CORRECT],
-    )
-
-
 def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, Sequence[Problem]]) -> Manifest:
     # Where the problems lie and how many are answered at a time changes no answer.
     kept = settings.model_dump(mode="json", exclude={"data": True, "sampling": {"batch_size"}})
@@ -263,28 +151,3 @@ def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, 
         versions=dict(package_versions()),
         seed=settings.sampling.seed,
     )
-
-
-def _outcome(sample: Sample) -> Outcome:
-    return Outcome.NOT_JUDGED if sample.verdict is None else sample.verdict.outcome
-
-
-def _paired(
-    task: str,
-    before: Mapping[str, Mapping[tuple[str, int], bool]],
-    after: Mapping[str, Mapping[tuple[str, int], bool]],
-) -> tuple[BoolArray, BoolArray]:
-    """One flag an answer before and after, in the order of the problems' ids."""
-    for name, flags in (("before", before), ("after", after)):
-        if task not in flags:
-            known = ", ".join(sorted(flags)) or "none"
-            raise InputError(f"task {task!r} was not evaluated {name}; there are: {known}")
-    if before[task].keys() != after[task].keys():
-        alone = len(before[task].keys() ^ after[task].keys())
-        raise InputError(
-            f"the problems before and after are not the same: {alone:,} answers have no partner",
-            where=f"task {task}",
-            fix="evaluate both models with the same --split, --limit and number of samples",
-        )
-    keys = sorted(before[task])
-    return tuple(np.array([flags[task][key] for key in keys], dtype=np.bool_) for flags in (before, after))  # type: ignore[return-value]

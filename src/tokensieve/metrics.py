@@ -24,8 +24,9 @@ from tokensieve.types import BoolArray
 
 BOOTSTRAP_DRAWS = 4000
 
-Flags: TypeAlias = Mapping[str, BoolArray]
-"""Task to one flag a problem, correct or not; the same problems in the same order wherever two are compared."""
+Flags: TypeAlias = Mapping[str, BoolArray | NDArray[np.float64]]
+"""Task to one value a problem: correct or not, or the share of its answers that are; the same problems in the same
+order wherever two are compared."""
 _Replicates: TypeAlias = dict[str, NDArray[np.float64]]
 """Task to accuracy, a fraction, one value a bootstrap replicate."""
 
@@ -250,7 +251,7 @@ def _replicates(
         means = _resampled([flags, *(run[task] for runs in arms for run in runs)], draws, rng)
         base[task], means = means[:, 0], means[:, 1:]
         for runs, into in zip(arms, tuned, strict=True):
-            into[task] = (means[:, : len(runs)] * _seed_weights(len(runs), seed, draws)).sum(axis=1)
+            into[task] = (means[:, : len(runs)] * seed_weights(len(runs), seed, draws)).sum(axis=1)
             means = means[:, len(runs) :]
     return base, tuned
 
@@ -267,7 +268,9 @@ def _check_pairs(before: Flags, runs: Sequence[Flags], target: str) -> None:
             raise InputError(f"task {task!r}: the problems before and after do not pair up")
 
 
-def _resampled(columns: Sequence[BoolArray], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _resampled(
+    columns: Sequence[BoolArray | NDArray[np.float64]], draws: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Mean of each column over problems that are drawn with replacement, the same ones for all: draws x columns.
 
     Problems that came out alike in every column are exchangeable, so their number is drawn instead of themselves: the
@@ -279,8 +282,8 @@ def _resampled(columns: Sequence[BoolArray], draws: int, rng: np.random.Generato
     return means
 
 
-def _seed_weights(runs: int, seed: int, draws: int) -> NDArray[np.float64]:
-    """How much each training seed weighs in each replicate: draws x runs."""
+def seed_weights(runs: int, seed: int, draws: int) -> NDArray[np.float64]:
+    """Weight of each training seed in each bootstrap replicate, draws x runs; the rows sum to 1."""
     if runs == 1:
         return np.ones((draws, 1))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(runs,)))

@@ -8,9 +8,10 @@ import pytest
 from tests.toy_tasks import DyingSampler, says, toy_task
 
 from tokensieve import metrics
+from tokensieve.comparison import compare
 from tokensieve.config import CutOff, EvaluateSettings, SampleSettings
 from tokensieve.errors import InputError
-from tokensieve.evaluation import EvalResult, compare, evaluate, open_evaluation
+from tokensieve.evaluation import EvalResult, evaluate, open_evaluation
 from tokensieve.sampling import ScriptedSampler
 from tokensieve.tasks import TASKS
 from tokensieve.types import Outcome
@@ -109,6 +110,7 @@ def test_comparison_pairs_problems_and_counts_what_was_gained_and_lost() -> None
     target, other = found.changes
     assert (target.gained, target.lost) == (2, 2)
     assert (other.gained, other.lost) == (2, 2)
+    assert found.forgetting is not None
     assert found.forgetting.ti.value == pytest.approx(0)
     assert found.forgetting.bwt.value == pytest.approx(0)
     flags = {"toy": np.arange(6) < 4, "other": np.arange(6) < 4}

@@ -7,7 +7,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from tokensieve import __version__
-from tokensieve.cli import data_commands, model_commands, study_commands, tool_commands
+from tokensieve.cli import compare_command, data_commands, model_commands, study_commands, tool_commands
 from tokensieve.selection import policy_lines
 
 COMMANDS: Final[tuple[Callable[..., int], ...]] = (
@@ -20,7 +20,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     model_commands.generate,
     model_commands.train,
     model_commands.evaluate,
-    model_commands.compare,
+    compare_command.compare,
     model_commands.drift,
     study_commands.report,
     tool_commands.check,

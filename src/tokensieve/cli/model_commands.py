@@ -98,23 +98,6 @@ def evaluate(
     return 0
 
 
-def compare(before: Path, after: Path, /, *, target: str, others: tuple[str, ...] = ()) -> int:
-    """Compare two evaluations on the same problems: accuracies, target improvement, backward transfer.
-
-    Args:
-        before: Folder that evaluate has made of the base model.
-        after: The same of the trained one.
-        target: The task that was trained.
-        others: The tasks of backward transfer; all others by default.
-    """
-    from tokensieve.cli.tables import print_comparison
-    from tokensieve.evaluation import compare as compare_results
-    from tokensieve.evaluation import open_evaluation
-
-    print_comparison(compare_results(open_evaluation(before), open_evaluation(after), target, others or None))
-    return 0
-
-
 def drift(
     base: str,
     tuned: str,

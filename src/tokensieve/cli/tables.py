@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 
 from tokensieve.cli.console import out
+from tokensieve.comparison import EvalComparison, TaskScore
+from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.store import StoredModel
 from tokensieve.drift import Drift
-from tokensieve.evaluation import EvalComparison, TaskScore
 from tokensieve.metrics import Estimate as Measured
 from tokensieve.report import ArmReport, Estimate, Report, TargetReport
 from tokensieve.scoring import Comparison
@@ -114,24 +115,18 @@ def _ppl(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3g}"
 
 
-def print_comparison(comparison: EvalComparison) -> None:
-    """One line a task, before and after; then TI and BWT with their intervals."""
-    table = _table("task", "before", "95 % interval", "after", "95 % interval", "gained", "lost")
-    for change in comparison.changes:
-        before, after = _percent(change.before.accuracy), _percent(change.after.accuracy)
-        table.add_row(change.before.task, *before, *after, f"{change.gained:,}", f"{change.lost:,}")
+def print_comparison(comparison: EvalComparison, flips: int) -> None:
+    """One line a task with its paired difference; then forgetting, power, unlike settings, notes, the gate, flips."""
+    table = _table(*HEADERS)
+    for row in table_rows(comparison):
+        table.add_row(*row)
     out.print(table)
-    found = comparison.forgetting
-    ti, points, bwt = (Estimate.of(measured) for measured in (found.ti, found.ti_points, found.bwt))
-    if ti.low is not None:
-        out.print(f"target improvement {_with_interval(ti, ' %')}")
-    else:
-        why = f"{_value(ti, 1, ' %')}, the base solves too few for an interval" if found.ti.defined else "the base is 0"
-        out.print(f"target improvement {_with_interval(points, ' points')}; {why}")
-    if found.bwt.defined:
-        out.print(f"backward transfer  {_with_interval(bwt, ' %')}")
-    for task in found.dropped_tasks:
-        out.print(f"{task} is left out of backward transfer: the base solves none of its problems")
+    for sentence in sentences(comparison):
+        out.print(sentence)
+    for change in comparison.changes:
+        for flip in change.flips[:flips]:
+            for line in flip_lines(flip, 160):
+                out.print(line)
 
 
 def print_study(report: Report) -> None:

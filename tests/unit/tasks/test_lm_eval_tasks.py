@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from tests.harness_tasks import ROWS, WEIGHED, WRITTEN, write_task
 
+from tokensieve.comparison import compare
 from tokensieve.config import EvaluateSettings
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.evaluation import compare, evaluate, open_evaluation
+from tokensieve.evaluation import evaluate, open_evaluation
 from tokensieve.sampling import ScriptedSampler
 from tokensieve.tasks.lm_eval_adapter import read_leaves
 from tokensieve.tasks.lookup import get_task
