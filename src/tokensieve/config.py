@@ -174,16 +174,32 @@ class MachineSettings(BaseModel):
     """Minutes between checkpoints; after a kill a run goes on from the last one."""
 
 
+class PilotSettings(BaseModel):
+    """A short fine-tuning run that shows where the model drifts."""
+
+    model_config = STRICT
+
+    adapter: Path | None = None
+    """A finished training run to take in place of the pilot: folder of an adapter or of a whole model."""
+    rows: int = Field(160, gt=0)
+    """Training rows, the first ones, in one epoch."""
+    method: Literal["lora", "full"] = "lora"
+    """As in `train`."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """Peak learning rate."""
+    batch_size: int = Field(16, gt=0)
+    """Rows in one optimiser step."""
+
+
 class AnchorSettings(BaseModel):
     """Which rows hold a model in training to its base, and how they are found."""
 
     model_config = STRICT
 
-    source: str = "dialogues"
-    """Candidates: dialogues (drawn from the base itself), answers (the base's own, to the prompts of `prompts`), or a
-    data set whose responses are taken as they are."""
-    prompts: str | None = None
-    """Data set whose prompts the base answers, for source answers."""
+    source: Literal["dialogues", "answers", "rows"] = "dialogues"
+    """Candidates: dialogues drawn from the base itself; the base's own answers to prompts; responses as they are."""
+    data: str | None = None
+    """Data set with the prompts of source answers, or the rows of source rows."""
     candidates: int = Field(1600, gt=0)
     """Rows to choose from."""
     count: int = Field(150, gt=0)
@@ -191,17 +207,15 @@ class AnchorSettings(BaseModel):
     random_share: float = Field(0.25, ge=0, le=1)
     """Share of the anchors drawn at random, so that skills the pilot left alone stay covered; 1 is the control."""
     top_k: int = Field(64, gt=0)
-    """Entries kept of the base's distribution at each token; the rest of the mass is one entry."""
-    pilot_rows: int = Field(160, gt=0)
-    """Training rows of the pilot, a short fine-tuning run that shows where the model drifts."""
-    pilot_learning_rate: float | None = Field(None, gt=0)
-    """Learning rate of the pilot; None is that of the training settings."""
+    """Entries kept of the base's distribution at each token; the rest of the mass counts as one entry."""
     max_new_tokens: int = Field(256, gt=0)
     """Longest drawn answer in tokens."""
     temperature: float = Field(1.0, ge=0)
     """Sampling temperature of drawn rows."""
     seed: int = Field(0, ge=0)
-    """Seed of drawing and of the random share."""
+    """Seed of drawing, of the pilot and of the random share."""
+    pilot: PilotSettings = PilotSettings()
+    """The run whose drift decides."""
 
 
 class KlSettings(BaseModel):

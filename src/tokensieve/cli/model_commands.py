@@ -6,7 +6,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out
-from tokensieve.config import DriftSettings, EvaluateSettings, GenerateSettings, ModelSettings, TrainSettings
+from tokensieve.config import (
+    AnchorSettings,
+    DriftSettings,
+    EvaluateSettings,
+    GenerateSettings,
+    ModelSettings,
+    TrainSettings,
+)
 from tokensieve.errors import InputError
 
 
@@ -68,6 +75,33 @@ def train(
     with Work("train", "steps") as work:
         adapter = train_rows(first(open_selected(selected), limit), model, settings, out_, progress=work.advanced)
     out.print(f"wrote {adapter.folder}")
+    return 0
+
+
+def anchors(
+    selected: Path | None = None,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[AnchorSettings, FLAT] = AnchorSettings(),
+) -> int:
+    """Choose rows that hold a model in training to its base: where a short pilot run drifts most.
+
+    train --kl.anchors FOLDER adds the KL divergence to the base on these rows to the loss.
+
+    Args:
+        selected: Folder that select has made, for the pilot; none with --pilot.adapter.
+        out_: Folder of the anchors.
+    """
+    from tokensieve.anchors import make_anchors
+    from tokensieve.cli.tables import print_anchors
+    from tokensieve.pipeline import open_selected
+
+    hush_transformers()
+    rows = None if selected is None else open_selected(selected)
+    made = make_anchors(rows, model, settings, out_)
+    print_anchors(made.manifest, out_)
     return 0
 
 

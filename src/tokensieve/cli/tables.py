@@ -98,6 +98,23 @@ def print_accuracies(scores: Iterable[TaskScore]) -> None:
     out.print(table)
 
 
+def print_anchors(manifest: Manifest, folder: object) -> None:
+    """Where drift concentrates, by cluster of prompts; then the counts."""
+    facts = manifest.facts
+    table = _table("prompts like", "candidates", "anchors", "drift (nats/token)")
+    clusters = facts["clusters"]
+    for entry in clusters if isinstance(clusters, list) else ():
+        if isinstance(entry, dict):
+            drift = entry["drift"]
+            shown = f"{drift:.4f}" if isinstance(drift, float) else ""
+            table.add_row(str(entry["example"])[:48], str(entry["candidates"]), str(entry["anchors"]), shown)
+    out.print(table)
+    before, after = facts["drift_of_candidates"], facts["drift_of_anchors"]
+    if isinstance(before, float) and isinstance(after, float):
+        out.print(f"mean drift of the pilot: {before:.4f} nats/token on all candidates, {after:.4f} on the anchors")
+    print_counts(manifest, folder)
+
+
 def print_drift(found: Drift) -> None:
     """One line a set of rows: KL with its interval, change of nll, perplexities of base and tuned model."""
     table = _table("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity")
