@@ -64,9 +64,11 @@ def _tf_idf(prompts: Sequence[IntArray]) -> NDArray[np.float64]:
     """Unit vectors of log token counts times inverse document frequency, [N, 1024]."""
     counts_ND = np.stack([np.bincount(ids_T % _BUCKETS, minlength=_BUCKETS) for ids_T in prompts]).astype(np.float64)
     frequency_D = (counts_ND > 0).mean(0)
-    vectors_ND = np.log1p(counts_ND) * np.log(1.0 / np.maximum(frequency_D, 1.0 / len(prompts)) + 1e-3)
-    vectors_ND = np.maximum(vectors_ND, 0.0)
-    return vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
+    # The small addend keeps a prompt's vector from vanishing where all its tokens are in every prompt.
+    rarity_D = np.maximum(np.log(1.0 / np.maximum(frequency_D, 1.0 / len(prompts))), 0.0) + 1e-3
+    vectors_ND: NDArray[np.float64] = np.log1p(counts_ND) * rarity_D
+    vectors_ND /= np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
+    return vectors_ND
 
 
 def _spread(vectors_ND: NDArray[np.float64], k: int, rng: np.random.Generator) -> list[int]:

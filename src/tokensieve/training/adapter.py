@@ -1,6 +1,7 @@
 """What a training run leaves behind: a folder with weights, log and manifest."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class StepLog:
         learning_rate: as it was in the step.
         grad_norm: L2 norm of the gradient before clipping.
         trained_tokens: tokens that contributed to the loss.
+        anchor_kl: KL to the base on the step's anchors before the step, nats per token; NaN without anchors.
+        kl_weight: factor of that KL in the step; NaN without anchors.
     """
 
     step: int
@@ -36,6 +39,8 @@ class StepLog:
     learning_rate: float
     grad_norm: float
     trained_tokens: int
+    anchor_kl: float = math.nan
+    kl_weight: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +103,14 @@ def method_of(settings: TrainSettings) -> Method:
 def read_log(path: Path) -> Iterable[StepLog]:
     """The steps of a training log, in order."""
     for line in path.read_text(encoding="utf-8").splitlines():
-        yield StepLog(**cast("dict[str, float]", json.loads(line)))  # type: ignore[arg-type]
+        fields = cast("dict[str, float | None]", json.loads(line))
+        yield StepLog(**{name: math.nan if value is None else value for name, value in fields.items()})  # type: ignore[arg-type]
 
 
 def write_log(path: Path, log: Iterable[StepLog]) -> None:
-    """Write a training log, one JSON object a step."""
-    path.write_text("".join(json.dumps(asdict(step)) + "\n" for step in log), encoding="utf-8")
+    """Write a training log, one JSON object a step; NaN is null."""
+    lines = (
+        json.dumps({name: None if value != value else value for name, value in asdict(step).items()}) + "\n"
+        for step in log
+    )
+    path.write_text("".join(lines), encoding="utf-8")

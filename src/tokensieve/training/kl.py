@@ -132,3 +132,81 @@ def next_weight(weight: float, drift: float, settings: KlSettings) -> float:
     excess = max(-1.0, min(3.0, drift / settings.budget - 1.0))
     bounds = settings.weight / settings.range, settings.weight * settings.range
     return min(max(weight * math.exp(_STEP * excess), bounds[0]), bounds[1])
+
+
+class KlTerm:
+    """The KL term of a training run: which anchors each pass uses, their loss, and the weight from step to step.
+
+    Args:
+        anchors: all anchors.
+        settings: first weight, rows in a step, budget.
+        rows: anchors in one step over all processes, where the settings leave it open.
+        seed: of the anchors' order.
+        padding_id: token id of padding.
+        process: number of this process.
+        processes: number of all.
+
+    Raises:
+        InputError: no anchor has a response token.
+    """
+
+    def __init__(
+        self,
+        anchors: Sequence[Anchor],
+        settings: KlSettings,
+        *,
+        rows: int,
+        seed: int,
+        padding_id: int,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self._schedule = AnchorSchedule(anchors, settings.rows or rows, seed)
+        self._settings = settings
+        self._padding_id = padding_id
+        self._process, self._processes = process, processes
+        self._parts: list[list[Anchor]] = []
+        self._places = 1
+        self._sum: torch.Tensor | None = None
+        self.weight = settings.weight
+        """Factor of the KL in this step."""
+
+    def begin(self, step: int, passes: int, before: tuple[float, float] | None) -> None:
+        """Set the weight of an optimiser step, choose its anchors, and share them among its forward passes.
+
+        Args:
+            step: number of the step, counted from 0.
+            passes: forward passes of the step on this process.
+            before: weight and drift (nats per token) of the step before; None for the first step.
+        """
+        if before is not None:
+            self.weight = next_weight(*before, self._settings)
+        anchors = self._schedule.at(step)
+        self._places = sum(len(anchor.places_N) for anchor in anchors)
+        parts = passes * self._processes
+        first = self._process * passes
+        self._parts = [anchors[part::parts] for part in range(first, first + passes)]
+        self._sum = None
+
+    def loss(self, model: torch.nn.Module, device: torch.device) -> torch.Tensor | None:
+        """This pass' part of ``weight * mean KL`` over the step's anchor tokens; None where it has no anchors.
+
+        Scaled by the number of processes, since gradients are averaged over them.
+        """
+        part = self._parts.pop(0)
+        if not part:
+            return None
+        batch = collate(part, self._padding_id, device)
+        first = int(batch.sources_M.min())
+        kept = batch.ids_BT.shape[1] - first  # the LM head runs on the last positions only
+        logits_BTV = model(
+            input_ids=batch.ids_BT, attention_mask=batch.attention_BT, use_cache=False, logits_to_keep=kept
+        ).logits
+        logits_MV = logits_BTV[batch.rows_M, batch.sources_M - first]
+        total = kl_to_base(logits_MV, batch.top_ids_MK, batch.top_log_p_MK).sum()
+        self._sum = total.detach() if self._sum is None else self._sum + total.detach()
+        return self.weight * total / self._places * self._processes
+
+    def mean(self, device: torch.device) -> torch.Tensor:
+        """This process' part of the step's mean KL in nats per anchor token; the parts add up to it."""
+        return (torch.zeros((), device=device) if self._sum is None else self._sum) / self._places

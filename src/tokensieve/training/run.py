@@ -4,12 +4,12 @@ import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
 from tokensieve.config import MachineSettings, ModelSettings, TrainSettings
-from tokensieve.data.dataset import Rows
+from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
@@ -31,7 +31,7 @@ from tokensieve.training.guards import (
     out_of_memory_explained,
     quiet_libraries,
 )
-from tokensieve.types import Selected
+from tokensieve.types import Anchor, Selected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,13 +82,14 @@ def train(
     work = out.parent / f".{out.name}.training"
     work.mkdir(parents=True, exist_ok=True)
     data = write_training_set(rows, work / "rows.arrow")
-    draft = _draft(rows.manifest, loaded, settings, data)
+    anchors = None if settings.kl.anchors is None else open_anchors(settings.kl.anchors, loaded)
+    draft = _draft(rows.manifest, loaded, settings, data, anchors)
     if _is_done(out, draft):
         shutil.rmtree(work, ignore_errors=True)
         return open_adapter(out)
     _pin(work, draft)
     with quiet_libraries(), kept_random_state(), out_of_memory_explained():
-        trainer, log = _run(loaded, data, settings, work, progress)
+        trainer, log = _run(loaded, data, settings, work, progress, anchors)
         if trainer.is_world_process_zero():
             _save(trainer, loaded, work / _RESULT)
             _finish(work, out, draft, data, log, started)
@@ -103,11 +104,45 @@ def _for_training(model: ModelSettings, settings: TrainSettings) -> ModelSetting
     return model
 
 
-def _draft(manifest: Manifest, loaded: LoadedModel, settings: TrainSettings, data: TrainingSet) -> Manifest:
+def open_anchors(folder: Path, loaded: LoadedModel) -> Rows[Anchor]:
+    """Anchors whose distributions are those of the model that is about to be trained.
+
+    Raises:
+        InputError: the folder holds no anchors, or those of another model.
+    """
+    rows = open_rows(folder)
+    if rows.manifest.stage != "anchors" or rows.manifest.model is None:
+        raise InputError(
+            f"expected a folder of anchors, got one of {rows.manifest.stage} rows",
+            where=str(folder),
+            fix="tokensieve anchors SELECTED --out FOLDER",
+        )
+    base, ours = rows.manifest.model, loaded.identity
+    for part in ("weights_digest", "adapter_digest", "tokenizer_digest"):
+        if getattr(base, part) != getattr(ours, part):
+            raise InputError(
+                f"the anchors hold the distributions of {base.name}, whose {part.replace('_', ' ')} is not that of "
+                f"{ours.name}",
+                where=str(folder),
+                fix="make the anchors with the model that is to be trained",
+            )
+    return cast("Rows[Anchor]", rows)
+
+
+def _draft(
+    manifest: Manifest,
+    loaded: LoadedModel,
+    settings: TrainSettings,
+    data: TrainingSet,
+    anchors: Rows[Anchor] | None,
+) -> Manifest:
+    inputs = {"rows": manifest.digest, "training_set": digest_of_file(data.path)}
+    if anchors is not None:
+        inputs["anchors"] = anchors.manifest.digest
     return Manifest(
         stage="trained",
         settings=settings.model_dump(mode="json"),
-        inputs={"rows": manifest.digest, "training_set": digest_of_file(data.path)},
+        inputs=inputs,
         model=loaded.identity,
         versions=dict(package_versions()),
         seed=settings.seed,
@@ -154,12 +189,17 @@ def _goes_on(path: Path, draft: Manifest) -> bool:
 
 
 def _run(
-    loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path, progress: "Progress | None"
+    loaded: LoadedModel,
+    data: TrainingSet,
+    settings: TrainSettings,
+    work: Path,
+    progress: "Progress | None",
+    anchors: Rows[Anchor] | None,
 ) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...]]":
     from tokensieve.training.trainer import check_all_was_trained, latest_checkpoint, make_trainer, steps_of
 
     with kept_special_tokens(loaded):
-        trainer = make_trainer(loaded, data, settings, work, progress)
+        trainer = make_trainer(loaded, data, settings, work, progress, list(anchors or ()))
         checkpoint = latest_checkpoint(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     check_all_was_trained(trainer, data, settings.epochs)

@@ -2,8 +2,9 @@
 
 import copy
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -21,6 +22,8 @@ from tokensieve.models import LoadedModel
 from tokensieve.training.adapter import CHECKPOINTS, StepLog
 from tokensieve.training.arguments import arguments_of
 from tokensieve.training.dataset import IGNORED, TrainingSet
+from tokensieve.training.kl import KlTerm
+from tokensieve.types import Anchor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,7 +35,12 @@ Batch: TypeAlias = dict[str, torch.Tensor]
 
 
 def make_trainer(
-    loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path, progress: Progress | None
+    loaded: LoadedModel,
+    data: TrainingSet,
+    settings: TrainSettings,
+    work: Path,
+    progress: Progress | None,
+    anchors: Sequence[Anchor] = (),
 ) -> "SelectedTokensTrainer":
     """A trainer that is ready to start.
 
@@ -42,6 +50,7 @@ def make_trainer(
         settings: how to train.
         work: folder for checkpoints.
         progress: told of every step.
+        anchors: rows on which the model is held to the base; empty trains without.
 
     Raises:
         InputError: sizes that do not divide, or weights together with packing.
@@ -67,6 +76,16 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     _check_rows_survived(trainer.train_dataset, data)
+    if anchors:
+        trainer.kl_term = KlTerm(
+            anchors,
+            settings.kl,
+            rows=settings.batch_size,
+            seed=settings.seed,
+            padding_id=int(tokenizer.pad_token_id),
+            process=trainer.accelerator.process_index,
+            processes=trainer.accelerator.num_processes,
+        )
     return trainer
 
 
@@ -79,6 +98,8 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
 
     _rows = 0
     _trained_tokens = 0
+    kl_term: KlTerm | None = None
+    """KL to the base on anchors; None trains without."""
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -87,6 +108,10 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._rows = sum(_rows_of(batch) for batch in batches)
         self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORED).sum()) for batch in batches)
+        if self.kl_term is not None:
+            # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
+            weights = [(e["kl_weight"], e["anchor_kl"]) for e in self.state.log_history if "kl_weight" in e]
+            self.kl_term.begin(self.state.global_step, len(batches), weights[-1] if weights else None)
         if batches and "weights" in batches[0]:
             total = torch.stack([batch["weights"][..., 1:].sum() for batch in batches]).sum().to(device)
             items = self.accelerator.gather(total).sum()
@@ -99,7 +124,16 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The loss of one micro-batch as its part of the global batch's mean."""
+        """The loss of one micro-batch as its part of the global batch's mean, with its part of the KL to the base."""
+        loss = self._nll(model, inputs, return_outputs, num_items_in_batch)
+        if self.kl_term is None or not model.training:
+            return loss
+        kl = self.kl_term.loss(model, loss.device)
+        return loss if kl is None else loss + kl
+
+    def _nll(
+        self, model: torch.nn.Module, inputs: Batch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
+    ) -> torch.Tensor:
         weights = inputs.pop("weights", None)
         if weights is None:
             return cast(
@@ -116,6 +150,10 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         """Add what this step's batches held to its log."""
         if "loss" in logs:
             logs |= {"rows": self._rows, "trained_tokens": self._trained_tokens}
+            if self.kl_term is not None:
+                drift = float(self.accelerator.gather(self.kl_term.mean(self.accelerator.device)[None]).sum())
+                logs |= {"anchor_kl": drift, "kl_weight": self.kl_term.weight}
+                logs["loss"] -= self.kl_term.weight * drift  # of the training rows alone
         super().log(logs, start_time)
 
 
@@ -172,6 +210,8 @@ def steps_of(state: TrainerState) -> tuple[StepLog, ...]:
             learning_rate=entry["learning_rate"],
             grad_norm=entry.get("grad_norm", float("nan")),
             trained_tokens=entry["trained_tokens"],
+            anchor_kl=entry.get("anchor_kl", math.nan),
+            kl_weight=entry.get("kl_weight", math.nan),
         )
         for entry in entries
     )
