@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from tokensieve.cli.console import out
@@ -17,6 +18,10 @@ from tokensieve.types import JSON, Outcome
 
 _POINTS = " pts"
 _IDS_SHOWN = 5
+_GAP = 2
+"""Blanks between two columns."""
+_LEAST_NAME = 8
+"""Width at which a column of names folds, in a table that is wider than the terminal."""
 
 
 def print_counts(manifest: Manifest, folder: object) -> None:
@@ -90,25 +95,25 @@ def print_accuracies(scores: Iterable[TaskScore]) -> None:
     The last two columns are a flag beside the findings: an answer that was cut off is counted there, and by its text
     in one of the others.
     """
-    table = _table("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off", "of them correct")
+    table = table_of("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off", "of them correct")
     for score in scores:
         failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER))
         counts = (*failed, score.cut_off, score.cut_off_correct)
         table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in counts))
-    out.print(table)
+    print_table(table)
 
 
 def print_anchors(manifest: Manifest, folder: object) -> None:
     """Where drift concentrates, by cluster of prompts; then the counts."""
     facts = manifest.facts
-    table = _table("prompts like", "candidates", "anchors", "drift (nats/token)")
+    table = table_of("prompts like", "candidates", "anchors", "drift (nats/token)")
     clusters = facts["clusters"]
     for entry in clusters if isinstance(clusters, list) else ():
         if isinstance(entry, dict):
             drift = entry["drift"]
             shown = f"{drift:.4f}" if isinstance(drift, float) else ""
             table.add_row(str(entry["example"])[:48], str(entry["candidates"]), str(entry["anchors"]), shown)
-    out.print(table)
+    print_table(table)
     before, after = facts["drift_of_candidates"], facts["drift_of_anchors"]
     if isinstance(before, float) and isinstance(after, float):
         out.print(f"mean drift of the pilot: {before:.4f} nats/token on all candidates, {after:.4f} on the anchors")
@@ -117,7 +122,7 @@ def print_anchors(manifest: Manifest, folder: object) -> None:
 
 def print_drift(found: Drift) -> None:
     """One line a set of rows: KL with its interval, change of nll, perplexities of base and tuned model."""
-    table = _table("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity")
+    table = table_of("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity")
     for probe in found.probes:
         low, high = probe.kl.low, probe.kl.high
         ends = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
@@ -125,7 +130,7 @@ def print_drift(found: Drift) -> None:
         perplexity = f"{_ppl(probe.base_perplexity)} → {_ppl(probe.tuned_perplexity)}"
         kl = "" if probe.kl.value is None else f"{probe.kl.value:.4f}"
         table.add_row(probe.name, f"{probe.rows:,}", f"{probe.tokens:,}", kl, ends, change, perplexity)
-    out.print(table)
+    print_table(table)
 
 
 def _ppl(value: float | None) -> str:
@@ -134,10 +139,10 @@ def _ppl(value: float | None) -> str:
 
 def print_comparison(comparison: EvalComparison, flips: int) -> None:
     """One line a task with its paired difference; then forgetting, power, unlike settings, notes, the gate, flips."""
-    table = _table(*HEADERS)
+    table = table_of(*HEADERS)
     for row in table_rows(comparison):
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     for sentence in sentences(comparison):
         out.print(sentence)
     for change in comparison.changes:
@@ -155,7 +160,7 @@ def print_study(report: Report) -> None:
         if base is not None:
             others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
             out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
-        out.print(_arms(target))
+        print_table(_arms(target))
         for arm in target.arms:
             if arm.not_trained:
                 out.print(f"{arm.name} was not trained: {arm.not_trained}")
@@ -169,10 +174,10 @@ def print_backends(comparison: Comparison) -> None:
     out.print(f"first:  {first.name}, {first.dtype}, head {first.head_dtype}, {first.attention}, {first.backend}")
     out.print(f"second: {second.name}, {second.dtype}, head {second.head_dtype}, {second.attention}, {second.backend}")
     out.print(f"{comparison.tokens:,} tokens, mean difference {comparison.mean:+.2e} nats")
-    table = _table("quantile", "|difference| (nats)")
+    table = table_of("quantile", "|difference| (nats)")
     for quantile, gap in comparison.quantiles.items():
         table.add_row(f"{quantile:.1%}", f"{gap:.2e}")
-    out.print(table)
+    print_table(table)
     share = comparison.flips / comparison.tokens if comparison.tokens else 0.0
     out.print(f"at perplexity {comparison.threshold}: {comparison.flips:,} tokens change sides ({share:.2%}); ", end="")
     out.print(f"{comparison.near:,} lie within the 99.9 % difference of the threshold")
@@ -180,15 +185,15 @@ def print_backends(comparison: Comparison) -> None:
 
 def print_store(models: Iterable[StoredModel]) -> None:
     """One line a model whose scores the store holds."""
-    table = _table("model", "rows", "MiB", "last used", "digest")
+    table = table_of("model", "rows", "MiB", "last used", "digest")
     for model in models:
         size = f"{model.size_bytes / 2**20:,.1f}"
         table.add_row(model.name, f"{model.rows:,}", size, model.last_used, model.digest[:12])
-    out.print(table)
+    print_table(table)
 
 
 def _arms(target: TargetReport) -> Table:
-    table = _table("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)")
+    table = table_of("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)")
     for arm in target.arms:
         if arm.not_trained:
             table.add_row(arm.name, f"{arm.rows_out:,}", "", "not trained")
@@ -224,11 +229,46 @@ def _percent(measured: Measured) -> tuple[str, str]:
     return f"{100 * measured.value:.1f} %", f"{100 * measured.low:.1f} … {100 * measured.high:.1f}"
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """A table of the terminal: names on the left, numbers on the right."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        table.add_column(column, justify="left" if index == 0 else "right")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table so that no number breaks over two lines.
+
+    Where it is wider than the terminal, its headers take two lines; then the first column, which holds names, folds. A
+    table whose numbers alone are wider than the terminal is printed as wide as they are.
+
+    Args:
+        table: columns of one-line cells, the first of them names.
+    """
+    names, *others = table.columns
+    cells = [max((cell_len(str(cell)) for cell in column.cells), default=0) for column in table.columns]
+    gaps = _GAP * len(others)
+    if sum(map(max, cells, (cell_len(str(column.header)) for column in table.columns))) + gaps > out.width:
+        for column in table.columns:
+            column.header = _in_two_lines(str(column.header))
+    widths = [
+        max(cell, *map(cell_len, str(c.header).split("\n"))) for cell, c in zip(cells, table.columns, strict=True)
+    ]
+    for column, width in zip(others, widths[1:], strict=True):
+        column.no_wrap, column.min_width = True, width
+    names.overflow = "fold"
+    names.width = min(widths[0], max(_LEAST_NAME, out.width - sum(widths[1:]) - gaps))
+    table.width = names.width + sum(widths[1:]) + gaps
+    out.print(table)
+
+
+def _in_two_lines(header: str) -> str:
+    """The header broken at the blank that makes its longer line shortest."""
+    words = header.split(" ")
+    halves = ((" ".join(words[:place]), " ".join(words[place:])) for place in range(1, len(words)))
+    best = min(halves, key=lambda lines: max(map(len, lines)), default=(header,))
+    return "\n".join(best)
 
 
 def _value(estimate: Estimate, factor: float, unit: str, *, sign: bool = True) -> str:
