@@ -1,5 +1,6 @@
 """The one family of errors that users meet; each class is one exit code of the command line."""
 
+import warnings
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -41,6 +42,20 @@ class EnvironmentProblem(TokensieveError):
     """The machine lacks something: a package, disk space, a device, a network, an isolation feature (exit code 3)."""
 
     exit_code = 3
+
+
+class Note(UserWarning):
+    """Something that a user should know and that stops nothing; the command line prints it as a line."""
+
+
+def note(text: str) -> None:
+    """Tell the user something that stops nothing."""
+    warnings.warn(text, Note, stacklevel=3)
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's text, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def in_words(complaint: "ErrorDetails") -> str:

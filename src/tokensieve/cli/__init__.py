@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check or gate failed, 2 the user's mistake, 3 the enviro
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import cyclopts
@@ -28,10 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words after the program's name; None takes them from the process.
     """
+    from tokensieve.cli.console import show_warning
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _run(words: list[str]) -> int:
     from tokensieve.cli.app import make_app
     from tokensieve.cli.console import err
 
-    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         result = make_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

@@ -6,12 +6,14 @@ import time
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TextIO, TypeAlias
 
 from cyclopts import Parameter, default_name_transform, validators
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from tokensieve.errors import Note
 
 
 def _option(field: str) -> str:
@@ -45,6 +47,21 @@ _ESTIMATE_AFTER_S = 2.0
 # Without markup: brackets in a path, a title or an error are text.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as Python would, a note of ours as a plain line; for ``warnings.showwarning``."""
+    if issubclass(category, Note):
+        err.print(f"note: {message}", style="yellow")
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=file or sys.stderr, end="")
 
 
 class _Rate(ProgressColumn):

@@ -2,17 +2,19 @@
 
 from tokensieve.models.load import (
     LoadedModel,
+    ModelLike,
     context_length,
     fingerprint,
+    from_memory,
     load_chat,
     load_model,
     load_tokenizer,
     settings_of,
 )
-from tokensieve.models.memory import from_memory
 
 __all__ = [
     "LoadedModel",
+    "ModelLike",
     "context_length",
     "fingerprint",
     "from_memory",

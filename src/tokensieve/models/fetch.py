@@ -1,4 +1,4 @@
-"""From a model's name to a local folder: the embedded model, a path, or a download from the Hub."""
+"""The files of a model by its name: the embedded model, a folder, a GGUF file, or a download from the Hub."""
 
 import errno
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError
+from tokensieve.models.gguf import SUFFIX, unpacked
 
 POCKET: Final = "pocket"
 """Name of the embedded model."""
@@ -14,73 +15,151 @@ POCKET: Final = "pocket"
 _TOKENIZER_FILES: Final = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHT_FILES: Final = ("*.safetensors",)
 _CODE_FILES: Final = ("*.py",)
-_NOT_WANTED: Final = ("original/*", "consolidated*", "onnx/*", "*/*.safetensors", "runs/*", "*.index.fp16.json")
-"""Second copies of the weights that many repositories hold in other formats."""
+_SECOND_COPIES: Final = ("original/*", "consolidated*", "onnx/*", "*/*.safetensors", "runs/*", "*.index.fp16.json")
+"""Weights in other formats that many repositories hold beside the safetensors files; not downloaded."""
+
+_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+"""First bytes of the text file that git leaves in place of a large file where Git LFS has not fetched it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's or tokenizer's files.
+    """The files of a model, an adapter or a tokenizer.
 
     Attributes:
-        folder: where they lie.
-        revision: the commit on the Hub; None for a local folder.
+        folder: configuration, tokenizer and, but for a GGUF file, the weights.
+        revision: the commit on the Hub; None for local files.
+        gguf: the file of the weights where the model is one GGUF file.
     """
 
     folder: Path
     revision: str | None = None
+    gguf: Path | None = None
 
 
 def fetch(name: str, revision: str | None = None, *, weights: bool = True, code: bool = False) -> Source:
-    """The local folder of a model, downloaded where it has to be.
+    """Find the files of a model, downloaded where they have to be.
 
     Args:
-        name: ``pocket``, a folder, or a Hub name.
+        name: ``pocket``, a folder, a GGUF file, a Hub name, or ``owner/name/FILE.gguf`` on the Hub.
         revision: commit, tag or branch on the Hub; None is its main branch.
-        weights: whether the weights are wanted, or the configuration and tokenizer only.
-        code: whether the modelling code that a repository ships is wanted.
+        weights: download the weights too, not the configuration and tokenizer only.
+        code: download the modelling code that a repository ships.
 
     Returns:
-        The folder, and the commit where it came from the Hub.
+        The local files, and the commit where they came from the Hub.
 
     Raises:
-        InputError: no such folder or repository, no access to it, or no such revision.
-        EnvironmentProblem: the Hub cannot be reached, the download broke off, or the disk is full.
+        InputError: no such file, folder or repository, no access to it, no such revision, or a file that Git LFS has
+            not fetched.
+        EnvironmentProblem: the Hub cannot be reached, the download broke off, the disk is full, or a package is
+            missing.
     """
     if name == POCKET:
         return Source(Path(str(files("tokensieve") / POCKET)))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return Source(folder)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+    path = Path(name).expanduser()
+    if name.endswith(SUFFIX) and (path.is_file() or not _may_be_on_the_hub(name, 2)):
+        if not path.is_file():
+            raise InputError("no such file", where=name, fix="give a GGUF file that is there")
+        refuse_pointer(path)
+        return Source(unpacked(path), gguf=path)
+    if path.is_dir():
+        for pattern in (*_TOKENIZER_FILES, *(_WEIGHT_FILES if weights else ())):
+            for file in sorted(path.glob(pattern)):
+                refuse_pointer(file)
+        return Source(path)
+    if path.is_file():
+        raise InputError(
+            "expected a folder, this is a file",
+            where=name,
+            fix="give the folder that holds config.json, or a GGUF file",
+        )
+    if name.endswith(SUFFIX):
+        return _download_gguf(name, revision)
+    if not _may_be_on_the_hub(name, 1):
         raise InputError("no such folder", where=name, fix="give a folder, a Hub name (owner/name) or `pocket`")
     patterns = [*_TOKENIZER_FILES, *(_WEIGHT_FILES if weights else ()), *(_CODE_FILES if code else ())]
     return _download(name, revision, patterns)
 
 
+def refuse_pointer(path: Path) -> None:
+    """Check that a file is not a Git-LFS pointer, the few lines of text that stand for a large file.
+
+    Raises:
+        InputError: it is one.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(_POINTER))
+    if start == _POINTER:
+        raise InputError(
+            "this is a Git-LFS pointer, not the file that it stands for",
+            where=str(path),
+            fix="git lfs install && git lfs pull, in the repository that the folder was cloned from",
+        )
+
+
+def _may_be_on_the_hub(name: str, slashes: int) -> bool:
+    return not name.startswith((".", "/", "~")) and name.count("/") <= slashes and "\\" not in name
+
+
 def _download(name: str, revision: str | None, patterns: list[str]) -> Source:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=list(_NOT_WANTED))
-    except HFValidationError as error:
-        raise InputError(
-            f"neither a folder nor a Hub name: {error}", where=name, fix="give a folder, owner/name or `pocket`"
-        ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise _explained(name, revision, error) from None
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=patterns, ignore_patterns=list(_SECOND_COPIES)
+        )
     except Exception as error:
-        # The transfer library's own errors share no base class that is public; all that is left at this point
-        # is a connection that broke off, or a disk that refused.
-        raise _broken_off(name, error) from error
+        raise _download_error(name, revision, error) from error
     path = Path(folder)
     return Source(path, revision=path.name)
 
 
-def _explained(name: str, revision: str | None, error: Exception) -> TokensieveError:
-    """What a refusal of the Hub means for the user."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+def _download_gguf(name: str, revision: str | None) -> Source:
+    from huggingface_hub import hf_hub_download
+
+    repository, _, file = name.rpartition("/")
+    if "/" not in repository:
+        raise InputError("no such file", where=name, fix="give a GGUF file that is there, or owner/name/FILE.gguf")
+    try:
+        path = Path(hf_hub_download(repository, file, revision=revision))
+    except Exception as error:
+        raise _download_error(name, revision, error) from error
+    return Source(unpacked(path), revision=path.parent.name, gguf=path)
+
+
+def _download_error(name: str, revision: str | None, error: Exception) -> TokensieveError:
+    """Our error for a download that failed; the transfer library's own errors share no public base class."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if isinstance(error, HFValidationError):
+        return InputError(
+            f"neither a folder nor a Hub name: {error}", where=name, fix="give a folder, owner/name or `pocket`"
+        )
+    if isinstance(error, HfHubHTTPError | LocalEntryNotFoundError):
+        return _refusal(name, revision, error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EnvironmentProblem(
+            "the disk is full, so the model could not be downloaded",
+            where=name,
+            fix="make room, or set HF_HOME to a folder on another disk",
+        )
+    return EnvironmentProblem(
+        f"the download broke off ({type(error).__name__}: {error})",
+        where=name,
+        fix="run the command again; finished files are not downloaded twice",
+    )
+
+
+def _refusal(name: str, revision: str | None, error: Exception) -> TokensieveError:
+    """Our error for an answer of the Hub that is a refusal."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if isinstance(error, GatedRepoError):
         return InputError(
@@ -96,28 +175,16 @@ def _explained(name: str, revision: str | None, error: Exception) -> TokensieveE
         )
     if isinstance(error, RevisionNotFoundError):
         return InputError(f"the repository has no revision {revision!r}", where=name, fix="check --revision")
-    if isinstance(error, HfHubHTTPError):
+    if isinstance(error, LocalEntryNotFoundError):
         return EnvironmentProblem(
-            f"the Hub answered with an error: {error}",
+            "the files are not all in the local cache, and the Hub cannot be reached or offline mode is on",
             where=name,
-            fix="run the command again; finished files are not downloaded twice",
+            fix="connect, unset HF_HUB_OFFLINE, and run the command again; or give a local folder",
         )
+    if isinstance(error, EntryNotFoundError):
+        return InputError("the repository has no such file", where=name, fix="check the file's name")
     return EnvironmentProblem(
-        "the files are not all in the local cache, and the Hub cannot be reached or offline mode is on",
-        where=name,
-        fix="connect, unset HF_HUB_OFFLINE, and run the command again; or give a local folder",
-    )
-
-
-def _broken_off(name: str, error: Exception) -> EnvironmentProblem:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentProblem(
-            "the disk is full, so the model could not be downloaded",
-            where=name,
-            fix="make room, or set HF_HOME to a folder on another disk",
-        )
-    return EnvironmentProblem(
-        f"the download broke off ({type(error).__name__}: {error})",
+        f"the Hub answered with an error: {error}",
         where=name,
         fix="run the command again; finished files are not downloaded twice",
     )

@@ -1,5 +1,6 @@
 """Our settings in TRL's terms."""
 
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -25,8 +26,8 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
         EnvironmentProblem: several GPUs without a launcher, or an optimiser that is not installed.
     """
     on_gpu = loaded.device.type == "cuda"
-    wanted = settings.machine.gradient_checkpointing
-    checkpointing = on_gpu if wanted is None else wanted
+    chosen = settings.machine.gradient_checkpointing
+    checkpointing = on_gpu if chosen is None else chosen
     arguments = SFTConfig(
         output_dir=str(work / CHECKPOINTS),
         max_length=None,  # TRL's default cuts rows, and drops those that lose all their labels, without a word
@@ -40,8 +41,7 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
         optim=_optimizer(settings, on_gpu=on_gpu),
         bf16=on_gpu and torch.cuda.is_bf16_supported(),
         use_cpu=loaded.device.type == "cpu",
-        gradient_checkpointing=checkpointing,
-        activation_checkpointing=checkpointing,
+        **checkpointing_arguments(checkpointing),
         remove_unused_columns=not data.weighted,
         seed=settings.seed,
         data_seed=settings.seed,
@@ -63,6 +63,16 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
     arguments.per_device_train_batch_size = micro
     arguments.gradient_accumulation_steps = steps
     return arguments
+
+
+def checkpointing_arguments(on: bool) -> dict[str, bool]:
+    """Gradient checkpointing by every name that the installed release knows.
+
+    transformers up to 5.17 knows ``gradient_checkpointing`` only. Later ones have ``activation_checkpointing`` and keep
+    the old name as an alias, which TRL's defaults set, so that both have to be given.
+    """
+    known = {field.name for field in fields(SFTConfig)}
+    return {name: on for name in ("gradient_checkpointing", "activation_checkpointing") if name in known}
 
 
 def _micro_batches(settings: TrainSettings, processes: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.models import LoadedModel
+from tokensieve.models.weights import quiet_transformers
 
 
 @contextlib.contextmanager
@@ -41,17 +42,10 @@ def kept_random_state() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Keep back what TRL, PEFT and transformers say of each other's deprecated names and of special tokens."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        logging.set_verbosity(level)
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from tokensieve.config import ModelSettings
 from tokensieve.data.hashing import template_digest, tokenizer_digest
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import EnvironmentProblem, InputError, Note
 from tokensieve.models import LoadedModel, fingerprint, from_memory, load_model, load_tokenizer
 
 
@@ -32,7 +32,7 @@ def _lora(model: LoadedModel, folder: Path, *, trained: bool) -> Path:
             for name, parameter in adapted.named_parameters():
                 if "lora_B" in name:
                     parameter.fill_(0.3)
-    adapted.save_pretrained(str(folder))
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
     return folder
 
 
@@ -212,3 +212,116 @@ def test_the_fingerprint_follows_content_and_numbers_and_not_the_place(tiny_fold
     _edit(copy / "tokenizer_config.json", chat_template="{{ messages[0].content }}")
     (copy / "chat_template.jinja").unlink(missing_ok=True)
     assert fingerprint(str(copy)) != first
+
+
+def _unchanged(_: dict[str, torch.Tensor]) -> None: ...
+
+
+def _more_layers(weights: dict[str, torch.Tensor]) -> None:
+    for key in [key for key in weights if "layers.1." in key]:
+        weights[key.replace("layers.1.", "layers.2.")] = weights[key].clone()
+
+
+DAMAGED: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], dict[str, object], str]] = {
+    "more layers than the configuration": (
+        _more_layers,
+        {},
+        r"9 weights that config\.json's model leaves out.*layers\.2",
+    ),
+    "a configuration of fewer layers": (_unchanged, {"num_hidden_layers": 1}, r"model leaves out.*layers\.1"),
+    "a configuration of more layers": (_unchanged, {"num_hidden_layers": 3}, r"lack 9 weights.*layers\.2"),
+    "a bias that the configuration leaves out": (
+        lambda w: w.update({"model.layers.0.self_attn.q_proj.bias": torch.zeros(32)}),
+        {},
+        "leaves out.*bias",
+    ),
+    "an adapter saved with its base": (
+        lambda w: w.update({"model.layers.0.self_attn.q_proj.lora_A.default.weight": torch.zeros(2, 32)}),
+        {},
+        "together with an adapter",
+    ),
+    "another shape": (
+        lambda w: w.update({"model.norm.weight": torch.zeros(8)}),
+        {},
+        r"model\.norm\.weight has the shape \[8\] in the files, \[32\]",
+    ),
+    "a head that is neither there nor tied": (lambda w: w.pop("lm_head.weight"), {}, "lack 1 weights.*lm_head"),
+    "NaN in one place": (lambda w: w["model.norm.weight"][3:4].fill_(float("nan")), {}, "norm.weight holds NaN"),
+    "infinity": (lambda w: w["lm_head.weight"][0, 0:1].fill_(float("-inf")), {}, "lm_head.weight holds NaN or inf"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_weights_are_those_of_the_configuration(tiny_folder: Path, tmp_path: Path, case: str) -> None:
+    change, config, words = DAMAGED[case]
+    copy = _copy(tiny_folder, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    change(weights)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    _edit(copy / "config.json", **config)
+    with pytest.raises(InputError, match=words) as caught:
+        load_model(str(copy))
+    assert str(copy) in str(caught.value)
+
+
+def test_weights_of_parts_that_a_language_model_lacks_are_noted(tiny_folder: Path, tmp_path: Path) -> None:
+    copy = _copy(tiny_folder, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    weights["vision_tower.patch_embed.weight"] = torch.zeros(4)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(Note, match=r"1 weights .* are left out: vision_tower"):
+        load_model(str(copy))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json"])
+def test_a_git_lfs_pointer_is_named(tiny_folder: Path, tmp_path: Path, name: str) -> None:
+    copy = _copy(tiny_folder, tmp_path / "copy")
+    (copy / name).write_bytes(POINTER)
+    with pytest.raises(InputError, match=r"(?s)Git-LFS pointer.*git lfs pull") as caught:
+        load_model(str(copy))
+    assert caught.value.where == str(copy / name)
+
+
+@pytest.mark.parametrize("rows", [261, 262])
+def test_a_tokenizer_with_an_id_more_than_the_embedding_is_let_through(
+    tiny_model: Callable[..., LoadedModel], rows: int
+) -> None:
+    assert len(tiny_model(vocab_size=rows).tokenizer) == 262
+
+
+def test_every_form_of_a_model_is_taken(tiny_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = (kind.from_pretrained(tiny_folder) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    loaded = load_model(str(tiny_folder))
+    assert load_model(loaded) is loaded
+    for given in (tiny_folder, ModelSettings(model=str(tiny_folder)), model, (model, tokenizer)):
+        assert load_model(given).identity.tokenizer_digest == loaded.identity.tokenizer_digest
+    assert load_model(model).identity.name == str(tiny_folder)
+
+
+def test_what_is_no_model_is_said(tiny_model: Callable[..., LoadedModel]) -> None:
+    made = tiny_model()
+    for given, words in ((made.model, "where its tokenizer is"), ((made.model, 3), r"\(LlamaForCausalLM, int\)")):
+        with pytest.raises(InputError, match=words):
+            load_model(given)
+    with pytest.raises(InputError, match="expected a model's name, folder or settings, got int"):
+        load_model(7)
+
+
+def test_a_head_of_its_own_beside_a_configuration_that_ties_it_is_noted(
+    tiny_model: Callable[..., LoadedModel], tmp_path: Path
+) -> None:
+    made = tiny_model(tie_word_embeddings=True)
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    load_model(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + 1
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(Note, match="ties the LM head"):
+        loaded = load_model(tmp_path)
+    assert torch.equal(loaded.model.lm_head.weight, weights["lm_head.weight"])
