@@ -23,12 +23,12 @@ from tests.export_rows import of, selected_rows
 
 from tokensieve.config import DataSettings
 from tokensieve.data.chat import prepare, tokenise_all
-from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows
 from tokensieve.data.formats import read_examples
 from tokensieve.data.manifest import Manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.exports import export
-from tokensieve.types import Example, Message, Selected
+from tokensieve.types import Example, Message, Selected, Tokens
 
 ANSWER = "the answer is Paris, the capital of France."
 
@@ -70,10 +70,9 @@ def make_tokens(folder: Path, n: int) -> None:
     rows = tokenise_all(
         read_examples(folder / "rows.jsonl", settings, tally), prepare(tokenizer("chatml")), settings, tally
     )
-    with FolderWriter(folder / "tokens", Manifest(stage="tokens")) as writer:
-        for index, shard in enumerate(in_shards(rows, 512)):
-            writer.write(index, shard)
-        writer.finish(tally.counts)
+    with ShardRun[Tokens](folder / "tokens", Manifest(stage="tokens")) as run:
+        run.make(in_shards(rows, 512), list)
+        run.finish(tally.counts)
     assert tally.counts.rows_out == n
 
 

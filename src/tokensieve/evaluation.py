@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
 from tokensieve.comparison.readers import answers_of_samples
 from tokensieve.config import EvaluateSettings, ModelSettings
-from tokensieve.data.dataset import FolderWriter, Rows, in_memory, open_rows
+from tokensieve.data.dataset import Rows, ShardRun, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
@@ -87,16 +87,14 @@ def evaluate(
         for name, listed in problems.items()
         for first in range(0, len(listed), _SHARD_PROBLEMS)
     ]
-    if out is None:
-        made = [sample for task, shard in shards for sample in _answers(sampler, task, shard, settings, count)]
-        return EvalResult(in_memory(made, draft))
-    with FolderWriter(Path(out), draft) as writer:
-        for index, (task, shard) in enumerate(shards):
-            if writer.has(index):
-                count.add(len(shard) * settings.sampling.n)
-            else:
-                writer.write(index, _answers(sampler, task, shard, settings, count))
-        return EvalResult(cast("Rows[Sample]", writer.finish(Counts(rows_in=total))))
+    with ShardRun[Sample](None if out is None else Path(out), draft) as run:
+        if run.finished is None:
+            run.make(
+                shards,
+                lambda shard: _answers(sampler, *shard, settings, count),
+                recall=lambda shard, _: count.add(len(shard[1]) * settings.sampling.n),
+            )
+        return EvalResult(run.finished or run.finish(Counts(rows_in=total)))
 
 
 class _Counter:
@@ -130,14 +128,14 @@ def open_evaluation(folder: str | Path) -> EvalResult:
     Raises:
         InputError: there is none.
     """
-    rows = open_rows(folder)
+    rows = open_rows_of(Sample, folder)
     if rows.manifest.stage != "evaluated":
         raise InputError(
             f"this is the folder of a stage {rows.manifest.stage!r}, expected an evaluation",
             where=str(folder),
             fix="tokensieve evaluate … makes one",
         )
-    return EvalResult(cast("Rows[Sample]", rows))
+    return EvalResult(rows)
 
 
 def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, Sequence[Problem]]) -> Manifest:

@@ -1,44 +1,50 @@
-"""The folder of a stage: Parquet shards and a manifest. Written shard by shard, resumable, verified on reading.
+"""Rows of a stage, in memory or in a folder of Parquet shards with a manifest; and the one runner that makes them."""
 
-While a stage runs, its folder holds ``draft.json`` (what was pinned at the first start), finished shards, and
-``progress.jsonl`` with a line a finished shard. ``manifest.json`` appears last and means done.
-"""
-
-import contextlib
-import io
-import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 import pyarrow.parquet as pq
 
-from tokensieve.data.arrow_io import Row, from_table, to_table
-from tokensieve.data.manifest import (
-    MANIFEST_NAME,
-    Counts,
-    Manifest,
-    Shard,
-    Timing,
-    digest_of_file,
-    read_manifest,
-    write_atomically,
-)
+from tokensieve.data.arrow_io import Row
+from tokensieve.data.manifest import Counts, Manifest, Shard, Stage, read_manifest
+from tokensieve.data.shards import FolderWriter, read_shard
 from tokensieve.errors import InputError
+from tokensieve.types import JSON, Anchor, Example, Sample, Scored, Selected, Tokens
 
 R = TypeVar("R", bound=Row)
+S = TypeVar("S")
+T = TypeVar("T")
 
-_DRAFT = "draft.json"
-_PROGRESS = "progress.jsonl"
+_SHARD_ROWS: Final = 512
+_STAGES: Final[Mapping[type, tuple[Stage, ...]]] = {
+    Example: ("examples",),
+    Tokens: ("tokens",),
+    Scored: ("scored",),
+    Selected: ("selected",),
+    Sample: ("samples", "evaluated"),
+    Anchor: ("anchors",),
+}
+"""Stages by the type of their rows."""
+
+_MADE_BY: Final[Mapping[Stage, str]] = {
+    "examples": "tokensieve generate TASK --out FOLDER",
+    "tokens": 'tokensieve.load(DATA, MODEL, out=Path("FOLDER"))',
+    "scored": "tokensieve score DATA --model MODEL --out FOLDER",
+    "selected": "tokensieve select SCORED --out FOLDER",
+    "samples": "tokensieve generate TASK --out FOLDER",
+    "evaluated": "tokensieve evaluate TASK --model MODEL --out FOLDER",
+}
+"""The command, or call, that makes a folder of each stage's rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rows(Generic[R]):
-    """The rows of one stage and the manifest that says how they were made.
+    """Rows of one stage and the manifest that says how they were made.
 
     In memory or on disk: iterating a folder's rows reads one shard at a time, so memory does not grow with
     their number. Can be iterated any number of times.
@@ -47,11 +53,13 @@ class Rows(Generic[R]):
         manifest: the stage's record.
         iterate: starts a fresh pass over the rows.
         folder: where they lie; None in memory.
+        held: the rows themselves where they are in memory.
     """
 
     manifest: Manifest
     iterate: Callable[[], Iterator[R]]
     folder: Path | None = None
+    held: Sequence[R] | None = None
 
     def __iter__(self) -> Iterator[R]:
         return self.iterate()
@@ -59,23 +67,64 @@ class Rows(Generic[R]):
     def __len__(self) -> int:
         return self.manifest.counts.rows_out
 
+    def __repr__(self) -> str:
+        """Stage, rows, tokens and share trained as far as they are known without reading the rows."""
+        parts = [f"{len(self):,} row{'' if len(self) == 1 else 's'}"]
+        if (tokens := self._tokens()) is not None:
+            parts.append(f"{tokens:,} tokens")
+        trained, response = (self.manifest.facts.get(name) for name in ("trained_tokens", "response_tokens"))
+        if isinstance(trained, int) and isinstance(response, int) and response:
+            parts.append(f"{trained / response:.1%} of {response:,} response tokens trained")
+        place = "" if self.folder is None else f" in {self.folder}"
+        return f"<Rows {self.manifest.stage}: {', '.join(parts)}{place}>"
+
+    def _tokens(self) -> int | None:
+        """Number of tokens: counted in memory, from the Parquet footers in a folder; None where it is not known."""
+        if self.held is not None:
+            tokens = [_tokens_of(row) for row in self.held]
+            return None if None in tokens else sum(len(one) for one in tokens if one is not None)
+        if self.folder is None or self.manifest.stage in ("examples", "samples", "evaluated"):
+            return None
+        try:
+            return sum(_ids_in_footer(self.folder / shard.name) for shard in self.manifest.shards)
+        except (OSError, ValueError):  # a shard that is missing or damaged: reading the rows will say so
+            return None
+
+    def shards(self) -> Iterator[Callable[[], list[R]]]:
+        """A reader for each shard of the folder, in their order; a single one in memory."""
+        if self.folder is None:
+            yield lambda: list(self)
+            return
+        for shard in self.manifest.shards:
+            yield partial(cast("Callable[..., list[R]]", read_shard), self.folder, shard, self.manifest)
+
     def save(self, folder: str | Path) -> "Rows[R]":
         """Write the rows as a stage's folder, and return them as read from there."""
-        with FolderWriter(Path(folder), self.manifest) as writer:
-            for index, rows in enumerate(in_shards(self, 512)):
-                if not writer.has(index):
-                    writer.write(index, rows)
-            return cast("Rows[R]", writer.finish(self.manifest.counts))
+        with ShardRun[R](Path(folder), self.manifest) as run:
+            run.make(in_shards(self, _SHARD_ROWS), list)
+            return run.finish(self.manifest.counts)
+
+
+def _tokens_of(row: Row) -> Tokens | None:
+    return row if isinstance(row, Tokens) else getattr(row, "tokens", None)
+
+
+def _ids_in_footer(path: Path) -> int:
+    """Number of token ids in a shard, from its Parquet footer; a row without tokens counts as one."""
+    footer = pq.read_metadata(path)
+    columns = [footer.schema.column(number).path for number in range(footer.num_columns)]
+    place = columns.index("ids.list.element")
+    return sum(footer.row_group(group).column(place).num_values for group in range(footer.num_row_groups))
 
 
 def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:
     """Rows that are held in memory; the manifest's ``rows_out`` is set to their number."""
     counts = manifest.counts.model_copy(update={"rows_out": len(rows)})
-    return Rows(manifest.model_copy(update={"counts": counts}), lambda: iter(rows))
+    return Rows(manifest.model_copy(update={"counts": counts}), lambda: iter(rows), held=rows)
 
 
 def open_rows(folder: str | Path) -> Rows[Row]:
-    """The rows of a finished stage's folder, read shard by shard.
+    """Rows of a finished stage's folder, whichever stage it is, read shard by shard.
 
     Raises:
         InputError: no finished folder there, or (while iterating) a shard that is damaged, by name.
@@ -90,21 +139,21 @@ def open_rows(folder: str | Path) -> Rows[Row]:
     return Rows(manifest, iterate, path)
 
 
-def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[Row]:
-    """One shard's rows, after its checksum was verified.
+def open_rows_of(kind: type[R], folder: str | Path) -> Rows[R]:
+    """Rows of a finished stage's folder that must be of one type, e.g. ``open_rows_of(Scored, "runs/scored")``.
 
     Raises:
-        InputError: the file is missing or is not the one that was written.
+        InputError: no finished folder there, or one of another stage.
     """
-    path = folder / shard.name
-    if not path.is_file() or digest_of_file(path) != shard.sha256:
-        state = "damaged: its checksum is not the manifest's" if path.is_file() else "missing"
+    rows = open_rows(folder)
+    stages = _STAGES[kind]
+    if rows.manifest.stage not in stages:
         raise InputError(
-            f"the shard is {state}",
-            where=str(path),
-            fix=f"delete {folder / MANIFEST_NAME} and run the command that made the folder; it redoes this shard only",
+            f"expected the folder of a stage that makes {stages[0]} rows, got one of {rows.manifest.stage} rows",
+            where=str(folder),
+            fix=_MADE_BY.get(stages[0]),
         )
-    return from_table(pq.read_table(path), manifest.stage)
+    return cast("Rows[R]", rows)
 
 
 def in_shards(rows: Iterable[R], size: int) -> Iterator[list[R]]:
@@ -119,133 +168,111 @@ def in_shards(rows: Iterable[R], size: int) -> Iterator[list[R]]:
         yield shard
 
 
-class FolderWriter:
-    """Writes a stage's folder so that a kill at any moment costs one shard.
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, the next one being made in a thread while the caller works on the one before."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming: Future[T | object] = reader.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = reader.submit(next, iterator, end)
+            yield cast(T, item)
 
-    The draft's settings, inputs and model are pinned at the first start; a later start with others is refused
-    rather than mixed. Facts pinned by the first start (such as a token budget) are found in ``facts``.
 
-    Args:
-        folder: the stage's folder; made where missing.
-        draft: the manifest as far as it is known; counts and shards are filled in at the end.
+@dataclass(frozen=True, slots=True)
+class FinishedShard(Generic[R]):
+    """A shard that an earlier start of the run finished.
 
-    Raises:
-        InputError: the folder belongs to a run with other settings or inputs, or holds something else.
+    Attributes:
+        rows: number of its rows.
+        read: reads them.
     """
 
-    def __init__(self, folder: Path, draft: Manifest) -> None:
-        self.folder = folder
-        self._started = time.monotonic()
-        self._done: dict[int, Shard] = {}
-        self.draft = self._pin(draft)
-        self._recall()
+    rows: int
+    read: Callable[[], Sequence[R]]
 
-    def __enter__(self) -> "FolderWriter":
+
+class ShardRun(Generic[R]):
+    """One stage's run over its shards, resumable: the loop that every stage with a folder goes through.
+
+    In a folder, shards that an earlier start finished are not made again, and each shard is written in the background
+    while the next is made; a kill costs the shard that is being made and the one that is being written. In memory,
+    rows are gathered.
+
+    Args:
+        out: folder of the result; None keeps the rows in memory.
+        draft: the manifest as far as it is known; settings, inputs and model are pinned at the first start.
+
+    Raises:
+        InputError: the folder belongs to another run, or holds something else.
+    """
+
+    def __init__(self, out: Path | None, draft: Manifest) -> None:
+        self.draft = draft
+        self._writer = None if out is None else FolderWriter(out, draft)
+        self._gathered: list[R] = []
+        if self._writer is not None:
+            self.draft = self._writer.draft
+
+    def __enter__(self) -> "ShardRun[R]":
         return self
 
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """After the user's mistake leave nothing that would keep the corrected command from this folder."""
-        if isinstance(error, InputError) and not any(self.folder.glob("rows-*.parquet")):
-            (self.folder / _DRAFT).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # something else lies in it
-                self.folder.rmdir()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, at)
 
     @property
-    def finished(self) -> bool:
-        """Whether the folder was finished by an earlier start and all its shards are sound."""
-        path = self.folder / MANIFEST_NAME
-        return path.is_file() and len(self._done) == len(read_manifest(self.folder).shards)
+    def finished(self) -> "Rows[R] | None":
+        """The result, where an earlier start finished it and all its shards are sound."""
+        if self._writer is None or not self._writer.finished:
+            return None
+        return cast("Rows[R]", open_rows(self._writer.folder))
 
-    def has(self, index: int) -> bool:
-        """Whether the shard was finished, in this run or one before it."""
-        return index in self._done
+    def make(
+        self,
+        inputs: Iterable[S],
+        make: Callable[[S], Sequence[R]],
+        *,
+        recall: Callable[[S, FinishedShard[R]], None] = lambda _, __: None,
+        passed: Callable[[S], None] = lambda _: None,
+        has: Callable[[int], bool] = lambda _: True,
+    ) -> None:
+        """Make every shard that is not there yet.
 
-    def read(self, index: int) -> list[Row]:
-        """The rows of a finished shard."""
-        return read_shard(self.folder, self._done[index], self.draft)
-
-    def rows_in(self, index: int) -> int:
-        """Number of rows in a finished shard."""
-        return self._done[index].rows
-
-    def write(self, index: int, rows: Sequence[Row]) -> Shard:
-        """Write one shard, whole or not at all.
+        Args:
+            inputs: what each shard is made from, in an order that every start keeps.
+            make: makes a shard's rows.
+            recall: called in place of ``make`` for a shard that is there, so that it can be accounted for.
+            passed: called after each shard, made or not; for progress.
+            has: says by a shard's index whether it is this process's; the others are passed over.
 
         Raises:
             EnvironmentProblem: the disk is full or refuses.
         """
-        name = f"rows-{index:05d}.parquet"
-        buffer = io.BytesIO()
-        pq.write_table(to_table(rows, self.draft.stage), buffer, compression="zstd")
-        write_atomically(self.folder / name, buffer.getvalue())
-        shard = Shard(name=name, rows=len(rows), sha256=digest_of_file(self.folder / name))
-        with (self.folder / _PROGRESS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"index": index, **shard.model_dump()}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._done[index] = shard
-        return shard
+        with ThreadPoolExecutor(max_workers=1) as background:
+            writing: Future[Shard] | None = None
+            for index, item in enumerate(inputs):
+                if self._writer is not None and has(index) and self._writer.has(index):
+                    recall(item, self._finished(self._writer, index))
+                elif has(index):
+                    made = make(item)
+                    if writing is not None:
+                        writing.result()
+                    if self._writer is None:
+                        self._gathered += made
+                    else:
+                        writing = background.submit(self._writer.write, index, made)
+                passed(item)
+            if writing is not None:
+                writing.result()
 
-    def finish(self, counts: Counts, facts: dict[str, object] | None = None) -> Rows[Row]:
-        """Write the manifest, which makes the folder a finished one, and return its rows."""
-        shards = tuple(self._done[index] for index in sorted(self._done))
-        counts = counts.model_copy(update={"rows_out": sum(shard.rows for shard in shards)})
-        manifest = self.draft.model_copy(
-            update={
-                "counts": counts,
-                "shards": shards,
-                "timing": Timing.since(self._started),
-                "facts": {**self.draft.facts, **(facts or {})},
-            }
-        )
-        manifest.write(self.folder)
-        for name in (_DRAFT, _PROGRESS):
-            (self.folder / name).unlink(missing_ok=True)
-        return open_rows(self.folder)
+    def finish(self, counts: Counts, facts: Mapping[str, JSON] | None = None) -> Rows[R]:
+        """Write the manifest with counts and further facts, and return the rows."""
+        if self._writer is None:
+            facts = {**self.draft.facts, **(facts or {})}
+            return in_memory(self._gathered, self.draft.model_copy(update={"counts": counts, "facts": facts}))
+        self._writer.finish(counts, facts)
+        return cast("Rows[R]", open_rows(self._writer.folder))
 
-    def _pin(self, draft: Manifest) -> Manifest:
-        """The draft of the first start, which this one must agree with."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / _DRAFT
-        if (self.folder / MANIFEST_NAME).is_file():
-            path = self.folder / MANIFEST_NAME
-        if not path.is_file():
-            foreign = [p.name for p in self.folder.iterdir() if not p.name.startswith(".")]
-            if foreign:
-                raise InputError(
-                    f"expected an empty folder, found {', '.join(sorted(foreign)[:3])}",
-                    where=str(self.folder),
-                    fix="choose another --out",
-                )
-            write_atomically(path, draft.model_dump_json(indent=2).encode())
-            return draft
-        pinned = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        for part in ("stage", "settings", "inputs", "model"):
-            if getattr(pinned, part) != getattr(draft, part):
-                raise InputError(
-                    f"the folder belongs to a run with other {part}",
-                    where=str(self.folder),
-                    fix="choose another --out, or delete the folder to start anew",
-                )
-        return pinned.model_copy(update={"counts": Counts(), "shards": ()})
-
-    def _recall(self) -> None:
-        """Take up the shards that an earlier start finished; a damaged one is left out and so done again."""
-        listed: list[dict[str, object]] = []
-        manifest = self.folder / MANIFEST_NAME
-        if manifest.is_file():
-            shards = read_manifest(self.folder).shards
-            listed = [{"index": int(s.name[5:10]), **s.model_dump()} for s in shards]
-        progress = self.folder / _PROGRESS
-        if progress.is_file():
-            for line in progress.read_text(encoding="utf-8").splitlines():
-                try:
-                    listed.append(json.loads(line))
-                except json.JSONDecodeError:
-                    continue  # the line that a kill cut short; its shard is written again
-        for entry in listed:
-            index = cast(int, entry.pop("index"))
-            shard = Shard.model_validate(entry)
-            path = self.folder / shard.name
-            if path.is_file() and digest_of_file(path) == shard.sha256:
-                self._done[index] = shard
+    @staticmethod
+    def _finished(writer: FolderWriter, index: int) -> FinishedShard[R]:
+        return FinishedShard(writer.rows_in(index), lambda: cast("Sequence[R]", writer.read(index)))

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tokensieve.config import DataSettings, DialogueSettings, DriftSettings, GenerateSettings, SampleSettings
-from tokensieve.data.dataset import FolderWriter, Rows, open_rows
+from tokensieve.data.dataset import Rows, ShardRun
 from tokensieve.data.formats import read_examples
-from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, digest_of
+from tokensieve.data.manifest import Counts, Manifest, digest_of
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
@@ -72,14 +72,14 @@ def answer_rows(prompts: str, base: LoadedModel, settings: DriftSettings, out: P
         model=base.identity,
         seed=settings.seed,
     )
-    with FolderWriter(out, draft) as writer:
-        if (out / MANIFEST_NAME).is_file():
-            return cast("Rows[Tokens]", open_rows(out))
-        for index, start in enumerate(range(0, len(questions), _SHARD_ROWS)):
-            if not writer.has(index):
-                portion = questions[start : start + _SHARD_ROWS]
-                writer.write(index, _drawn(sampler, portion, sampling, settings.max_new_tokens))
-        return cast("Rows[Tokens]", writer.finish(Counts(rows_in=len(questions))))
+    with ShardRun[Tokens](out, draft) as run:
+        if run.finished is not None:
+            return run.finished
+        run.make(
+            (questions[start : start + _SHARD_ROWS] for start in range(0, len(questions), _SHARD_ROWS)),
+            lambda shard: _drawn(sampler, shard, sampling, settings.max_new_tokens),
+        )
+        return run.finish(Counts(rows_in=len(questions)))
 
 
 def text_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", limit: int) -> list[Tokens]:

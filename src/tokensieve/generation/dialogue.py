@@ -6,17 +6,17 @@ The user's turn is drawn from the chat template's user header on, as in Magpie; 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
 from tokensieve.config import DialogueSettings, GenerateSettings
-from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
-from tokensieve.data.manifest import MANIFEST_NAME, Counts
+from tokensieve.data.dataset import Rows, ShardRun, in_shards
+from tokensieve.data.manifest import Counts
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.generation.perplexity import conditional_nll
-from tokensieve.generation.sample_and_check import Progress, by_problem, phase_folder
+from tokensieve.generation.sample_and_check import Progress, by_problem, phase_run
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
 from tokensieve.tasks.reference_free import PromptCheck, prompt_check
@@ -68,14 +68,13 @@ def generate_dialogues(
         )
     check = None if settings.dialogue.verify is None else prompt_check(settings.dialogue.verify)
     draft = draft_of(settings, {"dialogues": str(count)}, sampler)
-    with FolderWriter(out, draft) as writer:
-        if (out / MANIFEST_NAME).is_file():
-            return cast("Rows[Example]", open_rows(out))
-        samples = _draw(base, sampler, settings, count, phase_folder(out, "samples", draft, "samples"), progress)
+    with ShardRun[Example](out, draft) as run:
+        if run.finished is not None:
+            return run.finished
+        samples = _draw(base, sampler, settings, count, phase_run(out, "samples", draft, "samples"), progress)
         tally = Tally()
-        for index, rows in enumerate(in_shards(_kept(samples, base, settings.dialogue, check, tally), _SHARD_ROWS)):
-            writer.write(index, rows)
-        return cast("Rows[Example]", writer.finish(tally.counts, {"noted": dict(tally.noted)}))
+        run.make(in_shards(_kept(samples, base, settings.dialogue, check, tally), _SHARD_ROWS), list)
+        return run.finish(tally.counts, {"noted": dict(tally.noted)})
 
 
 def is_degenerate(ids: Sequence[int]) -> bool:
@@ -91,19 +90,24 @@ def _draw(
     sampler: Sampler,
     settings: GenerateSettings,
     count: int,
-    writer: FolderWriter,
+    run: ShardRun[Sample],
     progress: Progress | None,
 ) -> Rows[Sample]:
     total = 2 * settings.dialogue.turns * count
-    if (writer.folder / MANIFEST_NAME).is_file():
-        return cast("Rows[Sample]", open_rows(writer.folder))
-    for index, first in enumerate(range(0, count, _SHARD_DIALOGUES)):
-        names = [f"dialogue/{number}" for number in range(first, min(first + _SHARD_DIALOGUES, count))]
-        if not writer.has(index):
-            writer.write(index, _draw_shard(base, sampler, settings, names))
+
+    def passed(numbers: range) -> None:
         if progress is not None:
-            progress(2 * settings.dialogue.turns * (first + len(names)), total)
-    return cast("Rows[Sample]", writer.finish(Counts(rows_in=total)))
+            progress(2 * settings.dialogue.turns * numbers.stop, total)
+
+    with run:
+        if run.finished is not None:
+            return run.finished
+        run.make(
+            (range(first, min(first + _SHARD_DIALOGUES, count)) for first in range(0, count, _SHARD_DIALOGUES)),
+            lambda numbers: _draw_shard(base, sampler, settings, [f"dialogue/{number}" for number in numbers]),
+            passed=passed,
+        )
+        return run.finish(Counts(rows_in=total))
 
 
 def _draw_shard(base: LoadedModel, sampler: Sampler, settings: GenerateSettings, names: Sequence[str]) -> list[Sample]:

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
 from tokensieve.config import GenerateSettings, ModelSettings
-from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, package_versions
+from tokensieve.data.dataset import Rows, ShardRun, in_shards
+from tokensieve.data.manifest import Manifest, package_versions
 from tokensieve.data.row_counts import Tally
 from tokensieve.generation.choose import choose, correct_ones, want_correct, wrong_ones
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
 from tokensieve.generation.rephrase import is_leftover, rephrase_prompt
-from tokensieve.generation.sample_and_check import Progress, by_problem, check_all, draw_all, phase_folder
+from tokensieve.generation.sample_and_check import Progress, by_problem, check_all, draw_all, phase_run
 from tokensieve.generation.sampler_factory import answerer_of
 from tokensieve.generation.yield_stats import PromptYield, write_yields, yield_of
 from tokensieve.models import LoadedModel, load_model
@@ -22,7 +22,7 @@ from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import load_problems, problems_digest, requests_of
 from tokensieve.tasks import Task
 from tokensieve.tasks.lookup import get_task
-from tokensieve.types import Example, Origin, Problem, Sample
+from tokensieve.types import JSON, Example, Origin, Problem, Sample
 
 _ORIGINS: Final = {
     "self-output": Origin.SELF_OUTPUT,
@@ -81,24 +81,23 @@ def generate(
     task = get_task(task) if isinstance(task, str) else task
     problems = load_problems(task, "train", data, limit)
     draft = draft_of(settings, {task.name: problems_digest(problems)}, sampler)
-    with FolderWriter(out, draft) as writer:
-        if (out / MANIFEST_NAME).is_file():
-            return cast("Rows[Example]", open_rows(out))
+    with ShardRun[Example](out, draft) as run:
+        if run.finished is not None:
+            return run.finished
         asked = problems
         if settings.arm == "rephrase":
             asked = [replace(problem, prompt=rephrase_prompt(task, problem)) for problem in problems]
         requests = requests_of(task, asked, settings.sampling)
-        samples_writer = phase_folder(out, "samples", draft, "samples")
-        samples = draw_all(sampler, task, problems, requests, settings, samples_writer, progress)
-        checked = check_all(task, problems, samples, phase_folder(out, "checked", draft, "evaluated"))
+        drawing = phase_run(out, "samples", draft, "samples")
+        samples = draw_all(sampler, task, problems, requests, settings, drawing, progress)
+        checked = check_all(task, problems, samples, phase_run(out, "checked", draft, "evaluated"))
         # Where a task names texts that end an answer, the ids go on behind them.
         same_tokens = task.ended is None and sampler.identity.tokenizer_digest in ("", base.identity.tokenizer_digest)
         choice = _Choice(problems, settings, base, same_tokens=same_tokens)
         examples = choice.examples(dict(by_problem(checked)))
         write_yields(out, choice.yields)
-        for index, rows in enumerate(in_shards(examples, _SHARD_ROWS)):
-            writer.write(index, rows)
-        return cast("Rows[Example]", writer.finish(choice.tally.counts, choice.facts()))
+        run.make(in_shards(examples, _SHARD_ROWS), list)
+        return run.finish(choice.tally.counts, choice.facts())
 
 
 def draft_of(settings: GenerateSettings, inputs: Mapping[str, str], sampler: Sampler) -> Manifest:
@@ -157,7 +156,7 @@ class _Choice:
                 rows.append(row)
         return rows
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, JSON]:
         """What the manifest tells of the whole."""
         drawn = sum(entry.drawn for entry in self.yields)
         return {

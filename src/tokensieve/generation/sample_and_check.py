@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from tokensieve.config import GenerateSettings, SampleSettings
-from tokensieve.data.dataset import FolderWriter, Rows, open_rows, read_shard
-from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest
+from tokensieve.data.dataset import Rows, ShardRun
+from tokensieve.data.manifest import Counts, Manifest
 from tokensieve.errors import InputError
 from tokensieve.generation.choose import correct_ones
 from tokensieve.sampling import Request, Sampler
@@ -27,7 +27,7 @@ def draw_all(
     problems: Sequence[Problem],
     requests: Sequence[Request],
     settings: GenerateSettings,
-    writer: FolderWriter,
+    run: ShardRun[Sample],
     progress: Progress | None,
 ) -> Rows[Sample]:
     """Draw the answers and keep all of them as they came; the first phase.
@@ -38,7 +38,7 @@ def draw_all(
         problems: the problems.
         requests: one a problem, in the same order.
         settings: sampling rule and ``stop_at``.
-        writer: of the samples' folder.
+        run: of the samples' folder.
         progress: told of every answer.
 
     Raises:
@@ -58,28 +58,30 @@ def draw_all(
         if progress is not None:
             progress(min(done, total), total)
 
-    if (writer.folder / MANIFEST_NAME).is_file():
-        return cast("Rows[Sample]", open_rows(writer.folder))
-    for index, first in enumerate(range(0, len(problems), SHARD_PROMPTS)):
-        shard = slice(first, first + SHARD_PROMPTS)
-        if not writer.has(index):
-            drawn = _draw_shard(sampler, task, problems[shard], requests[shard], settings, answered)
-            writer.write(index, _in_order(drawn, problems[shard]))
+    def draw(shard: slice) -> list[Sample]:
+        drawn = _draw_shard(sampler, task, problems[shard], requests[shard], settings, answered)
+        return _in_order(drawn, problems[shard])
+
+    def passed(shard: slice) -> None:
+        nonlocal done
         done = sum(request.n for request in requests[: shard.stop])
         if progress is not None:
             progress(done, total)
-    return cast("Rows[Sample]", writer.finish(Counts(rows_in=total)))
+
+    with run:
+        if run.finished is not None:
+            return run.finished
+        run.make((slice(n, n + SHARD_PROMPTS) for n in range(0, len(problems), SHARD_PROMPTS)), draw, passed=passed)
+        return run.finish(Counts(rows_in=total))
 
 
-def check_all(task: Task, problems: Sequence[Problem], samples: Rows[Sample], writer: FolderWriter) -> Rows[Sample]:
-    """Give every answer its verdict, file by file; the second phase's first half."""
-    if samples.folder is None:  # unreachable: the first phase writes a folder
-        raise InputError("samples in memory cannot be checked file by file")
-    for index, shard in enumerate(samples.manifest.shards):
-        if not writer.has(index):
-            rows = cast("list[Sample]", read_shard(samples.folder, shard, samples.manifest))
-            writer.write(index, judge_samples(task, problems, rows))
-    return cast("Rows[Sample]", writer.finish(Counts(rows_in=len(samples))))
+def check_all(task: Task, problems: Sequence[Problem], samples: Rows[Sample], run: ShardRun[Sample]) -> Rows[Sample]:
+    """Give every answer its verdict, shard by shard; the second phase's first half."""
+    with run:
+        if run.finished is not None:
+            return run.finished
+        run.make(samples.shards(), lambda read: judge_samples(task, problems, read()))
+        return run.finish(Counts(rows_in=len(samples)))
 
 
 def by_problem(samples: Rows[Sample]) -> Iterator[tuple[str, list[Sample]]]:
@@ -94,9 +96,9 @@ def by_problem(samples: Rows[Sample]) -> Iterator[tuple[str, list[Sample]]]:
         yield group[0].problem_id, group
 
 
-def phase_folder(out: Path, name: str, draft: Manifest, stage: str) -> FolderWriter:
-    """The writer of a phase's own folder inside the result's."""
-    return FolderWriter(out / name, draft.model_copy(update={"stage": stage, "facts": {}}))
+def phase_run(out: Path, name: str, draft: Manifest, stage: str) -> ShardRun[Sample]:
+    """The run of a phase in a folder of its own inside the result's."""
+    return ShardRun(out / name, draft.model_copy(update={"stage": stage, "facts": {}}))
 
 
 def _draw_shard(

@@ -3,24 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from tokensieve.data.arrow_io import Row
-from tokensieve.data.dataset import FolderWriter, Rows, in_memory, in_shards, open_rows
-from tokensieve.data.manifest import Counts, Manifest, Stage
-from tokensieve.errors import InputError
+from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of
+from tokensieve.data.manifest import Counts, Manifest
 from tokensieve.types import JSON, Example, Scored, Selected, Tokens
 
 R = TypeVar("R", bound=Row)
 
-_SHARD_ROWS = 512
-_MADE_BY: Final[Mapping[Stage, str]] = {
-    "examples": "tokensieve generate TASK --out FOLDER",
-    "tokens": 'tokensieve.load(DATA, MODEL, out=Path("FOLDER"))',
-    "scored": "tokensieve score DATA --model MODEL --out FOLDER",
-    "selected": "tokensieve select SCORED --out FOLDER",
-}
-"""The command, or call, that makes a folder of each stage's rows."""
+_SHARD_ROWS: Final = 512
 
 
 def collect(
@@ -37,18 +29,11 @@ def collect(
         out: the folder; None for memory.
         account: called after the last row, for the counts and the facts found on the way.
     """
-    if out is None:
-        gathered = list(rows)
-        counts, facts = account()
-        return in_memory(gathered, draft.model_copy(update={"counts": counts, "facts": {**draft.facts, **facts}}))
-    with FolderWriter(out, draft) as writer:
-        if writer.finished:
-            return cast("Rows[R]", open_rows(out))
-        for index, shard in enumerate(in_shards(rows, _SHARD_ROWS)):
-            if not writer.has(index):
-                writer.write(index, shard)
-        counts, facts = account()
-        return cast("Rows[R]", writer.finish(counts, dict(facts)))
+    with ShardRun[R](out, draft) as run:
+        if run.finished is not None:
+            return run.finished
+        run.make(in_shards(rows, _SHARD_ROWS), list)
+        return run.finish(*account())
 
 
 def first(rows: Rows[R], limit: int | None) -> Rows[R]:
@@ -71,7 +56,7 @@ def open_examples(folder: str | Path) -> Rows[Example]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Example]", _open(folder, "examples"))
+    return open_rows_of(Example, folder)
 
 
 def open_tokens(folder: str | Path) -> Rows[Tokens]:
@@ -80,7 +65,7 @@ def open_tokens(folder: str | Path) -> Rows[Tokens]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Tokens]", _open(folder, "tokens"))
+    return open_rows_of(Tokens, folder)
 
 
 def open_scored(folder: str | Path) -> Rows[Scored]:
@@ -89,7 +74,7 @@ def open_scored(folder: str | Path) -> Rows[Scored]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Scored]", _open(folder, "scored"))
+    return open_rows_of(Scored, folder)
 
 
 def open_selected(folder: str | Path) -> Rows[Selected]:
@@ -98,15 +83,4 @@ def open_selected(folder: str | Path) -> Rows[Selected]:
     Raises:
         InputError: another stage's folder, or none.
     """
-    return cast("Rows[Selected]", _open(folder, "selected"))
-
-
-def _open(folder: str | Path, stage: Stage) -> Rows[Row]:
-    rows = open_rows(folder)
-    if rows.manifest.stage != stage:
-        raise InputError(
-            f"expected the folder of a stage that makes {stage} rows, got one of {rows.manifest.stage} rows",
-            where=str(folder),
-            fix=_MADE_BY[stage],
-        )
-    return rows
+    return open_rows_of(Selected, folder)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tokensieve.data.dataset import FolderWriter
+from tokensieve.data.dataset import FinishedShard
 from tokensieve.data.manifest import Counts, Manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.types import Scored, Tokens
@@ -48,11 +48,11 @@ class Account:
                 self._tally.drop(TOO_LARGE, _id(row))
         return [one for one in scored if one is not None]
 
-    def recall(self, rows: Sequence[Tokens | Scored], writer: FolderWriter, index: int) -> None:
+    def recall(self, rows: Sequence[Tokens | Scored], shard: FinishedShard[Scored]) -> None:
         """Count a shard that an earlier start finished; it is read only where it lacks rows."""
         kept_ids: Iterable[str] = map(_id, rows)
-        if writer.rows_in(index) < len(rows):
-            kept_ids = (row.tokens.id for row in writer.read(index) if isinstance(row, Scored))
+        if shard.rows < len(rows):
+            kept_ids = (row.tokens.id for row in shard.read())
         kept = set(kept_ids)
         for row in self._tally.counted(rows):
             if _id(row) not in kept:

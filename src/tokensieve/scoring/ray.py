@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from tokensieve.config import ModelSettings, ScoreSettings
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.dataset import Rows, open_rows, open_rows_of
 from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel, load_model
@@ -133,4 +133,4 @@ def score_on_ray(
     for problem in sorted(problems):
         code, said, where, fix = json.loads(problem)
         raise (InputError if code == InputError.exit_code else EnvironmentProblem)(said, where=where, fix=fix)
-    return cast("Rows[Scored]", open_rows(out))
+    return open_rows_of(Scored, out)

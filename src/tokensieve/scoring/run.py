@@ -1,15 +1,14 @@
 """Score a data set: in memory, or shard by shard into a folder that a kill cannot spoil."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeAlias, cast
 
 from tokensieve.config import ModelSettings, ScoreSettings
-from tokensieve.data.dataset import FolderWriter, Rows, in_memory, in_shards
+from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, read_ahead
 from tokensieve.data.hashing import refuse_another_tokenizer
-from tokensieve.data.manifest import Manifest, ModelIdentity, Shard, package_versions
+from tokensieve.data.manifest import Manifest, ModelIdentity, package_versions
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel, load_model
@@ -17,8 +16,6 @@ from tokensieve.scoring.account import Account
 from tokensieve.scoring.scorer import Backend, Scorer, TokenRows, open_store
 from tokensieve.scoring.sharding import score_portion
 from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
-
-T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of rows done and of all rows, from the thread that scores."""
@@ -114,15 +111,20 @@ def score_with(
         if out is not None and portion is not None and not portion.whole:
             passed = (lambda _: None) if progress is None else (lambda done: progress(done, len(rows)))
             return score_portion(rows, scorer, draft, out, portion, passed)
-        if out is not None:
-            return _into_folder(rows, scorer, draft, out, progress)
-        scored: list[Scored] = []
         account = Account(rows.manifest)
-        for shard in in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows):
-            scored += account.kept(shard, scorer.score(shard))
-            if progress is not None:
-                progress(account.rows_in, len(rows))
-    return in_memory(scored, draft.model_copy(update={"counts": account.counts}))
+        with ShardRun[Scored](out, draft) as run:
+            if run.finished is not None:
+                return run.finished
+            # An earlier start's batches are made again as they were, whatever memory is free now.
+            scorer = replace(scorer, backend=backend.pinned(run.draft.facts))
+            run.make(
+                # The next shard is read while one is scored.
+                read_ahead(in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows)),
+                lambda shard: account.kept(shard, scorer.score(shard)),
+                recall=account.recall,
+                passed=lambda _: None if progress is None else progress(account.rows_in, len(rows)),
+            )
+            return run.finish(account.counts)
 
 
 def score_all(rows: Sequence[Tokens], model: LoadedModel, settings: ScoreSettings) -> list[Scored]:
@@ -170,38 +172,3 @@ def check_same_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, 
     """
     if scorer == BASE_SCORER:
         refuse_another_tokenizer(made_with, model, fix="make the tokens again with this model")
-
-
-def _into_folder(
-    rows: TokenRows, scorer: Scorer, draft: Manifest, out: Path, progress: Progress | None
-) -> Rows[Scored]:
-    """Score shard by shard; while one is scored the next is read and the one before it written."""
-    account = Account(rows.manifest)
-    writing: Future[Shard] | None = None
-    with FolderWriter(out, draft) as writer, ThreadPoolExecutor(max_workers=1) as background:
-        # An earlier start's batches are made again as they were, whatever memory is free now.
-        scorer = replace(scorer, backend=scorer.backend.pinned(writer.draft.facts))
-        shards = in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)
-        for index, shard in enumerate(read_ahead(shards)):
-            if writer.has(index):
-                account.recall(shard, writer, index)
-            else:
-                scored = account.kept(shard, scorer.score(shard))
-                if writing is not None:
-                    writing.result()
-                writing = background.submit(writer.write, index, scored)
-            if progress is not None:
-                progress(account.rows_in, len(rows))
-        if writing is not None:
-            writing.result()
-        return cast("Rows[Scored]", writer.finish(account.counts))
-
-
-def read_ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, the next one being made in a thread while the caller works on the one before."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        coming: Future[T | object] = reader.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = reader.submit(next, iterator, end)
-            yield cast(T, item)

@@ -6,13 +6,14 @@ finished moves their shards together, which copies nothing, and writes the manif
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
-from tokensieve.data.dataset import FolderWriter, Rows, in_shards, open_rows
+from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of, read_ahead
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest, remove_listed_files, write_atomically
+from tokensieve.data.shards import check_empty, check_same_run
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.scoring.account import Account
@@ -101,24 +102,33 @@ def score_portion(
     """
     portions = Portions(out, portion.count)
     if (out / MANIFEST_NAME).is_file():
-        return cast("Rows[Scored]", open_rows(out))
+        check_same_run(read_manifest(out), draft, out)
+        return open_rows_of(Scored, out)
+    if not (out / _PORTIONS).is_dir():
+        check_empty(out)
     if not portions.finished:
         pinned = portions.pin(draft)
         scorer = replace(scorer, backend=scorer.backend.pinned(pinned.facts))
         # The other parts of the draft are checked against what this process was asked for.
         draft = draft.model_copy(update={"facts": pinned.facts})
-        mine, passed = Account(draft), 0
-        with FolderWriter(portions.folder(portion.index), draft) as writer:
-            for index, shard in enumerate(in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)):
-                if portion.has(index) and writer.has(index):
-                    mine.recall(shard, writer, index)
-                elif portion.has(index):
-                    writer.write(index, mine.kept(shard, scorer.score(shard)))
-                passed += len(shard)
-                progress(passed)
-            part = writer.finish(mine.counts)
+        mine, done = Account(draft), 0
+
+        def passed(shard: Sequence[Tokens | Scored]) -> None:
+            nonlocal done
+            done += len(shard)
+            progress(done)
+
+        with ShardRun[Scored](portions.folder(portion.index), draft) as run:
+            run.make(
+                read_ahead(in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)),
+                lambda shard: mine.kept(shard, scorer.score(shard)),
+                recall=mine.recall,
+                passed=passed,
+                has=portion.has,
+            )
+            part = run.finish(mine.counts)
         if not portions.finished:
-            return cast("Rows[Scored]", part)
+            return part
     return join(portions, rows.manifest)
 
 
@@ -139,4 +149,4 @@ def join(portions: Portions, source: Manifest) -> Rows[Scored]:
     whole = manifests[0].model_copy(update={"counts": account.counts, "shards": tuple(shards)})
     whole.write(portions.out)
     portions.remove()
-    return cast("Rows[Scored]", open_rows(portions.out))
+    return open_rows_of(Scored, portions.out)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.dataset import Rows, open_rows_of
 from tokensieve.data.manifest import MANIFEST_NAME
 from tokensieve.data.score_record import Wanted
 from tokensieve.errors import EnvironmentProblem
@@ -60,7 +60,7 @@ def follow(backend: TransformersBackend, out: Path) -> Rows[Scored]:
             where=str(out),
             fix="see what it says; the same command goes on where it stopped",
         )
-    return cast("Rows[Scored]", open_rows(out))
+    return open_rows_of(Scored, out)
 
 
 def _tell(word: _Word) -> _Word:

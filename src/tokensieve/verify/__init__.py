@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import numpy as np
 
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.dataset import Rows, open_rows_of
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
@@ -151,7 +151,7 @@ def _selection(manifest: Manifest, folder: Path) -> Rows[Selected]:
         raise InputError(
             f"the selection is not at {place!r} any more", where=str(folder), fix="--selected FOLDER names it"
         )
-    return cast("Rows[Selected]", open_rows(place))
+    return open_rows_of(Selected, place)
 
 
 def _load(source: Source, name: str, how: How) -> tuple[Iterator[LoadedRow], str]:

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokensieve.data.dataset import FolderWriter, in_memory, in_shards, open_rows
+from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, open_rows, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest, digest_of, read_manifest
+from tokensieve.data.shards import FolderWriter
 from tokensieve.errors import InputError
 from tokensieve.types import (
+    JSON,
     Example,
     FloatArray,
     Origin,
@@ -170,6 +172,75 @@ def test_manifests_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"schema_version": 1, "stage": "scored", "surprise": 1}')
     with pytest.raises(InputError, match="does not fit"):
         open_rows(tmp_path)
+
+
+def test_rows_say_what_they_are_without_being_read(tmp_path: Path) -> None:
+    rows = in_memory([scored("a"), scored("b", 3)], DRAFT)
+    assert repr(rows) == "<Rows scored: 2 rows, 7 tokens>"
+    saved = rows.save(tmp_path / "x")
+    assert repr(saved) == f"<Rows scored: 2 rows, 7 tokens in {tmp_path / 'x'}>"
+    facts: dict[str, JSON] = {"trained_tokens": 1, "response_tokens": 4}
+    chosen = [Selected(row, row.tokens.ends_turn_T) for row in rows]
+    selected = in_memory(chosen[:1], Manifest(stage="selected", facts=facts))
+    assert repr(selected) == "<Rows selected: 1 row, 4 tokens, 25.0% of 4 response tokens trained>"
+    shard = tmp_path / "x" / "rows-00000.parquet"
+    shard.write_bytes(b"damaged")
+    assert repr(saved) == f"<Rows scored: 2 rows in {tmp_path / 'x'}>"
+    never: Rows[Tokens] = Rows(Manifest(stage="tokens"), lambda: pytest.fail("the rows were read"))
+    assert repr(never) == "<Rows tokens: 0 rows>"
+    examples = in_memory([Example("1", ({"role": "assistant", "content": "b"},))], Manifest(stage="examples"))
+    assert repr(examples) == "<Rows examples: 1 row>"
+
+
+def test_a_folder_opens_as_rows_of_its_own_type_only(tmp_path: Path) -> None:
+    in_memory([scored("a")], DRAFT).save(tmp_path / "x")
+    assert next(iter(open_rows_of(Scored, tmp_path / "x"))).tokens.id == "a"
+    with pytest.raises(InputError, match="expected the folder of a stage that makes selected rows, got one of scored"):
+        open_rows_of(Selected, tmp_path / "x")
+
+
+def shard_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("rows-*"))
+
+
+@pytest.mark.parametrize("killed_at", range(4))
+def test_the_runner_makes_every_shard_once_however_often_it_is_killed(tmp_path: Path, killed_at: int) -> None:
+    inputs = [[scored(f"{shard}-{row}") for row in range(2)] for shard in range(4)]
+    made: list[str] = []
+    recalled: list[str] = []
+
+    def make(shard: list[Scored]) -> list[Scored]:
+        made.append(shard[0].tokens.id)
+        if len(made) == killed_at + 1 and not recalled:
+            raise KeyboardInterrupt
+        return shard
+
+    def start(folder: Path) -> Rows[Scored]:
+        with ShardRun[Scored](folder, DRAFT) as run:
+            if run.finished is not None:
+                return run.finished
+            run.make(inputs, make, recall=lambda shard, _: recalled.append(shard[0].tokens.id))
+            return run.finish(Counts(rows_in=8), {"found": 1})
+
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "x")
+    assert len(shard_names(tmp_path / "x")) == killed_at
+    made.clear()
+    recalled.append("second start")
+    rows = start(tmp_path / "x")
+    assert made == [f"{shard}-0" for shard in range(killed_at, 4)]
+    assert recalled[1:] == [f"{shard}-0" for shard in range(killed_at)]
+    assert [row.tokens.id for row in rows] == [row.tokens.id for shard in inputs for row in shard]
+    assert rows.manifest.facts == {"found": 1}
+    made.clear()
+    assert len(start(tmp_path / "x")) == 8
+    assert made == []
+    (tmp_path / "x" / "rows-00002.parquet").unlink()
+    start(tmp_path / "x")
+    assert made == ["2-0"]
+    with ShardRun[Scored](None, DRAFT) as run:
+        run.make(inputs, list)
+        assert [row.tokens.id for row in run.finish(Counts(rows_in=8))] == [row.tokens.id for row in rows]
 
 
 def test_the_digest_ignores_timing_and_the_order_of_keys() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.dataset import Rows, in_memory, open_rows
+from tokensieve.data.dataset import Rows, in_memory, open_rows, read_ahead
 from tokensieve.data.manifest import Manifest, ModelIdentity
 from tokensieve.data.score_record import Record, Wanted
 from tokensieve.errors import InputError
@@ -15,7 +15,6 @@ from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
 from tokensieve.scoring.request import Request
-from tokensieve.scoring.run import read_ahead
 from tokensieve.types import Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -372,6 +371,21 @@ def test_a_join_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     score_with(_rows(30), backend, settings, out=out, portion=Portion(1, 2))
     assert backend.asked == []
     assert _files(out) == _files(tmp_path / "one")
+
+
+def test_a_portion_goes_into_no_folder_of_another_run(tmp_path: Path) -> None:
+    finished, foreign = tmp_path / "finished", tmp_path / "foreign"
+    score_with(_rows(30), _Counting(), PLAIN, out=finished)
+    with pytest.raises(InputError, match="other inputs"):
+        score_with(_rows(29), _Counting(), PLAIN, out=finished, portion=Portion(0, 2))
+    other = PLAIN.model_copy(update={"prompts": True})
+    with pytest.raises(InputError, match="other settings"):
+        score_with(_rows(30), _Counting(), other, out=finished, portion=Portion(0, 2))
+    foreign.mkdir()
+    (foreign / "rows-00000.parquet").write_text("precious")
+    with pytest.raises(InputError, match=r"expected an empty folder, found rows-00000\.parquet"):
+        score_with(_rows(30), _Counting(), PLAIN, out=foreign, portion=Portion(0, 2))
+    assert [path.name for path in foreign.iterdir()] == ["rows-00000.parquet"]
 
 
 def test_portions_agree_on_what_they_do(tmp_path: Path) -> None:
