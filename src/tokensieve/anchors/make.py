@@ -9,8 +9,8 @@ import numpy as np
 from tokensieve.anchors.choose import Choice, choose
 from tokensieve.anchors.clusters import cluster
 from tokensieve.config import AnchorSettings, DriftSettings, LoraSettings, ModelSettings, TrainSettings
-from tokensieve.data.dataset import FolderWriter, Rows, open_rows
-from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, package_versions
+from tokensieve.data.dataset import Rows, ShardRun
+from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.drift import probe_sets, row_divergences, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
@@ -67,22 +67,23 @@ def make_anchors(
         seed=settings.seed,
     )
     work = out.parent / f".{out.name}.anchors"
-    with FolderWriter(out, draft) as writer:
-        if (out / MANIFEST_NAME).is_file():
-            return cast("Rows[Anchor]", open_rows(out))
+    with ShardRun[Anchor](out, draft) as run:
+        if run.finished is not None:
+            return run.finished
         candidates = _candidates(base, settings, work)
         pilot = settings.pilot.adapter or _pilot(cast("Rows[Selected]", rows), base_settings, settings, work / "pilot")
         found = row_divergences(candidates, base, tuned_settings(str(pilot), base_settings))
         drifts = [row.mean_kl for row in found]
         choices = choose(drifts, settings.count, settings.random_share, settings.seed)
-        for index, start in enumerate(range(0, len(choices), _SHARD_ROWS)):
-            if not writer.has(index):
-                writer.write(index, _anchors(candidates, drifts, choices[start : start + _SHARD_ROWS], base, settings))
+        run.make(
+            (choices[start : start + _SHARD_ROWS] for start in range(0, len(choices), _SHARD_ROWS)),
+            lambda shard: _anchors(candidates, drifts, shard, base, settings),
+        )
         facts = _facts(candidates, drifts, choices, base, settings.seed)
         counts = Counts(
             rows_in=len(candidates), rows_out=len(choices), dropped={"not chosen": len(candidates) - len(choices)}
         )
-        return cast("Rows[Anchor]", writer.finish(counts, facts))
+        return run.finish(counts, facts)
 
 
 def _candidates(base: LoadedModel, settings: AnchorSettings, work: Path) -> list[Tokens]:
@@ -135,11 +136,11 @@ def _anchors(
 
 def _facts(
     candidates: Sequence[Tokens], drifts: Sequence[float], choices: Sequence[Choice], base: LoadedModel, seed: int
-) -> dict[str, object]:
+) -> dict[str, JSON]:
     """Mean drift, and by cluster of prompts how many candidates and anchors it has."""
     prompts = [row.ids_T[: int(np.argmax(row.in_response_T))] for row in candidates]
     chosen = {choice.index for choice in choices}
-    clusters = []
+    clusters: list[dict[str, JSON]] = []
     for one in cluster(prompts, _CLUSTERS, seed):
         example = base.tokenizer.decode(prompts[one.centre].tolist(), skip_special_tokens=True)
         clusters.append(
@@ -154,7 +155,7 @@ def _facts(
         "drift_of_candidates": _mean(drifts),
         "drift_of_anchors": _mean([drifts[choice.index] for choice in choices]),
         "anchors_at_random": sum(choice.at_random for choice in choices),
-        "clusters": sorted(clusters, key=lambda entry: -cast(float, entry["drift"] or 0.0)),
+        "clusters": [*sorted(clusters, key=lambda entry: -cast(float, entry["drift"] or 0.0))],
     }
 
 
