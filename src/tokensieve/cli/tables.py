@@ -240,8 +240,8 @@ def table_of(*columns: str) -> Table:
 def print_table(table: Table) -> None:
     """Print a table so that no number breaks over two lines.
 
-    Where it is wider than the terminal, its headers take two lines; then the first column, which holds names, folds. A
-    table whose numbers alone are wider than the terminal is printed as wide as they are.
+    Where it is wider than the terminal, its headers take two lines; then the first column, which holds names, folds;
+    then one blank stands between columns. A table whose numbers alone are wider is printed as wide as they are.
 
     Args:
         table: columns of one-line cells, the first of them names.
@@ -257,6 +257,8 @@ def print_table(table: Table) -> None:
     ]
     for column, width in zip(others, widths[1:], strict=True):
         column.no_wrap, column.min_width = True, width
+    if out.width - sum(widths[1:]) - gaps < _LEAST_NAME:
+        table.padding, gaps = (0, 0, 0, 1), len(others)
     names.overflow = "fold"
     names.width = min(widths[0], max(_LEAST_NAME, out.width - sum(widths[1:]) - gaps))
     table.width = names.width + sum(widths[1:]) + gaps
