@@ -1,6 +1,6 @@
 """Answers that are chosen, not written: the likeliest of the texts that a problem gives, scored as training data is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -16,13 +16,15 @@ from tokensieve.tasks import Continuation, Likelihood, Task, Weighing
 from tokensieve.types import Outcome, Problem, Sample, Scored, Tokens, Verdict
 
 _TOO_LONG: Final = Verdict(Outcome.NOT_JUDGED, reason="longer than the model's context")
+_NO_TOKENS: Final = Verdict(Outcome.NOT_JUDGED, reason="a text has no tokens of its own behind its context")
 
 
 def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: Sampler) -> list[Sample]:
     """One sample a problem: the text that the model finds likeliest, with the verdict on how it weighed all of them.
 
-    A text's tokens are those that it has by itself behind the prompt's, as those of a response in training. A problem
-    with a text that does not fit into the model's context is not judged.
+    Behind a chat prompt a text's tokens are those that it has by itself, as those of a response in training. Behind a
+    plain context they are what the context's tokens leave of the whole's, as in lm-evaluation-harness. A problem with a
+    text that does not fit into the model's context, or that has no tokens, is not judged.
 
     Args:
         task: whose problems they are.
@@ -37,43 +39,84 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
         raise InputError("it is answered by likelihoods, which takes a model in this process", where=task.name)
     loaded = sampler.loaded
     continuations = [weighing.continuations(problem) for problem in problems]
-    rows = [
-        [_tokens(f"{number}/{place}", choice, loaded.chat) for place, choice in enumerate(choices)]
-        for number, choices in enumerate(continuations)
-    ]
+    rows = _rows(continuations, loaded)
     room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-    fits = [room is None or max(map(len, group)) <= room for group in rows]
-    listed = [row for group, fit in zip(rows, fits, strict=True) if fit for row in group]
+    refused = [_refusal(group, room) for group in rows]
+    listed = [row for group, verdict in zip(rows, refused, strict=True) if verdict is None for row in group]
     scored = {row.tokens.id: row for row in _scored(listed, loaded)}
     samples = []
-    for problem, choices, group, fit in zip(problems, continuations, rows, fits, strict=True):
-        if not fit:
-            samples.append(Sample(problem.id, task.name, 0, "", verdict=_TOO_LONG))
+    for problem, choices, group, refusal in zip(problems, continuations, rows, refused, strict=True):
+        if refusal is not None:
+            samples.append(Sample(problem.id, task.name, 0, "", verdict=refusal))
             continue
         likelihoods = [_likelihood(scored[row.id]) for row in group]
-        best = min(range(len(group)), key=lambda place: likelihoods[place].nll)
-        ids = tuple(int(token) for token in group[best].ids_T[group[best].in_response_T])
+        verdict = weighing.judge(problem, likelihoods)
+        chosen = _chosen(choices, likelihoods, verdict)
+        ids = tuple(int(token) for token in group[chosen].ids_T[group[chosen].in_response_T])
         samples.append(
             Sample(
                 problem_id=problem.id,
                 task=task.name,
                 index=0,
-                text=choices[best].text,
+                text=choices[chosen].text,
                 ids=ids,
-                verdict=weighing.judge(problem, likelihoods),
-                nll=likelihoods[best].nll / len(ids) if ids else float("nan"),
+                verdict=verdict,
+                nll=likelihoods[chosen].nll / len(ids),
             )
         )
     return samples
 
 
-def _tokens(name: str, continuation: Continuation, chat: ChatTemplate) -> Tokens:
-    if continuation.prompt:
-        before_T = chat.prompt_ids(continuation.prompt)
-    else:
-        before_T = np.array([chat.begin_id], dtype=np.int32)
-    ids_T = np.concatenate([before_T, chat.text_ids(continuation.text)])
-    return Tokens(name, ids_T, np.arange(len(ids_T)) >= len(before_T), np.zeros(len(ids_T), dtype=np.bool_))
+def _rows(groups: Sequence[Sequence[Continuation]], loaded: LoadedModel) -> list[list[Tokens]]:
+    """The tokens of each problem's continuations; those behind a plain context are tokenized all at once."""
+    listed = [choice for group in groups for choice in group]
+    plain = _plain_ids([choice for choice in listed if choice.context], loaded)
+    rows = iter(
+        _tokens(f"{number}", *(next(plain) if choice.context else _chat_ids(choice, loaded.chat)))
+        for number, choice in enumerate(listed)
+    )
+    return [[next(rows) for _ in group] for group in groups]
+
+
+def _plain_ids(choices: Sequence[Continuation], loaded: LoadedModel) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Ids of each context, special tokens included, and those that the whole text has beyond them.
+
+    White space at a context's end counts as the continuation's, as most tokenizers join it to the word behind it.
+    """
+    if not choices:
+        return
+    contexts = [choice.context.rstrip() for choice in choices]
+    distinct = list(dict.fromkeys(contexts))
+    before = dict(zip(distinct, loaded.tokenizer(distinct)["input_ids"], strict=True))
+    wholes = loaded.tokenizer([choice.context + choice.text for choice in choices])["input_ids"]
+    for context, whole in zip(contexts, wholes, strict=True):
+        yield before[context], whole[len(before[context]) :]
+
+
+def _chat_ids(continuation: Continuation, chat: ChatTemplate) -> tuple[Sequence[int], Sequence[int]]:
+    """Ids of the chat prompt, or of the one token that begins every text, and the text's own."""
+    before = chat.prompt_ids(continuation.prompt).tolist() if continuation.prompt else [chat.begin_id]
+    return before, chat.text_ids(continuation.text).tolist()
+
+
+def _tokens(name: str, before: Sequence[int], text: Sequence[int]) -> Tokens:
+    ids_T = np.array([*before, *text], dtype=np.int32)
+    return Tokens(name, ids_T, np.arange(len(ids_T)) >= len(before), np.zeros(len(ids_T), dtype=np.bool_))
+
+
+def _refusal(group: Sequence[Tokens], room: int | None) -> Verdict | None:
+    """The verdict on a problem whose texts cannot all be scored; None where they can."""
+    if room is not None and max(map(len, group)) > room:
+        return _TOO_LONG
+    return None if all(row.in_response_T[1:].any() for row in group) else _NO_TOKENS
+
+
+def _chosen(choices: Sequence[Continuation], likelihoods: Sequence[Likelihood], verdict: Verdict) -> int:
+    """Index of the text that the verdict is on; the likeliest one where it names none."""
+    for place, choice in enumerate(choices):
+        if verdict.extracted is not None and choice.text.strip() == verdict.extracted.strip():
+            return place
+    return min(range(len(choices)), key=lambda place: likelihoods[place].nll)
 
 
 def _scored(rows: Sequence[Tokens], loaded: LoadedModel) -> list[Scored]:

@@ -15,12 +15,14 @@ class Continuation:
     """One of the texts that a model chooses among by how likely it finds them.
 
     Attributes:
-        prompt: the turns before the answer; empty where the text stands alone.
-        text: what the assistant would say.
+        prompt: the turns before the answer; empty where there is no chat.
+        text: what the assistant would say, or what follows ``context``.
+        context: plain text before it, without a chat template; with neither this nor a prompt the text stands alone.
     """
 
     prompt: tuple[Message, ...]
     text: str
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
