@@ -1,5 +1,6 @@
-"""Fixtures for everyone: tiny random models of real classes and a tokenizer, made in a second, nothing downloaded."""
+"""Fixtures for everyone: tiny random models of real classes, a tokenizer, and the published benchmark rows."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -138,3 +139,13 @@ def compute_plain_scores(loaded: LoadedModel, ids: list[int]) -> tuple[list[floa
     entropy = -(log_p_TV.exp() * log_p_TV).sum(-1)
     rank = (logits_TV > logits_TV.gather(1, targets_T1)).sum(-1)
     return nll.tolist(), entropy.tolist(), rank.tolist()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the benchmarks as published: ``TOKENSIEVE_DATA``, else ``shared/data`` beside the repository."""
+    named = os.environ.get("TOKENSIEVE_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark data at {folder}; TOKENSIEVE_DATA names another place")
+    return folder
