@@ -415,6 +415,31 @@ class DriftSettings(BaseModel):
     """Seed of the draws."""
 
 
+class RepairSettings(BaseModel):
+    """Candidates between a tuned model and its base, and how one of them is chosen."""
+
+    model_config = STRICT
+
+    alphas: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Interpolation: base + alpha (tuned - base). For LoRA the factor of the adapter's update; not for DoRA."""
+    intruders: tuple[float, ...] = ()
+    """LoRA only: intruder dimensions are kept to this share, from 0 (removed) to 1 (unchanged)."""
+    checkpoints: tuple[Path, ...] = ()
+    """Further candidates as they are, such as earlier checkpoints: folders of adapters or models."""
+    task: str | None = None
+    """Target task: a candidate's score is its accuracy on the validation split."""
+    rows: str | None = None
+    """Target rows in place of a task: a candidate's score is minus the mean nll (nats) of their responses."""
+    limit: int = Field(100, gt=0)
+    """Problems of the task, or rows."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+    tolerance: float = Field(0.02, ge=0)
+    """Least drift wins among the candidates within this of the best score (a fraction; nats with rows)."""
+    drift: DriftSettings = DriftSettings()
+    """Rows on which drift is measured."""
+
+
 class ArmSettings(BaseModel):
     """One arm of a study: a training set and the tokens of it that are trained."""
 

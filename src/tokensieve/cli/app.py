@@ -23,6 +23,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     model_commands.evaluate,
     compare_command.compare,
     model_commands.drift,
+    model_commands.repair,
     study_commands.report,
     tool_commands.check,
     data_commands.compare_backends,

@@ -12,6 +12,7 @@ from tokensieve.config import (
     EvaluateSettings,
     GenerateSettings,
     ModelSettings,
+    RepairSettings,
     TrainSettings,
 )
 from tokensieve.errors import InputError
@@ -159,4 +160,32 @@ def drift(
     hush_transformers()
     settings_of_base = model.model_copy(update={"model": base})
     print_drift(measure(settings_of_base, tuned_settings(tuned, settings_of_base), settings, out_))
+    return 0
+
+
+def repair(
+    tuned: Path,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[RepairSettings, FLAT] = RepairSettings(),
+    allow_weak_sandbox: bool = False,
+) -> int:
+    """Trade a little of the target for less drift without training: interpolate a tuned model with its base (--model).
+
+    Args:
+        tuned: Folder of the adapter or model after training.
+        out_: Folder of the result; out/model is the chosen adapter or model.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
+    """
+    from tokensieve.cli.check import take_weak_sandbox
+    from tokensieve.cli.tables import print_repair
+    from tokensieve.repair import repair as repair_model
+
+    take_weak_sandbox(allow_weak_sandbox)
+    hush_transformers()
+    with Work("repair", "candidates") as work:
+        found = repair_model(tuned, model, settings, out_, work.advanced)
+    print_repair(found, out_ / "model")
     return 0

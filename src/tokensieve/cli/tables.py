@@ -12,6 +12,7 @@ from tokensieve.data.manifest import Manifest
 from tokensieve.data.store import StoredModel
 from tokensieve.drift import Drift
 from tokensieve.metrics import Estimate as Measured
+from tokensieve.repair import Repair
 from tokensieve.report import ArmReport, Estimate, Report, TargetReport
 from tokensieve.scoring import Comparison
 from tokensieve.types import JSON, Outcome
@@ -131,6 +132,16 @@ def print_drift(found: Drift) -> None:
         kl = "" if probe.kl.value is None else f"{probe.kl.value:.4f}"
         table.add_row(probe.name, f"{probe.rows:,}", f"{probe.tokens:,}", kl, ends, change, perplexity)
     print_table(table)
+
+
+def print_repair(found: Repair, folder: object) -> None:
+    """The frontier: target score and drift of every candidate; then which one was chosen and why."""
+    table = table_of("candidate", "target score", "KL (nats/token)", "")
+    for one in found.candidates:
+        table.add_row(one.name, f"{one.score:.4f}", f"{one.kl:.4f}", "chosen" if one.chosen else "")
+    out.print(table)
+    out.print(f"rule: {found.rule} (tolerance {found.settings.tolerance:g})")
+    out.print(f"wrote {folder}")
 
 
 def _ppl(value: float | None) -> str:
