@@ -154,6 +154,8 @@ class Tokens:
         ends_turn_T: True on those end-of-turn tokens, a subset of the response.
         task: as in the example.
         origin: as in the example.
+        loss_weight_T: factor of each response token's loss, in (0, 1], from its turn's weight; 0 outside the
+            response. None is 1 on the whole response.
     """
 
     id: str
@@ -162,9 +164,12 @@ class Tokens:
     ends_turn_T: BoolArray
     task: str = ""
     origin: Origin = Origin.GROUND_TRUTH
+    loss_weight_T: FloatArray | None = None
 
     def __post_init__(self) -> None:
         check_aligned(self.id, len(self.ids_T), in_response_T=self.in_response_T, ends_turn_T=self.ends_turn_T)
+        if self.loss_weight_T is not None:
+            check_aligned(self.id, len(self.ids_T), loss_weight_T=self.loss_weight_T)
         if bool(np.any(self.ends_turn_T & ~self.in_response_T)):
             raise InputError("an end-of-turn token lies outside the response", where=f"row {self.id}")
 

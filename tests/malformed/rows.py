@@ -98,10 +98,23 @@ def turns_cases() -> Iterator[Case]:
         row = {"messages": [{"role": role, "content": "a"} for role in order.split()]}
         reason = "refused by the chat template"
         yield second("roles out of order", order, line(row), "drop", reason, tokenizer="mistral")
-    for key, value in (("weight", 0), ("weight", 0.5), ("train", False), ("training", False), ("train", "no")):
+    value: object
+    said = "every turn that could be trained is marked as not trained"
+    marks: dict[str, object] = {"weight": 0, "train": False, "loss": False, "loss_scale": 0.0, "masked": True}
+    for key, value in marks.items():
+        marked: dict[str, object] = {"role": "assistant", "content": "b", key: value}
+        row = {"messages": [{"role": "user", "content": "a"}, marked]}
+        yield second("only turn not trained", f"{key}={value}", line(row), "drop", said)
+    wrong: tuple[tuple[str, object, str], ...] = (
+        ("train", "no", "expected true, false or a loss weight"),
+        ("weight", 2, "from 0 (not trained) to 1"), ("weight", -1, "from 0"), ("loss_scale", [0.0], "expected true"),
+        ("loss_mask", "1", "expected true"), ("mask", True, "write weight: 0"),
+        ("train_detail", [{"begin_offset": 0, "end_offset": 1, "train": False}], "a turn is trained whole"),
+    )  # fmt: skip
+    for key, value, words in wrong:
         marked = {"role": "assistant", "content": "b", key: value}
         row = {"messages": [{"role": "user", "content": "a"}, marked]}
-        yield second("turn switched off", f"{key}={value}", line(row), "error", "not switched off one by one")
+        yield second("loss weight that is none", f"{key}={value}", line(row), "error", "turn 2", words)
 
 
 def tools_cases() -> Iterator[Case]:
@@ -185,11 +198,19 @@ def forms_cases() -> Iterator[Case]:
         {},
         {"text": "a"},
         {"question": "a"},
-        {"chosen": [], "rejected": []},
         {"input_ids": [1]},
         {"Prompt": "a"},
     ):
         yield Case("unrecognised form", str(fields), "rows.jsonl", line(fields), "error", ("not recognised", "line 1"))
+    preference: object
+    for preference, fix in (
+        ({"chosen": [], "rejected": []}, "--columns.completion chosen"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "--columns.completion chosen"),
+        ({"instruction": "a", "chosen": "b", "rejected": "c"}, "--columns.completion chosen"),
+        ({"chosen": GOOD["messages"], "rejected": GOOD["messages"]}, "--columns.messages chosen"),
+        ({**SHAREGPT, "conversations": [{"from": "human", "value": "a"}], "chosen": 1, "rejected": 2}, "chosen"),
+    ):
+        yield Case("preference data", str(preference), "rows.jsonl", line(preference), "error", ("preference", fix))
     named = DataSettings(columns={"prompt": "ask"})
     yield Case("column that is not there", "ask", "rows.jsonl", line(PAIR), "error", ("no column 'ask'",), named)
     stated = DataSettings(format="sharegpt")

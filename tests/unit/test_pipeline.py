@@ -182,3 +182,27 @@ def test_the_share_of_white_space_in_the_high_perplexity_is_told_and_normalising
         assert ("response normalised" in cast(dict[str, int], facts["noted"])) == bool(settings.normalise)
     assert found[0] == {"line_ends": 2, "trailing_blanks": 0, "tabs": 1}
     assert found[1] == {"line_ends": 0, "trailing_blanks": 0, "tabs": 0}
+
+
+@pytest.mark.parametrize("policy", ["plain", "stm:2.5", "soft:2.5"])
+def test_a_turns_loss_weight_reaches_the_selection_and_its_folder(
+    model: LoadedModel, tmp_path: Path, policy: str
+) -> None:
+    turns: list[dict[str, object]] = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]
+    half, none = ([turns[0], {**turns[1], "weight": weight}] for weight in (0.5, 0))
+    rows = [{"messages": [*turns, *half]}, {"messages": turns}, {"messages": [*none, *turns]}]
+    scored = score(load(rows, model, out=tmp_path / "tokens"), model, NO_STORE, out=tmp_path / "scored")
+    select(scored, policy, tmp_path / "chosen")
+    chosen = list(open_selected(tmp_path / "chosen"))
+    unweighted = next(iter(select(score(load([{"messages": turns * 2}], model), model, NO_STORE), policy)))
+    places = np.flatnonzero(unweighted.tokens.in_response_T)
+    first_turn, second_turn = places[: len(places) // 2], places[len(places) // 2 :]
+    full_T = unweighted.train_T.astype(np.float32) if unweighted.weight_T is None else unweighted.weight_T
+    weights = [row.weight_T for row in chosen]
+    assert all(weight_T is not None for weight_T in weights)  # trainers take weights of all rows or of none
+    assert weights[0] is not None
+    assert weights[2] is not None
+    np.testing.assert_allclose(weights[0][first_turn], full_T[first_turn])
+    np.testing.assert_allclose(weights[0][second_turn], full_T[second_turn] / 2)
+    assert chosen[2].tokens.in_response_T[first_turn].sum() == 0
+    np.testing.assert_allclose(weights[2][second_turn], full_T[second_turn])

@@ -131,7 +131,7 @@ def _sample(record: dict[str, object]) -> Sample:
 
 
 def _token_columns(rows: Sequence[Tokens]) -> dict[str, pa.Array]:
-    return {
+    columns = {
         "id": pa.array([row.id for row in rows], pa.string()),
         "task": pa.array([row.task for row in rows], pa.string()),
         "origin": pa.array([str(row.origin) for row in rows], pa.string()),
@@ -139,6 +139,12 @@ def _token_columns(rows: Sequence[Tokens]) -> dict[str, pa.Array]:
         "in_response": _lists([row.in_response_T for row in rows], pa.bool_()),
         "ends_turn": _lists([row.ends_turn_T for row in rows], pa.bool_()),
     }
+    if any(row.loss_weight_T is not None for row in rows):
+        weights = [
+            row.in_response_T.astype(np.float32) if row.loss_weight_T is None else row.loss_weight_T for row in rows
+        ]
+        columns["loss_weight"] = _lists(weights, pa.float32())
+    return columns
 
 
 def _scored_columns(rows: Sequence[Scored]) -> dict[str, pa.Array]:
@@ -160,8 +166,9 @@ def _scored_columns(rows: Sequence[Scored]) -> dict[str, pa.Array]:
 def _selected_columns(rows: Sequence[Selected]) -> dict[str, pa.Array]:
     columns = _scored_columns([row.scored for row in rows])
     columns["train"] = _lists([row.train_T for row in rows], pa.bool_())
-    if rows and all(row.weight_T is not None for row in rows):
-        columns["weight"] = _lists([cast(FloatArray, row.weight_T) for row in rows], pa.float32())
+    if any(row.weight_T is not None for row in rows):
+        weights = [row.train_T.astype(np.float32) if row.weight_T is None else row.weight_T for row in rows]
+        columns["weight"] = _lists(weights, pa.float32())
     return columns
 
 
@@ -200,9 +207,12 @@ def _lists(arrays: Sequence[IntArray | FloatArray | BoolArray], kind: pa.DataTyp
 def _tokens(table: pa.Table) -> list[Tokens]:
     ids, in_response, ends_turn = (_ids(table, "ids"), _flags(table, "in_response"), _flags(table, "ends_turn"))
     names, tasks, origins = (table.column(c).to_pylist() for c in ("id", "task", "origin"))
+    weights = _floats_or_none(table, "loss_weight")
     return [
-        Tokens(id=name, ids_T=i, in_response_T=r, ends_turn_T=e, task=task, origin=Origin(origin))
-        for name, i, r, e, task, origin in zip(names, ids, in_response, ends_turn, tasks, origins, strict=True)
+        Tokens(name, i, r, e, task, Origin(origin), weight_T)
+        for name, i, r, e, task, origin, weight_T in zip(
+            names, ids, in_response, ends_turn, tasks, origins, weights, strict=True
+        )
     ]
 
 

@@ -1,26 +1,27 @@
 """Load: any data set becomes tokens, once."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from pydantic import ValidationError
 
 from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.arrow_io import Row
 from tokensieve.data.dataset import Rows, open_rows
-from tokensieve.data.hashing import file_digest
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
     Counts,
     Manifest,
     ModelIdentity,
-    digest_of,
     package_versions,
     remove_listed_files,
 )
 from tokensieve.data.row_counts import Tally
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, in_words
 from tokensieve.launch import Portion
-from tokensieve.pipeline.rows import collect, first
+from tokensieve.pipeline.rows import WEIGHTED_ROWS, collect, first
 from tokensieve.selection import structure_ids
 from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tokensieve.data.chat import ChatTemplate, WhiteSpace
+    from tokensieve.data.formats.sources import Data
     from tokensieve.models import LoadedModel
 
 _TASK_PREFIX = "task:"
@@ -36,10 +38,10 @@ STRUCTURE_IDS = "structure_ids"
 
 
 def load(
-    source: str | Path | Rows[Example],
+    source: "Data | Rows[Row]",
     model: "LoadedModel | ModelSettings | str" = "pocket",
-    settings: DataSettings = DataSettings(),
-    out: Path | None = None,
+    settings: DataSettings | Mapping[str, object] = DataSettings(),
+    out: str | Path | None = None,
     *,
     longest: int | None = None,
 ) -> Rows[Tokens]:
@@ -48,9 +50,10 @@ def load(
     Args:
         source: a file (JSONL, Parquet, CSV), a saved data set, a Hub name (``owner/name``, with ``:config`` and
             ``@revision`` where they matter), ``task:NAME/SPLIT`` for a task's own gold answers, the folder of an
-            earlier stage, or examples.
+            earlier stage; or in memory: a ``Dataset``, ``DatasetDict``, ``IterableDataset`` of the datasets library, a
+            table of pandas, polars or pyarrow, rows as dicts, or an earlier stage's rows.
         model: whose tokenizer and template; its weights are not needed.
-        settings: form of the rows, length policy, and so on.
+        settings: form of the rows, length policy, and so on; a dict counts as the settings it spells.
         out: folder for the result; None keeps it in memory.
         longest: most tokens that the model takes in a row, where it is not loaded and so cannot tell.
 
@@ -63,22 +66,22 @@ def load(
     """
     from tokensieve.data.chat import WhiteSpace, tokenise_all
 
+    settings = _checked(settings)
+    out = None if out is None else Path(out)
     tokenizer, identity = tokenizer_of(model)
-    if not isinstance(source, Rows) and (Path(source) / "manifest.json").is_file():
-        earlier = open_rows(source)
-        if earlier.manifest.stage != "examples":
-            return _tokens_again(earlier, identity, settings)
-        source = cast("Rows[Example]", earlier)
-    source = _held(source)
+    earlier = _earlier_stage(source)
+    if earlier is not None and earlier.manifest.stage != "examples":
+        return _tokens_again(earlier, identity, settings)
     tally = Tally()
-    examples = _examples(source, settings, tally)
+    examples, digest = _examples(source if earlier is None else cast("Rows[Example]", earlier), settings, tally)
     white_space = WhiteSpace(tokenizer)
     structure = structure_ids(tokenizer.get_added_vocab())
+    weighted = _WeightedRows()
     tokens = tokenise_all(examples, _chat_of(model), settings, tally, model_limit=longest or _longest_row(model))
     manifest = Manifest(
         stage="tokens",
         settings={**settings.model_dump(mode="json"), "template_kwargs": identity.template_kwargs},
-        inputs={"data": _digest(source)},
+        inputs={"data": digest},
         model=identity,
         versions=dict(package_versions()),
     )
@@ -86,9 +89,9 @@ def load(
     def account() -> tuple[Counts, Mapping[str, JSON]]:
         ids = cast("dict[str, JSON]", white_space.ids)
         facts: dict[str, JSON] = {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
-        return tally.counts, {**facts, STRUCTURE_IDS: cast("dict[str, JSON]", structure)}
+        return tally.counts, {**facts, STRUCTURE_IDS: cast("dict[str, JSON]", structure), **weighted.facts}
 
-    return collect(_watched(tokens, white_space), manifest, out, account)
+    return collect(_watched(tokens, white_space, weighted), manifest, out, account)
 
 
 def load_beside_others(
@@ -131,9 +134,22 @@ def load_beside_others(
     return load(source, model, settings, out, longest=longest)
 
 
-def _watched(tokens: Iterator[Tokens], white_space: "WhiteSpace") -> Iterator[Tokens]:
+@dataclass(slots=True)
+class _WeightedRows:
+    """The count of rows in which a turn has a loss weight between 0 and 1."""
+
+    rows: int = 0
+
+    @property
+    def facts(self) -> dict[str, JSON]:
+        """For the manifest; empty where there is no such row."""
+        return {WEIGHTED_ROWS: self.rows} if self.rows else {}
+
+
+def _watched(tokens: Iterator[Tokens], white_space: "WhiteSpace", weighted: _WeightedRows) -> Iterator[Tokens]:
     for row in tokens:
         white_space.add(row)
+        weighted.rows += row.loss_weight_T is not None
         yield row
 
 
@@ -156,22 +172,53 @@ def gold_examples(task: str, split: str, folder: Path | None = None, limit: int 
         yield Example(problem.id, (*problem.prompt, answer), problem.task)
 
 
-def _examples(source: "str | Path | Rows[Example]", settings: DataSettings, tally: Tally) -> Iterator[Example]:
-    from tokensieve.data.formats import read_examples
+def _checked(settings: object) -> DataSettings:
+    """The settings, also where they are spelt as a dict.
 
+    Raises:
+        InputError: they are something else, or a name or value is not right.
+    """
+    if isinstance(settings, DataSettings):
+        return settings
+    if not isinstance(settings, Mapping):
+        raise InputError(
+            f"expected DataSettings or a dict, got {type(settings).__name__}",
+            where="settings",
+            fix="tokensieve.load(data, model, DataSettings(limit=100))",
+        )
+    try:
+        return DataSettings.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(in_words(first), where=f"settings.{place}") from None
+
+
+def _earlier_stage(source: object) -> Rows[Row] | None:
+    """Rows that an earlier stage made, in memory or in a folder; None where the source is a data set."""
     if isinstance(source, Rows):
-        for example in first(source, settings.limit):
-            tally.take()
-            yield example
-    elif str(source).startswith(_TASK_PREFIX):
+        return source
+    is_folder = isinstance(source, str | Path) and (Path(source) / MANIFEST_NAME).is_file()
+    return open_rows(cast("str | Path", source)) if is_folder else None
+
+
+def _examples(source: "Data", settings: DataSettings, tally: Tally) -> tuple[Iterator[Example], str]:
+    """The source's examples, counted in, and the digest of what is read."""
+    from tokensieve.data.formats import find, read_examples
+
+    if isinstance(source, str) and source.startswith(_TASK_PREFIX):
         from tokensieve.tasks.lookup import split_name
 
-        task, split = split_name(str(source).removeprefix(_TASK_PREFIX))
-        for example in gold_examples(task, split or settings.split, settings.data, settings.limit):
-            tally.take()
-            yield example
-    else:
-        yield from read_examples(source, settings, tally)
+        task, split = split_name(source.removeprefix(_TASK_PREFIX))
+        default = DataSettings().split
+        if split and settings.split not in (default, split):
+            raise InputError(
+                f"the source names the split {split!r}, the settings {settings.split!r}", where=source, fix="name one"
+            )
+        problems = gold_examples(task, split or settings.split, settings.data, settings.limit)
+        return tally.counted(problems), source
+    found = find(source, settings)
+    return read_examples(found, settings, tally), found.digest()
 
 
 def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSettings) -> Rows[Tokens]:
@@ -197,24 +244,6 @@ def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSet
                 yield cast("Scored | Selected", row).tokens
 
     return Rows(first(earlier, settings.limit).manifest.model_copy(update={"stage": "tokens"}), iterate)
-
-
-def _held(source: "str | Path | Rows[Example]") -> "str | Path | Rows[Example]":
-    """The source, a Hub data set's name with its commit."""
-    from tokensieve.data.formats import pinned
-
-    return source if isinstance(source, Rows) or str(source).startswith(_TASK_PREFIX) else pinned(source)
-
-
-def _digest(source: "str | Path | Rows[Example]") -> str:
-    """Identity of what is read: of a file or folder its bytes, of rows their manifest, else the name."""
-    if isinstance(source, Rows):
-        return source.manifest.digest
-    path = Path(source)
-    if path.is_dir():
-        files = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "cache-")))
-        return digest_of({str(file.relative_to(path)): file_digest(file) for file in files})
-    return file_digest(path) if path.is_file() else str(source)
 
 
 def _longest_row(model: "LoadedModel | ModelSettings | str") -> int | None:

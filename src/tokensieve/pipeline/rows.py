@@ -12,6 +12,9 @@ from tokensieve.types import JSON, Example, Scored, Selected, Tokens
 
 R = TypeVar("R", bound=Row)
 
+WEIGHTED_ROWS: Final = "rows_with_loss_weights"
+"""Fact of a manifest: how many rows have a turn whose loss weight lies between 0 and 1."""
+
 _SHARD_ROWS: Final = 512
 
 

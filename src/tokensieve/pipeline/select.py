@@ -15,7 +15,7 @@ from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, package_ve
 from tokensieve.data.row_counts import Tally
 from tokensieve.pipeline.load import STRUCTURE_IDS
 from tokensieve.pipeline.mix import mix_digest, mixed_in, parse_mix
-from tokensieve.pipeline.rows import collect, first
+from tokensieve.pipeline.rows import WEIGHTED_ROWS, collect, first
 from tokensieve.selection import Policy, PolicyLike, Rule, as_policy, code_digest, fit, parse_policy, select_tokens
 from tokensieve.selection.combine import UserFunction
 from tokensieve.types import JSON, IntArray, Scored, Scores, Selected
@@ -84,9 +84,9 @@ def select(
             "structure_known": structure is not None,
         },
     )
-    return collect(
-        _selected(rows, rule, mix, sums, scored.manifest.model), manifest, out, lambda: (sums.counts(), sums.facts())
-    )
+    weighted = bool(facts.get(WEIGHTED_ROWS))
+    selected = (_with_loss_weights(row, weighted) for row in _selected(rows, rule, mix, sums, scored.manifest.model))
+    return collect(selected, manifest, out, lambda: (sums.counts(), sums.facts()))
 
 
 def _policy_of(settings: SelectSettings | PolicyLike, policy: PolicyLike | None) -> tuple[SelectSettings, Policy]:
@@ -193,6 +193,20 @@ def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
     """What ``load`` has found out about the data's vocabulary; empty where the rows were not made by it."""
     found = cast("dict[str, list[int]]", scored.facts.get("white_space_ids", {}))
     return {kind: np.asarray(ids, dtype=np.int32) for kind, ids in found.items()}
+
+
+def _with_loss_weights(row: Selected, always: bool) -> Selected:
+    """The row with the loss weights of its turns: on their own, or as a factor of a soft policy's weights.
+
+    Args:
+        row: after the policy.
+        always: give weights to a row that has none too, as trainers want them of all rows or of none.
+    """
+    if not always and row.tokens.loss_weight_T is None:
+        return row
+    weight_T = row.train_T.astype(np.float32) if row.weight_T is None else row.weight_T
+    turn_T = row.tokens.loss_weight_T
+    return replace(row, weight_T=weight_T if turn_T is None else np.where(row.train_T, weight_T * turn_T, 0))
 
 
 def _selected(

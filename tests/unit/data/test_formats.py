@@ -97,7 +97,7 @@ def test_sharegpt_calls_and_observations_become_tool_turns(tmp_path: Path) -> No
     assert [message["role"] for message in example.messages] == ["system", "user", "assistant", "tool", "assistant"]
     call = {"type": "function", "function": {"name": "think", "arguments": {"a": 1}}}
     assert example.messages[2].get("tool_calls") == [call]
-    assert example.tools == ({"name": "think"},)
+    assert example.tools == ({"type": "function", "function": {"name": "think"}},)
 
 
 def test_openai_arguments_in_text_become_an_object(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import json, os, sys, time
 time.sleep = lambda seconds: None  # the libraries wait between their attempts
 
 from tokensieve.config import DataSettings
-from tokensieve.data.formats import pinned, read_examples
+from tokensieve.data.formats import find, read_examples
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
 
@@ -27,7 +27,7 @@ for line in sys.stdin:
     tally, examples = Tally(), []
     try:
         settings = DataSettings.model_validate(asked["settings"])
-        answer = {"pinned": str(pinned(asked["source"]))}
+        answer = {"pinned": find(asked["source"], settings).digest()}
         for example in read_examples(asked["source"], settings, tally):
             examples.append(example)
         answer |= {

@@ -152,13 +152,16 @@ def _fitted(row: Tokens, limit: int | None, settings: DataSettings, tally: Tally
         ids_T=row.ids_T[:limit],
         in_response_T=row.in_response_T[:limit],
         ends_turn_T=row.ends_turn_T[:limit],
+        loss_weight_T=None if row.loss_weight_T is None else row.loss_weight_T[:limit],
     )
 
 
 def _fingerprint(row: Tokens) -> int:
-    """64 bits of a digest of the row's tokens and of which of them are response."""
+    """64 bits of a digest of the row's tokens, of which of them are response, and of their loss weights."""
     digest = hashlib.blake2b(row.ids_T.tobytes(), digest_size=8)
     digest.update(row.in_response_T.tobytes())
+    if row.loss_weight_T is not None:
+        digest.update(row.loss_weight_T.tobytes())
     return int.from_bytes(digest.digest(), "little")
 
 

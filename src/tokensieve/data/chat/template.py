@@ -203,7 +203,8 @@ class ChatTemplate:
                 tally.note(f"today's date, which the chat template writes, held at {self.held_date}")
             for what in left_out(whole, turns, example, last_turn_only):
                 tally.note(f"{what} left out by the chat template")
-        return _Found(example, whole, prompt, turns)
+        trained = [message for message in example.messages if is_trained(message)][-1 if last_turn_only else 0 :]
+        return _Found(example, whole, prompt, turns, [message.get("weight", 1.0) for message in trained])
 
     def _locate(self, example: Example, last_turn_only: bool) -> tuple[Rendered, Rendered, list[Turn], str]:
         """The text, the prompt of its last response, its assistant turns, and the way in which they were found."""
@@ -273,8 +274,11 @@ class ChatTemplate:
             return refusal.of(example.id)
         in_response_T = np.zeros(len(ids_T), dtype=np.bool_)
         ends_turn_T = np.zeros(len(ids_T), dtype=np.bool_)
+        weight_T = np.zeros(len(ids_T), dtype=np.float32)
         for number, turn in enumerate(found.turns):
-            in_response_T |= (begin_T >= turn.start) & (begin_T < turn.after)
+            in_turn_T = (begin_T >= turn.start) & (begin_T < turn.after)
+            in_response_T |= in_turn_T
+            weight_T[in_turn_T] = found.weights[number]
             end = int(np.searchsorted(begin_T, turn.end, side="right")) - 1
             if int(ids_T[end]) not in self.end_ids:
                 name = whole.text[turn.end : turn.after]
@@ -283,7 +287,8 @@ class ChatTemplate:
             ends_turn_T[end] = True
             if open_end and number == len(found.turns) - 1:
                 ids_T, in_response_T, ends_turn_T = ids_T[:end], in_response_T[:end], ends_turn_T[:end]
-        return Tokens(example.id, ids_T, in_response_T, ends_turn_T, example.task, example.origin)
+        loss_weight_T = None if set(found.weights) == {1.0} else weight_T[: len(ids_T)]
+        return Tokens(example.id, ids_T, in_response_T, ends_turn_T, example.task, example.origin, loss_weight_T)
 
     def _from_sample(self, example: Example, sampled_T: IntArray, last_turn_only: bool) -> Tokens:
         """The prompt's ids and, unchanged, those that were sampled; the response ends with their first end-of-turn."""
@@ -298,14 +303,18 @@ class ChatTemplate:
         response_T = np.concatenate([np.zeros(len(prompt_T.ids_T), np.bool_), np.arange(len(sampled_T)) < length])
         ends_turn_T = np.zeros(len(response_T), dtype=np.bool_)
         ends_turn_T[len(prompt_T.ids_T) + ends[:1]] = True
+        weight_T = response_T * np.float32(example.messages[last].get("weight", 1.0))
         if not last_turn_only and any(is_trained(message) for message in history):
             earlier = self.tokenise(Example(example.id, history, tools=example.tools))
             same = len(earlier) <= len(prompt_T.ids_T) and np.array_equal(earlier.ids_T, prompt_T.ids_T[: len(earlier)])
             if same:
                 response_T[: len(earlier)] |= earlier.in_response_T
                 ends_turn_T[: len(earlier)] |= earlier.ends_turn_T
+                own_T = earlier.loss_weight_T
+                weight_T[: len(earlier)] += earlier.in_response_T if own_T is None else own_T
         ids_T = np.concatenate([prompt_T.ids_T, sampled_T.astype(np.int32)])
-        return Tokens(example.id, ids_T, response_T, ends_turn_T, example.task, example.origin)
+        loss_weight_T = None if np.array_equal(weight_T, response_T) else weight_T
+        return Tokens(example.id, ids_T, response_T, ends_turn_T, example.task, example.origin, loss_weight_T)
 
     def _check_embedded(self, ids_T: IntArray) -> None:
         """Every id has an embedding; some tokenizers have an id or two more than their model."""
@@ -343,9 +352,11 @@ class _Found:
         whole: its text.
         prompt: the text before its last response.
         turns: its assistant turns that are response.
+        weights: the loss weight of each.
     """
 
     example: Example
     whole: Rendered
     prompt: Rendered
     turns: Sequence[Turn]
+    weights: Sequence[float]

@@ -1,145 +1,155 @@
-"""From a file, a folder or a Hub data set to examples, whatever the form of its rows."""
+"""From a file, a folder, a Hub data set or objects in memory to examples, whatever the form of the rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import DataSettings
 from tokensieve.data.dedup import Fingerprints
-from tokensieve.data.formats.fields import Record
-from tokensieve.data.formats.hub import HubName, held
-from tokensieve.data.formats.rows import FORMATS, build, columns_of, recognise, renamed
-from tokensieve.data.formats.sources import Located, may_be_on_hub, records
+from tokensieve.data.formats.fields import Fields
+from tokensieve.data.formats.files import Located
+from tokensieve.data.formats.rows import (
+    FIELDS,
+    FORMATS,
+    build,
+    check_columns,
+    columns_of,
+    recognise,
+    renamed,
+    unread,
+)
+from tokensieve.data.formats.sources import Source, find
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
-from tokensieve.types import Example
+from tokensieve.types import Example, is_trained
 
-__all__ = ["FORMATS", "example_of", "pinned", "read_examples", "recognise"]
+if TYPE_CHECKING:
+    from tokensieve.data.formats.sources import Data
 
-EMPTY_RESPONSE = "empty response"
-NO_ASSISTANT = "no assistant turn"
-NUL_CHARACTER = "NUL character"
+__all__ = ["FORMATS", "Source", "find", "read_examples", "recognise"]
+
+EMPTY_RESPONSE: Final = "empty response"
+NO_ASSISTANT: Final = "no assistant turn"
+NUL_CHARACTER: Final = "NUL character"
+_UNREAD_NAMED: Final = 50
+_UNREAD_OTHERS: Final = "further fields not read"
 
 
-def read_examples(source: str | Path, settings: DataSettings, tally: Tally) -> Iterator[Example]:
+def read_examples(data: "Data | Source", settings: DataSettings, tally: Tally) -> Iterator[Example]:
     """The examples of a data set, one at a time and in its order.
 
     A row that is malformed is an error with its place; a row that is sound but teaches nothing (an empty
-    response, no assistant turn) is dropped and counted.
+    response, no assistant turn) is dropped and counted. A field that holds something and is not read is counted
+    under its name.
 
     Args:
-        source: a file (``.jsonl``, ``.json``, ``.parquet``, ``.csv``, the text ones also with ``.gz``), a folder
-            (a stage's examples, a data set's ``save_to_disk``, or such files), or a Hub name (``owner/name``, with
-            ``:config`` and ``@revision`` where they matter).
+        data: a file (``.jsonl``, ``.json``, ``.parquet``, ``.csv``, the text ones also compressed), a folder (a
+            stage's examples, a data set's ``save_to_disk``, one with LLaMA-Factory's ``dataset_info.json``, or such
+            files), a Hub name (``owner/name``, with ``:config`` and ``@revision`` where they matter), an object of the
+            datasets library, a table, rows as dicts, or a source that was found.
         settings: the rows' form, the names of columns, the split, the limit.
-        tally: counts rows in and dropped, and is told the recognised form.
+        tally: counts rows in and dropped, and is told the recognised form and the fields that are not read.
 
     Raises:
         InputError: the source is missing, damaged or empty, its form is not recognised, or a row is not of that
             form; with file and line.
         EnvironmentProblem: a Hub data set cannot be fetched.
     """
-    name = _name(source)
-    seen = Fingerprints()
-    columns: Mapping[str, str] | None = None
+    source = data if isinstance(data, Source) else find(data, settings)
+    for note in source.notes:
+        tally.note(note)
+    reader: _Reader | None = None
     empty = True
-    for located in islice(records(source, settings), settings.limit):
+    for located in islice(source.iterate(), settings.limit):
         empty = False
         tally.take()
         if isinstance(located, Example):
             tally.format = "examples"
             yield located
             continue
-        if columns is None:
-            columns = _decide(located, settings, tally)
-        example = _example(located, name, columns, tally)
+        reader = reader or _Reader(source, located, settings, tally)
+        example = reader.example(located)
         if example is not None:
-            yield _unique(example, seen, located.index, tally)
+            yield example
     if empty and settings.limit != 0:
-        raise InputError("the data set holds no rows", where=str(source))
+        raise InputError("the data set holds no rows", where=source.where)
 
 
-def pinned(source: str | Path) -> str | Path:
-    """The source as it is, but a Hub data set's name held to the commit that it means now.
-
-    Raises:
-        InputError: no such data set or revision on the Hub, or no access to it.
-        EnvironmentProblem: the Hub cannot be reached.
-    """
-    return str(held(HubName.parse(str(source)))) if may_be_on_hub(source) else source
-
-
-def example_of(record: Record, *, id: str, format: str, where: str) -> Example | None:  # noqa: A002 - the field's name
-    """One row as an example; None where it is sound but holds nothing to learn.
+class _Reader:
+    """Makes examples of the rows of one data set, whose form and columns its first row decides.
 
     Args:
-        record: the row's fields, under our names.
-        id: the id where the row has none of its own.
-        format: one of ``FORMATS``.
-        where: the row's place, for errors.
-
-    Raises:
-        InputError: a field is missing or of the wrong type.
+        source: the data set.
+        first: its first row.
+        settings: the form and the columns that the user states.
+        tally: counts what is dropped and not read.
     """
-    draft = build(record, format, where)
-    if not any(message["role"] == "assistant" for message in draft.messages):
-        return None
-    return Example(
-        id=draft.id or id,
-        messages=draft.messages,
-        task=draft.task,
-        origin=draft.origin,
-        sampled_ids=draft.sampled_ids,
-        tools=draft.tools,
-    )
+
+    def __init__(self, source: Source, first: Located, settings: DataSettings, tally: Tally) -> None:
+        self._source = source
+        self._tally = tally
+        self._seen = Fingerprints()
+        self._unread_names: set[str] = set()
+        described = source.described
+        stated = {**described.columns, **settings.columns} if described else settings.columns
+        check_columns(stated, (name for names in FIELDS.values() for name in names))
+        record = described.translated(first.record) if described else first.record
+        form = described.format if described and settings.format == "auto" else settings.format
+        if form == "auto":
+            form = recognise(renamed(record, stated, first.where), first.where, stated)
+        tally.format = form
+        self._columns: Mapping[str, str] = columns_of(record, form, stated)
+
+    def example(self, located: Located) -> Example | None:
+        """The row as an example; None where it was dropped, which is counted.
+
+        Raises:
+            InputError: a field is missing or of the wrong type.
+        """
+        described = self._source.described
+        record = described.translated(located.record) if described else located.record
+        fields = Fields(renamed(record, self._columns, located.where))
+        draft = build(fields, self._tally.format, located.where)
+        own_id = draft.id or f"{self._source.name}/{located.index}"
+        for note in fields.notes:
+            self._tally.note(note)
+        for name in unread(fields, record, self._columns):
+            self._note_unread(name)
+        if not any(message["role"] == "assistant" for message in draft.messages):
+            self._tally.drop(NO_ASSISTANT, own_id)
+            return None
+        example = Example(own_id, draft.messages, draft.task, draft.origin, draft.sampled_ids, draft.tools)
+        if reason := draft.left_out or _nothing_to_learn(example):
+            self._tally.drop(reason, own_id)
+            return None
+        return self._unique(example, located.index)
+
+    def _note_unread(self, name: str) -> None:
+        """Count a field that is not read under its name, the first 50 names."""
+        if name in self._unread_names or len(self._unread_names) < _UNREAD_NAMED:
+            self._unread_names.add(name)
+            self._tally.note(f"field {name!r} not read")
+        else:
+            self._tally.note(_UNREAD_OTHERS)
+
+    def _unique(self, example: Example, index: int) -> Example:
+        """The example under an id that no row before it has: public data sets repeat theirs."""
+        if self._seen.is_new(hash(example.id)):
+            return example
+        self._tally.note("repeated id, row number added to it")
+        unique = replace(example, id=f"{example.id}#{index}")
+        self._seen.is_new(hash(unique.id))
+        return unique
 
 
-def _name(source: str | Path) -> str:
-    """What the ids of rows without an id begin with: a file's name, or a Hub data set's without its revision."""
-    if may_be_on_hub(source):
-        return str(replace(HubName.parse(str(source)), revision=None))
-    return Path(source).name
-
-
-def _decide(first: Located, settings: DataSettings, tally: Tally) -> Mapping[str, str]:
-    """Settle the form, told to the tally, and the names of columns by the first row; they hold for all others."""
-    record = renamed(first.record, settings.columns, first.where)
-    tally.format = recognise(record, first.where) if settings.format == "auto" else settings.format
-    return columns_of(first.record, tally.format, settings.columns)
-
-
-def _example(located: Located, name: str, columns: Mapping[str, str], tally: Tally) -> Example | None:
-    record = renamed(located.record, columns, located.where)
-    fallback_id = f"{name}/{located.index}"
-    example = example_of(record, id=fallback_id, format=tally.format, where=located.where)
-    if example is None:
-        tally.drop(NO_ASSISTANT, fallback_id)
-        return None
-    reason = _nothing_to_learn(example)
-    if reason is not None:
-        tally.drop(reason, example.id)
-        return None
-    return example
-
-
-def _nothing_to_learn(example: Example) -> str | None:
-    """Why a sound row is left out all the same; None where it is kept."""
+def _nothing_to_learn(example: Example) -> str:
+    """Why a sound row is left out all the same; empty where it is kept."""
     for message in example.messages:
         content = message["content"] or ""
         if "\0" in content:
             return NUL_CHARACTER
         says = content.strip() or message.get("tool_calls") or message.get("reasoning_content")
-        if message["role"] == "assistant" and not says and example.sampled_ids is None:
+        if is_trained(message) and not says and example.sampled_ids is None:
             return EMPTY_RESPONSE
-    return None
-
-
-def _unique(example: Example, seen: Fingerprints, index: int, tally: Tally) -> Example:
-    """The example under an id that no row before it has: public data sets repeat theirs."""
-    if seen.is_new(hash(example.id)):
-        return example
-    tally.note("repeated id, row number added to it")
-    unique = f"{example.id}#{index}"
-    seen.is_new(hash(unique))
-    return Example(unique, example.messages, example.task, example.origin, example.sampled_ids, example.tools)
+    return ""

@@ -1,16 +1,65 @@
-"""Fields of a record as the types they must have, and the errors that say what came instead."""
+"""Typed access to a record's fields, the account of those that nobody read, and errors that say what came instead."""
 
+import ast
 import json
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from tokensieve.errors import InputError
 
 Record: TypeAlias = Mapping[str, object]
 
 
+class Fields(Mapping[str, object]):
+    """A record, or a turn in it, that remembers which of its fields were read.
+
+    Nothing that a data set holds is passed over in silence: what no reader asked for is in ``unread``.
+
+    Args:
+        record: the fields.
+        notes: collects what was done with the row that is worth telling; shared by a record and its turns.
+    """
+
+    __slots__ = ("_read", "_record", "notes")
+
+    def __init__(self, record: Record, notes: set[str] | None = None) -> None:
+        self._record = record
+        self._read: set[str] = set()
+        self.notes: set[str] = set() if notes is None else notes
+
+    def __getitem__(self, name: str) -> object:
+        value = self._record[name]
+        self._read.add(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._record
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record)
+
+    def __len__(self) -> int:
+        return len(self._record)
+
+    def peek(self, name: str) -> object:
+        """A field's value without counting it as read; None where it is not there."""
+        return self._record.get(name)
+
+    def holds(self, name: str) -> bool:
+        """Whether the field is there and neither null nor empty."""
+        return not _is_empty(self._record.get(name))
+
+    def of_turn(self, turn: Record) -> "Fields":
+        """A turn of this record, whose notes are the record's."""
+        return Fields(turn, self.notes)
+
+    def unread(self) -> list[str]:
+        """Names of the fields that hold something and were not read."""
+        return [name for name, value in self._record.items() if name not in self._read and not _is_empty(value)]
+
+
 def list_of_turns(record: Record, names: Sequence[str], where: str) -> Sequence[object]:
-    """The first of the named fields that is there, as a list.
+    """The first of the named fields that is there, as a list; a list that is written as text is read.
 
     Raises:
         InputError: none of them is there, or it is no list.
@@ -19,9 +68,34 @@ def list_of_turns(record: Record, names: Sequence[str], where: str) -> Sequence[
     if name is None:
         raise missing(names[0], record, where)
     value = record[name]
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+    turns = as_list(value)
+    if turns is None:
         raise wrong(name, "a list of turns", value, where)
-    return cast("Sequence[object]", value)
+    return turns
+
+
+def as_list(value: object) -> Sequence[object] | None:
+    """A list, also one that is written as text, in JSON or as Python prints it; None where it is neither.
+
+    Tables keep lists as text: CSV files always, Parquet files often.
+    """
+    if isinstance(value, str):
+        value = _decoded(value.strip())
+    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
+
+
+def _decoded(content: str) -> object:
+    """The list in a text of JSON or of Python; None where there is none."""
+    if not content.startswith("["):
+        return None
+    try:
+        found: object = json.loads(content)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(content)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+    return found
 
 
 def required_text(record: Record, name: str, where: str) -> str:
@@ -35,13 +109,27 @@ def required_text(record: Record, name: str, where: str) -> str:
     return text(record[name], name, where)
 
 
+def optional_text(record: Record, name: str, where: str) -> str:
+    """A field's text; empty where it is not there, null or blank.
+
+    Raises:
+        InputError: it is no text.
+    """
+    value = record.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise wrong(name, "text", value, where)
+    return text(value, name, where) if value.strip() else ""
+
+
 def response_text(record: Record, name: str, where: str) -> str:
     """A response's text; null counts as empty, which is dropped and counted rather than an error."""
     return "" if name in record and record[name] is None else required_text(record, name, where)
 
 
 def text(value: object, name: str, where: str) -> str:
-    """A value that must be text which UTF-8 can write.
+    """A value that must be text which UTF-8 can encode.
 
     Raises:
         InputError: it is not.
@@ -53,6 +141,13 @@ def text(value: object, name: str, where: str) -> str:
     except UnicodeEncodeError:
         raise InputError(f"{name} holds half of a surrogate pair, which is no character", where=where) from None
     return value
+
+
+def flag(value: object) -> bool | None:
+    """A value that is true or false, also as CSV files write it; None where it is neither."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
 
 
 def row_id(record: Record, where: str) -> str:
@@ -72,9 +167,10 @@ def json_value(content: str, where: str) -> object:
         InputError: it does not.
     """
     try:
-        return cast("object", json.loads(content))
+        value: object = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON, got {content[:60]!r}: {error}", where=where) from None
+    return value
 
 
 def missing(name: str, record: Record, where: str) -> InputError:
@@ -88,8 +184,12 @@ def wrong(name: str, expected: str, value: object, where: str) -> InputError:
 
 
 def kind(value: object) -> str:
-    """A value's type and a short look at it."""
+    """A value's type and its first 40 characters."""
     if value is None:
         return "null"
     shown = repr(value)
     return f"{type(value).__name__} {shown if len(shown) <= 40 else shown[:37] + '...'}"
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str | Sequence | Mapping) and not value)

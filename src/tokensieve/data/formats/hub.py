@@ -37,7 +37,7 @@ class HubName:
         return f"{self.repo}{config}{f'@{self.revision}' if self.revision else ''}"
 
 
-def held(name: HubName) -> HubName:
+def resolved(name: HubName) -> HubName:
     """The name with the commit that its revision means now, so that all passes over it read the same rows.
 
     Raises:
@@ -69,7 +69,7 @@ def stream(name: HubName, split: str) -> Iterator[Record]:
     """
     import datasets
 
-    name = held(name)
+    name = resolved(name)
     rows = 0
     try:
         for record in datasets.load_dataset(
@@ -83,7 +83,7 @@ def stream(name: HubName, split: str) -> Iterator[Record]:
         raise InputError(
             f"the data set cannot be read{_after(rows)}: {_short(error)}", where=str(name), fix=_fix_of(error)
         ) from None
-    except Exception as error:  # what is left is the transfer's, as in ``held``
+    except Exception as error:  # what is left is the transfer's, as in ``resolved``
         if not rows:
             raise _explained(name, error) from error
         raise EnvironmentProblem(

@@ -1,15 +1,20 @@
 """One record as turns of a conversation, by the form of its data set."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from tokensieve.data.formats.fields import (
+    Fields,
     Record,
-    json_value,
+    as_list,
+    flag,
     list_of_turns,
+    optional_text,
     required_text,
     response_text,
     row_id,
@@ -17,18 +22,21 @@ from tokensieve.data.formats.fields import (
     wrong,
 )
 from tokensieve.data.formats.turns import (
-    ROLES,
-    SHAREGPT_ROLES,
+    OPENAI,
+    SHAREGPT,
+    Spelling,
+    is_turns,
     message_of,
-    plain_turn,
-    tool_call,
     tools_of,
     turns_or_text,
+    weight_of,
     with_system,
 )
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, IntArray, Message, Origin
 
+_PROMPTS: Final = ("prompt", "instruction", "question", "query", "problem", "input")
+_RESPONSES: Final = ("completion", "response", "answer", "output", "solution")
 _PAIRS: Final = (
     ("prompt", "completion"),
     ("prompt", "response"),
@@ -36,12 +44,33 @@ _PAIRS: Final = (
     ("question", "answer"),
     ("query", "response"),
     ("input", "output"),
+    ("problem", "solution"),
 )
+"""Well-known pairs, the first choice among the names above."""
+
+_MORE_OF_THE_PROMPT: Final = ("input", "context")
+"""Text that belongs behind the instruction: Alpaca's ``input``, Dolly's ``context``."""
+
+_LABELS: Final = ("label", "kto_tag")
+"""KTO's flags (TRL and ms-swift; LLaMA-Factory): false is an answer as it should not be."""
+
+_ROW_FLAGS: Final = ("loss", "train", "training", "trainable")
+_ROW_WEIGHTS: Final = ("weight", "loss_weight", "loss_scale")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A record in our words, before it is known to hold anything to learn."""
+    """A record in our words, before it is known to hold anything to learn.
+
+    Attributes:
+        messages: the turns.
+        tools: definitions of tools.
+        id: the row's own id; empty where it has none.
+        task: the task it belongs to.
+        origin: who wrote the response.
+        sampled_ids: token ids of the last response, where they are known.
+        left_out: why the row is not to be trained; empty where it is.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[JSON, ...] = ()
@@ -49,35 +78,78 @@ class Draft:
     task: str = ""
     origin: Origin = Origin.GROUND_TRUTH
     sampled_ids: IntArray | None = None
+    left_out: str = ""
 
 
 def renamed(record: Record, columns: Mapping[str, str], where: str) -> Record:
     """The record with the data set's own column names replaced by ours.
+
+    Args:
+        record: the row.
+        columns: the data set's name for each of ours; an empty name is a field of ours that is not to be read.
+        where: the row's place, for errors.
 
     Raises:
         InputError: a named column is not there.
     """
     if not columns:
         return record
-    missing = [theirs for theirs in columns.values() if theirs not in record]
-    if missing:
-        raise InputError(f"no column {missing[0]!r}; there are: {', '.join(map(str, record)) or 'none'}", where=where)
+    absent = [theirs for theirs in columns.values() if theirs and theirs not in record]
+    if absent:
+        raise InputError(f"no column {absent[0]!r}; there are: {', '.join(map(str, record)) or 'none'}", where=where)
     taken = set(columns.values())
     kept = {name: value for name, value in record.items() if name not in taken and name not in columns}
-    return {**kept, **{ours: record[theirs] for ours, theirs in columns.items()}}
+    return {**kept, **{ours: record[theirs] for ours, theirs in columns.items() if theirs}}
 
 
-def recognise(record: Record, where: str = "data") -> str:
+def unread(fields: Fields, record: Record, columns: Mapping[str, str]) -> list[str]:
+    """Names, as the data set has them, of the fields of a row that hold something and were not read.
+
+    Args:
+        fields: the row under our names, read.
+        record: the row under its own names.
+        columns: the data set's name for each of ours.
+    """
+    replaced = [ours for ours in columns if ours not in columns.values() and Fields(record).holds(ours)]
+    return [*(columns.get(name, name) for name in fields.unread()), *replaced]
+
+
+def check_columns(columns: Mapping[str, str], known: Iterable[str], form: str = "any form") -> None:
+    """Refuse names of ours that rows do not have, such as misspelt ones.
+
+    Raises:
+        InputError: names the nearest that is right.
+    """
+    known = tuple(dict.fromkeys(known))
+    for ours, theirs in columns.items():
+        if ours not in known:
+            near = difflib.get_close_matches(ours, known, n=1)
+            raise InputError(
+                f"rows of {form} have no field {ours!r}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; they have: {', '.join(known)}"),
+                where=f"columns.{ours}",
+                fix=f"--columns.{near[0]} {theirs}" if near else "one of these names, or another --format",
+            )
+
+
+def recognise(record: Record, where: str = "data", columns: Mapping[str, str] = MappingProxyType({})) -> str:
     """The form of a data set, told by the fields of its first row.
+
+    Args:
+        record: the row under our names.
+        where: its place, for errors.
+        columns: the data set's names that the user gave; a prompt or completion among them decides.
 
     Raises:
         InputError: the fields fit no form; lists them.
     """
     names = set(record)
-    turns = record.get("messages", record.get("conversations", record.get("conversation")))
+    if {"prompt", "completion"} & set(columns) and _pair(names):
+        return "prompt_completion"
+    turns = as_list(record.get("messages", record.get("conversations", record.get("conversation"))))
     if "messages" in names and names & {"origin", "sampled_ids"}:
         return "examples"
-    if isinstance(turns, Sequence) and turns and isinstance(turns[0], Mapping):
+    if turns and isinstance(turns[0], Mapping):
         return "sharegpt" if "from" in turns[0] else "messages"
     if "messages" in names:
         return "messages"
@@ -87,6 +159,8 @@ def recognise(record: Record, where: str = "data") -> str:
         return "alpaca"
     if _pair(names):
         return "prompt_completion"
+    if {"chosen", "rejected"} <= names:
+        raise _preferences(record, where)
     raise InputError(
         f"the form of the rows is not recognised; their fields are: {', '.join(map(str, record)) or 'none'}",
         where=where,
@@ -95,15 +169,21 @@ def recognise(record: Record, where: str = "data") -> str:
 
 
 def columns_of(record: Record, format: str, columns: Mapping[str, str]) -> Mapping[str, str]:  # noqa: A002
-    """The column names that hold for a whole data set, told by its first row: the user's, else well-known pairs."""
-    if format != "prompt_completion" or {"prompt", "completion"} & set(columns):
+    """The column names that hold for a whole data set, told by its first row: the user's, else well-known pairs.
+
+    Raises:
+        InputError: a name of ours that rows of this form do not have.
+    """
+    check_columns(columns, FIELDS[format], f"the form {format}")
+    if format != "prompt_completion":
         return columns
-    prompt, completion = _pair(set(record)) or ("prompt", "completion")
-    named = {ours: theirs for ours, theirs in (("prompt", prompt), ("completion", completion)) if ours != theirs}
-    return {**columns, **named}
+    named = set(record) - set(columns.values())
+    pair = _pair(named | {ours for ours in columns if ours in ("prompt", "completion")}) or ("prompt", "completion")
+    found = zip(("prompt", "completion"), pair, strict=True)
+    return {**{ours: theirs for ours, theirs in found if ours not in columns and ours != theirs}, **columns}
 
 
-def build(record: Record, format: str, where: str) -> Draft:  # noqa: A002 - the setting's name
+def build(record: Fields, format: str, where: str) -> Draft:  # noqa: A002 - the setting's name
     """The record's turns, under one of the forms of ``FORMATS``.
 
     Raises:
@@ -112,69 +192,115 @@ def build(record: Record, format: str, where: str) -> Draft:  # noqa: A002 - the
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}", where=where)
     draft = FORMATS[format](record, where)
-    return Draft(
-        messages=draft.messages,
+    ends_open = not draft.messages or draft.messages[-1]["role"] != "assistant"
+    if ends_open and "chosen" in record and "rejected" in record:
+        raise _preferences(record, where)
+    return replace(
+        draft,
+        messages=_weighted(record, draft.messages, where),
         tools=draft.tools or tools_of(record, where),
         id=row_id(record, where),
-        task=draft.task,
-        origin=draft.origin,
-        sampled_ids=draft.sampled_ids,
+        left_out=_left_out(record),
     )
 
 
-def _from_messages(record: Record, where: str) -> Draft:
+def _preferences(record: Record, where: str) -> InputError:
+    """The error for chosen and rejected answers, with the option that trains the chosen ones."""
+    response = "messages" if is_turns(as_list(record.get("chosen"))) and not _prompt_of(record) else "completion"
+    return InputError(
+        "chosen and rejected answers are preference data; only one answer a row can be trained",
+        where=where,
+        fix=f"--columns.{response} chosen trains the chosen ones",
+    )
+
+
+def _prompt_of(record: Record) -> str | None:
+    return next((name for name in _PROMPTS if name in record), None)
+
+
+# --- what of a row is trained ---------------------------------------------------------------------------------------
+
+
+def _left_out(record: Fields) -> str:
+    """Why a row must not be trained though it is sound; empty where it is trained."""
+    for names, meaning in ((_LABELS, "an answer as it should not be"), (_ROW_FLAGS, "marked as not trained")):
+        for name in names:
+            if flag(record.peek(name)) is not None and not flag(record[name]):
+                return f"{name} is false: {meaning}"
+    return ""
+
+
+def _weighted(record: Fields, messages: tuple[Message, ...], where: str) -> tuple[Message, ...]:
+    """The turns with the row's own loss weight on the assistant's, 0 on the earlier ones under a masked history."""
+    factors = [
+        weight_of(record[name], name, where)
+        for name in _ROW_WEIGHTS
+        if isinstance(value := record.peek(name), bool | int | float) and 0 <= value <= 1
+    ]
+    masks_history = flag(record.get("mask_history"))
+    if not factors and not masks_history:
+        return messages
+    last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    weighted = []
+    for i, message in enumerate(messages):
+        if message["role"] == "assistant":
+            factor = 0.0 if masks_history and i < last else float(np.prod(factors))
+            message = {**message, "weight": message.get("weight", 1.0) * factor}
+        weighted.append(message)
+    return tuple(weighted)
+
+
+# --- the forms ------------------------------------------------------------------------------------------------------
+
+
+def _from_messages(record: Fields, where: str) -> Draft:
     turns = list_of_turns(record, ("messages", "conversations", "conversation"), where)
-    messages = [message_of(turn, "role", "content", ROLES, f"{where}, turn {i}") for i, turn in enumerate(turns, 1)]
-    return Draft(with_system(record, messages, where))
+    return _from_turns(record, turns, OPENAI, where)
 
 
-def _from_sharegpt(record: Record, where: str) -> Draft:
+def _from_sharegpt(record: Fields, where: str) -> Draft:
     turns = list_of_turns(record, ("conversations", "conversation", "messages"), where)
-    messages = []
-    for i, turn in enumerate(turns, 1):
-        place = f"{where}, turn {i}"
-        message = message_of(turn, "from", "value", SHAREGPT_ROLES, place)
-        if isinstance(turn, Mapping) and turn.get("from") == "function_call":
-            call = json_value(message["content"] or "", place)
-            calls = [tool_call(c, place) for c in (call if isinstance(call, list) else [call])]
-            message = Message(role="assistant", content=None, tool_calls=calls)
-        messages.append(message)
+    return _from_turns(record, turns, SHAREGPT, where)
+
+
+def _from_turns(record: Fields, turns: Sequence[object], spelling: Spelling, where: str) -> Draft:
+    messages = [message_of(turn, record, spelling, f"{where}, turn {i}") for i, turn in enumerate(turns, 1)]
     return Draft(with_system(record, messages, where))
 
 
-def _from_alpaca(record: Record, where: str) -> Draft:
-    messages: list[Message] = []
-    history = record.get("history") or []
-    if not isinstance(history, Sequence) or isinstance(history, str):
-        raise wrong("history", "a list of pairs", history, where)
-    for pair in history:
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise wrong("history", "a list of pairs", pair, where)
-        messages += [
-            plain_turn("user", text(pair[0], "history", where)),
-            plain_turn("assistant", text(pair[1], "history", where)),
-        ]
-    instruction = required_text(record, "instruction", where)
-    extra = text(record.get("input") or "", "input", where)
-    messages.append(plain_turn("user", f"{instruction}\n{extra}" if extra.strip() else instruction))
-    messages.append(plain_turn("assistant", response_text(record, "output", where)))
+def _from_alpaca(record: Fields, where: str) -> Draft:
+    messages = _history(record, where)
+    instruction = _with_more(record, required_text(record, "instruction", where), where)
+    messages.append(Message(role="user", content=instruction))
+    messages.append(Message(role="assistant", content=response_text(record, "output", where)))
     return Draft(with_system(record, messages, where))
 
 
-def _from_prompt_completion(record: Record, where: str) -> Draft:
-    prompt = turns_or_text(record, "prompt", "user", where)
-    completion = turns_or_text(record, "completion", "assistant", where)
-    return Draft(with_system(record, [*prompt, *completion], where))
+def _from_prompt_completion(record: Fields, where: str) -> Draft:
+    prompt = turns_or_text(record, "prompt", "user", where, decode=True)
+    is_text = isinstance(record.peek("prompt"), str) and not is_turns(as_list(record.peek("prompt")))
+    completion = turns_or_text(record, "completion", "assistant", where, decode=not is_text)
+    if is_text:
+        prompt[0]["content"] = _with_more(record, prompt[0]["content"] or "", where)
+    if prompt and completion and completion[0]["role"] in ("system", "user") and _same(completion[0], prompt[0]):
+        raise InputError(
+            "the completion repeats the prompt", where=where, fix="--columns.messages with the completion's column"
+        )
+    context = [_not_trained(message, record) for message in prompt]
+    return Draft(with_system(record, [*_history(record, where), *context, *completion], where))
 
 
-def _from_examples(record: Record, where: str) -> Draft:
+def _from_examples(record: Fields, where: str) -> Draft:
     draft = _from_messages(record, where)
     origin = record.get("origin", Origin.GROUND_TRUTH)
     if origin not in list(Origin):
         raise InputError(f"origin is {origin!r}, expected one of {', '.join(Origin)}", where=where)
     ids = record.get("sampled_ids")
-    if ids is not None and not (isinstance(ids, Sequence) and all(type(i) is int and 0 <= i < 2**31 for i in ids)):
-        raise wrong("sampled_ids", "a list of token ids", ids, where)
+    if ids is not None:
+        listed = as_list(ids)
+        if listed is None or not all(type(i) is int and 0 <= i < 2**31 for i in listed):
+            raise wrong("sampled_ids", "a list of token ids", ids, where)
+        ids = listed
     task = record.get("task")
     return Draft(
         messages=draft.messages,
@@ -184,7 +310,7 @@ def _from_examples(record: Record, where: str) -> Draft:
     )
 
 
-FORMATS: Final[Mapping[str, Callable[[Record, str], Draft]]] = {
+FORMATS: Final[Mapping[str, Callable[[Fields, str], Draft]]] = {
     "messages": _from_messages,
     "sharegpt": _from_sharegpt,
     "alpaca": _from_alpaca,
@@ -193,6 +319,59 @@ FORMATS: Final[Mapping[str, Callable[[Record, str], Draft]]] = {
 }
 """The forms of rows that are read, by name."""
 
+_OF_ALL: Final = (
+    "id", "system", "system_prompt", "tools", "functions", "mask_history", *_LABELS, *_ROW_FLAGS, *_ROW_WEIGHTS,
+)  # fmt: skip
+_OF_TURNS: Final = ("messages", "conversations", "conversation", *_OF_ALL)
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "messages": _OF_TURNS,
+    "sharegpt": _OF_TURNS,
+    "alpaca": ("instruction", "input", "context", "output", "history", *_OF_ALL),
+    "prompt_completion": ("prompt", "input", "context", "completion", "history", *_OF_ALL),
+    "examples": ("messages", "origin", "sampled_ids", "task", *_OF_ALL),
+}
+"""Our names of the fields that rows of each form may have."""
+
+
+def _history(record: Fields, where: str) -> list[Message]:
+    """Alpaca's earlier exchanges, pairs of a user's text and the answer to it."""
+    history = record.get("history")
+    pairs = as_list(history or [])
+    if pairs is None:
+        raise wrong("history", "a list of pairs", history, where)
+    messages = []
+    for pair in pairs:
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            raise wrong("history", "a list of pairs", pair, where)
+        for role, said in zip(("user", "assistant"), pair, strict=True):
+            messages.append(Message(role=role, content=text(said, "history", where)))
+    return messages
+
+
+def _with_more(record: Fields, prompt: str, where: str) -> str:
+    """The prompt with the text of the row's other prompt fields, each on lines of its own."""
+    more = (optional_text(record, name, where) for name in _MORE_OF_THE_PROMPT)
+    return "\n".join([prompt, *(text for text in more if text)])
+
+
+def _not_trained(message: Message, record: Fields) -> Message:
+    """A turn of the prompt: the completion alone is trained, as in TRL."""
+    if message["role"] != "assistant":
+        return message
+    if message.get("weight"):
+        record.notes.add("assistant turn of the prompt marked to be trained; only the completion is")
+    else:
+        record.notes.add("assistant turn of the prompt, not trained")
+    return {**message, "weight": 0.0}
+
+
+def _same(one: Message, other: Message) -> bool:
+    return (one["role"], one["content"]) == (other["role"], other["content"])
+
 
 def _pair(names: set[str]) -> tuple[str, str] | None:
-    return next((pair for pair in _PAIRS if set(pair) <= names), None)
+    """The columns of prompt and response, by their names: a well-known pair, else any prompt beside any response."""
+    well_known = next((pair for pair in _PAIRS if set(pair) <= names), None)
+    prompt = next((name for name in _PROMPTS if name in names), None)
+    response = next((name for name in _RESPONSES if name in names), None)
+    return well_known or ((prompt, response) if prompt and response else None)

@@ -1,109 +1,134 @@
-"""Records with their places, out of every kind of file, folder and Hub data set."""
+"""Where a data set's rows come from: a file, a folder, the Hub, or objects in memory."""
 
-import csv
-import gzip
+import hashlib
 import json
 import sys
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tokensieve.config import DataSettings
-from tokensieve.data.dataset import open_rows
-from tokensieve.data.formats.hub import HubName, stream
-from tokensieve.data.manifest import MANIFEST_NAME
+from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.formats.files import Located, read_file, record_of, suffix_of, without_nulls
+from tokensieve.data.formats.folders import (
+    DEFAULT_SPLIT,
+    Described,
+    described_in,
+    files_of_split,
+    is_saved,
+    notes_on_split,
+    read_files,
+    read_saved,
+    split_of_dict,
+)
+from tokensieve.data.formats.hub import HubName, resolved, stream
+from tokensieve.data.hashing import file_digest
+from tokensieve.data.manifest import MANIFEST_NAME, digest_of
 from tokensieve.errors import InputError
 from tokensieve.types import Example
 
-_SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+if TYPE_CHECKING:
+    import datasets
+
+    HubData: TypeAlias = (
+        datasets.Dataset | datasets.IterableDataset | datasets.DatasetDict | datasets.IterableDatasetDict
+    )
+    Data: TypeAlias = (
+        str | Path | Rows[Example] | HubData | "ArrowTable" | Iterable[Mapping[str, object]] | Iterable[Example]
+    )
+    """Everything that rows are read from."""
+
+
+class ArrowTable(Protocol):
+    """A table of any library that hands its columns on as Arrow's: pandas, polars, pyarrow."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The columns, as a capsule."""
+
+
+_STREAMED = "a stream, whose rows have no digest"
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
-    """One record and where it stands.
+class Source:
+    """A data set that was found, before its first row is read.
 
     Attributes:
-        record: the row's fields.
-        index: number of the row in its source, from 0.
-        where: file and line for people, counted from 1.
+        name: what the ids of rows without an id begin with.
+        where: the source in messages.
+        iterate: starts a pass over the rows; ready-made examples where it holds those.
+        digest: identity of what is read: the bytes of files, a commit on the Hub, rows in memory.
+        described: how LLaMA-Factory's ``dataset_info.json`` says that the rows are to be read.
+        notes: what of the source is not read.
     """
 
-    record: Mapping[str, object]
-    index: int
+    name: str
     where: str
+    iterate: Callable[[], Iterator[Located | Example]]
+    digest: Callable[[], str]
+    described: Described | None = None
+    notes: tuple[str, ...] = ()
 
 
-def records(source: str | Path, settings: DataSettings) -> Iterator[Located | Example]:
-    """The rows of a source, one at a time; ready-made examples where it is a stage's folder.
+def find(data: "Data", settings: DataSettings) -> Source:
+    """The source behind a path, a name or an object.
+
+    Args:
+        data: what the user gave.
+        settings: its split.
 
     Raises:
-        InputError: the source is missing, damaged or of an unknown kind.
-        EnvironmentProblem: a Hub data set cannot be fetched.
+        InputError: it is missing, of an unknown kind, or has no such split.
+        EnvironmentProblem: the Hub cannot be reached.
     """
-    path = Path(source)
+    if isinstance(data, str | Path):
+        return _named(data, settings.split)
+    if isinstance(data, Rows):
+        _refuse_split(settings.split, "a stage's rows", "rows")
+        return Source("rows", "rows", lambda: iter(data), lambda: data.manifest.digest)
+    return _in_memory(data, settings)
+
+
+def _named(data: str | Path, split: str) -> Source:
+    path = Path(data)
     if path.is_dir():
-        yield from _from_folder(path, settings)
-    elif path.is_file():
-        yield from _from_file(path, 0)
-    elif not may_be_on_hub(source):
-        raise InputError("no such file or folder", where=str(source) or "data")
-    else:
-        name = HubName.parse(str(source))
-        for index, record in enumerate(stream(name, settings.split)):
-            yield Located(_without_nulls(record), index, f"{name} ({settings.split}), row {index + 1}")
+        return _folder(path, None, split)
+    if path.is_file():
+        notes = notes_on_split(path, split)
+        return Source(path.name, str(path), lambda: read_file(path), lambda: file_digest(path), notes=notes)
+    folder, colon, entry = str(data).rpartition(":")
+    if colon and Path(folder).is_dir():
+        return _folder(Path(folder), entry, split)
+    if not may_be_on_hub(data):
+        raise InputError("no such file or folder", where=str(data) or "data")
+    return _on_hub(str(data), split)
 
 
-def may_be_on_hub(source: str | Path) -> bool:
-    """Whether a source is neither a file or folder here nor looks like one."""
-    path = Path(source)
-    looks_local = isinstance(source, Path) or _kind(path) or str(source).startswith((".", "/", "~"))
-    return bool(str(source)) and not looks_local and not path.exists()
-
-
-def _kind(path: Path) -> str:
-    """The suffix that says what a file holds, without ``.gz``; empty where it is not one of ours."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    return suffix.lower() if suffix.lower() in _SUFFIXES else ""
-
-
-def _from_file(path: Path, first: int) -> Iterator[Located]:
-    kind = _kind(path)
-    if kind == ".parquet":
-        yield from _from_parquet(path, first)
-    elif kind in (".csv", ".tsv"):
-        yield from _from_csv(path, first, "\t" if kind == ".tsv" else ",")
-    elif kind == ".json":
-        yield from _from_json(path, first)
-    elif kind:
-        yield from _from_jsonl(path, first)
-    else:
-        known = ", ".join(_SUFFIXES)
-        raise InputError(f"expected a file of one of the kinds {known}, got {path.suffix!r}", where=str(path))
-
-
-def _from_folder(folder: Path, settings: DataSettings) -> Iterator[Located | Example]:
+def _folder(folder: Path, entry: str | None, split: str) -> Source:
+    where = str(folder)
     if (folder / MANIFEST_NAME).is_file():
-        yield from _from_stage(folder)
-        return
-    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
-        yield from _from_saved(folder, settings)
-        return
-    files = sorted(path for path in folder.iterdir() if path.is_file() and _kind(path))
-    if not files:
-        raise InputError(f"the folder holds no file of the kinds {', '.join(_SUFFIXES)}", where=str(folder))
-    first = 0
-    for path in files:
-        for located in _from_file(path, first):
-            yield located
-            first = located.index + 1
+        _refuse_split(split, "the folder of a stage", where)
+        return _stage(folder)
+    if is_saved(folder):
+        return Source(folder.name, where, lambda: read_saved(folder, split), lambda: _digest(folder, folder.rglob("*")))
+    described = described_in(folder, entry)
+    if described is not None:
+        split = described.split if split == DEFAULT_SPLIT else split
+        return replace(_named(described.source, split), described=described)
+    if entry is not None:
+        raise InputError(f"the folder has no dataset_info.json that describes {entry!r}", where=where)
+    found = files_of_split(folder, split)
+    notes = tuple(f"file not read: {path.relative_to(folder)}" for path in found.passed_over)
+    return Source(
+        folder.name, where, lambda: read_files(found.files), lambda: _digest(folder, found.files), notes=notes
+    )
 
 
-def _from_stage(folder: Path) -> Iterator[Example]:
+def _stage(folder: Path) -> Source:
     rows = open_rows(folder)
     if rows.manifest.stage != "examples":
         raise InputError(
@@ -111,166 +136,103 @@ def _from_stage(folder: Path) -> Iterator[Example]:
             where=str(folder),
             fix="hand it to the command of a later stage, such as tokensieve select or train",
         )
-    yield from cast("Iterator[Example]", iter(rows))
+    examples = cast("Rows[Example]", rows)
+    return Source(folder.name, str(folder), lambda: iter(examples), lambda: rows.manifest.digest)
 
 
-# --- text files -----------------------------------------------------------------------------------------------------
+def _on_hub(data: str, split: str) -> Source:
+    name = resolved(HubName.parse(data))
+
+    def iterate() -> Iterator[Located]:
+        for index, record in enumerate(stream(name, split)):
+            yield Located(without_nulls(record), index, f"{name} ({split}), row {index + 1}")
+
+    return Source(str(replace(name, revision=None)), str(name), iterate, lambda: str(name))
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+def may_be_on_hub(source: str | Path) -> bool:
+    """Whether a source is neither a file or folder here nor looks like one."""
+    path = Path(source)
+    looks_local = isinstance(source, Path) or suffix_of(path) or str(source).startswith((".", "/", "~"))
+    return bool(str(source)) and not looks_local and not path.exists()
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines as text; a byte-order mark at the start is left away."""
-    number = 0
-    try:
-        with _open(path) as file:
-            for number, line in enumerate(file, start=1):
-                yield number, _decode(line, path, number)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+def _refuse_split(split: str, what: str, where: str) -> None:
+    if split != DEFAULT_SPLIT:
+        raise InputError(f"{what} has no splits, got --split {split}", where=where, fix="leave --split out")
+
+
+def _digest(folder: Path, files: Iterable[Path]) -> str:
+    data = (file for file in files if file.is_file() and not file.name.startswith((".", "cache-")))
+    return digest_of({str(file.relative_to(folder)): file_digest(file) for file in data})
+
+
+# --- objects in memory ----------------------------------------------------------------------------------------------
+
+
+def _in_memory(data: object, settings: DataSettings) -> Source:
+    where = type(data).__name__
+    if library := sys.modules.get("datasets"):
+        if isinstance(data, library.DatasetDict | library.IterableDatasetDict):
+            data = split_of_dict(data, settings.split, where)
+        elif isinstance(data, library.Dataset | library.IterableDataset):
+            _check_split_of(data, settings.split, where)
+        if isinstance(data, library.IterableDataset):
+            streamed = data
+            return Source("rows", where, lambda: _rows(streamed, where), lambda: _STREAMED)
+    if isinstance(data, str | bytes | Mapping) or not (_is_table(data) or isinstance(data, Iterable)):
         raise InputError(
-            f"the gzip file is damaged or cut short: {error}",
-            where=f"{path}, after line {number}",
-            fix="fetch or write the file again",
-        ) from None
+            f"expected a data set, got {where}",
+            where="data",
+            fix="a path, a Hub name, a datasets.Dataset, a table, or a list of dicts, one a row",
+        )
+    rows = _listed(data, settings.limit)
+    return Source("rows", where, lambda: _rows(rows, where), lambda: _digest_of(rows))
 
 
-def _decode(line: bytes, path: Path, number: int) -> str:
-    if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("expected UTF-8, got UTF-16", where=str(path), fix="convert it: iconv -f UTF-16 -t UTF-8")
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"invalid UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}",
-            where=f"{path}, line {number}",
-            fix="save the file as UTF-8",
-        ) from None
+def _check_split_of(data: "datasets.Dataset | datasets.IterableDataset", split: str, where: str) -> None:
+    """Refuse a split that a single data set is not; one without a name is any."""
+    if split != DEFAULT_SPLIT and str(data.split) != split:
+        raise InputError(f"a single data set has no split {split!r}", where=where, fix="leave split out")
 
 
-def _from_jsonl(path: Path, first: int) -> Iterator[Located]:
-    index = first
-    for number, line in _lines(path):
-        if line.strip():
-            where = f"{path}, line {number}"
-            yield Located(_record(_parse(line, where), where), index, where)
-            index += 1
+def _is_table(data: object) -> bool:
+    return hasattr(data, "__arrow_c_stream__") or hasattr(data, "__dataframe__") or isinstance(data, pa.RecordBatch)
 
 
-def _from_json(path: Path, first: int) -> Iterator[Located]:
-    """A ``.json`` file: one array of objects, or lines of objects."""
-    with _open(path) as file:
+def _listed(data: object, limit: int | None) -> Iterable[object]:
+    """Rows that can be passed over more than once: of a table its records, of an iterator a list."""
+    if (library := sys.modules.get("datasets")) and isinstance(data, library.Dataset):
+        return cast("Iterable[object]", data.with_format(None))
+    if _is_table(data):
         try:
-            is_array = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            is_array = False
-    if not is_array:
-        yield from _from_jsonl(path, first)
-        return
-    values = _parse("".join(line for _, line in _lines(path)), str(path))
-    for offset, value in enumerate(cast("list[object]", values)):
-        where = f"{path}, entry {offset + 1}"
-        yield Located(_record(value, where), first + offset, where)
+            table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else pa.table(data)
+        except (TypeError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"the table cannot be read: {error}", where=type(data).__name__) from None
+        names = [name for name in table.column_names if not name.startswith("__index_level_")]
+        return cast("list[object]", table.select(names).to_pylist())
+    if isinstance(data, Iterator):
+        return list(islice(data, limit))
+    return cast("Iterable[object]", data)
 
 
-def _parse(text: str, where: str) -> object:
-    def refuse(constant: str) -> object:
-        raise InputError(f"{constant} is no JSON value", where=where, fix="write null, or leave the field out")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where) from None
-    except RecursionError:
-        raise InputError("broken JSON: nested too deeply", where=where) from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise InputError(f"broken JSON: {error}", where=where) from None
-
-
-def _record(value: object, where: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise InputError(f"expected a JSON object, got {type(value).__name__}", where=where)
-    return cast("Mapping[str, object]", value)
-
-
-def _from_csv(path: Path, first: int, delimiter: str) -> Iterator[Located]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    text = (line for _, line in _lines(path))
-    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
-    index = first
-    while True:
-        try:
-            names = reader.fieldnames or ()
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"broken CSV: {error}", where=f"{path}, line {reader.reader.line_num}") from None
-        if index == first:
-            _check_header(names, f"{path}, line 1")
-        where = f"{path}, line {reader.line_num}"
-        if None in row or None in row.values():
-            raise InputError(f"expected {len(names)} fields as in the header, got another number", where=where)
-        yield Located(cast("Mapping[str, object]", row), index, where)
-        index += 1
-
-
-def _check_header(names: Sequence[str], where: str) -> None:
-    """Refuse a header under which a row's fields could not be told apart: the last one would silently win."""
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the header names {twice!r} twice", where=where, fix="give each field a name of its own")
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------
-
-
-def _from_parquet(path: Path, first: int) -> Iterator[Located]:
-    offset = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for record in batch.to_pylist():
-                    yield Located(_without_nulls(record), first + offset, f"{path}, row {offset + 1}")
-                    offset += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the Parquet file is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            where=f"{path}, after row {offset}",
-            fix="fetch or write the file again",
-        ) from None
-
-
-def _without_nulls(record: Mapping[str, object]) -> Mapping[str, object]:
-    """The record without the nulls inside its fields.
-
-    A column of a table has one set of keys for all its rows, so that the arguments of one row's tool call come with
-    null in every other row's.
-    """
-    return {name: _plain(value) for name, value in record.items()}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _from_saved(folder: Path, settings: DataSettings) -> Iterator[Located]:
-    """A data set that the datasets library saved to disk; of several splits, the one in the settings."""
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise InputError(f"the saved data set is damaged: {error}", where=str(folder)) from None
-    if isinstance(loaded, dict):
-        if settings.split not in loaded:
+def _rows(rows: Iterable[object], where: str) -> Iterator[Located | Example]:
+    for index, row in enumerate(rows):
+        if isinstance(row, Example):
+            yield row
+            continue
+        place = f"{where}, row {index + 1}"
+        if not isinstance(row, Mapping):
             raise InputError(
-                f"no split {settings.split!r}; there are: {', '.join(map(str, loaded))}",
-                where=str(folder),
-                fix="--split NAME",
+                f"expected a dict, got {type(row).__name__}", where=place, fix="a list of dicts, one a row"
             )
-        loaded = loaded[settings.split]
-    for index, record in enumerate(loaded):
-        yield Located(_without_nulls(record), index, f"{folder}, row {index + 1}")
+        yield Located(without_nulls(record_of(row, place)), index, place)
+
+
+def _digest_of(rows: Iterable[object]) -> str:
+    """SHA-256 of rows in memory, 64 hex digits."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, default=repr).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,68 +1,139 @@
-"""Turns of a conversation out of a data set's own way of writing them, with tool calls, tools and reasoning."""
+"""Turns of a conversation out of a data set's own way of writing them: roles, text, tool calls, loss weights."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
-from tokensieve.data.formats.fields import Record, json_value, kind, required_text, response_text, text, wrong
+from tokensieve.data.formats.fields import (
+    Fields,
+    as_list,
+    json_value,
+    kind,
+    optional_text,
+    required_text,
+    response_text,
+    text,
+    wrong,
+)
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Message
 
-ROLES: Final[Mapping[str, str]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a data set writes a turn.
+
+    Attributes:
+        role: the field that says who speaks.
+        text: the field with what is said.
+        roles: our role for each of the data set's.
+    """
+
+    role: str
+    text: str
+    roles: Mapping[str, str]
+
+
+OPENAI: Final = Spelling(
+    "role",
+    "content",
+    {
+        "system": "system",
+        "developer": "system",
+        "user": "user",
+        "assistant": "assistant",
+        "tool": "tool",
+        "function": "tool",
+    },
+)
+SHAREGPT: Final = Spelling(
+    "from",
+    "value",
+    {
+        **OPENAI.roles,
+        "human": "user",
+        "gpt": "assistant",
+        "chatgpt": "assistant",
+        "model": "assistant",
+        "function_call": "assistant",
+        "observation": "tool",
+    },
+)
+
+LOSS_WEIGHTS: Final[Mapping[str, str]] = {
+    "weight": "OpenAI, Mistral, Fireworks, Together",
+    "loss": "ms-swift, XTuner",
+    "loss_scale": "ms-swift",
+    "loss_weight": "several",
+    "loss_mask": "verl",
+    "train": "Axolotl",
+    "training": "Axolotl",
+    "trainable": "Tinker",
 }
-"""Roles of OpenAI's messages, and ours for them."""
+"""Fields of a turn that say how much it is trained, and who reads them: true or 1 is trained, false or 0 is not."""
 
-SHAREGPT_ROLES: Final[Mapping[str, str]] = {
-    **ROLES,
-    "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "observation": "tool",
-}
-"""Roles of ShareGPT's turns, and ours for them."""
+MASKED: Final = "masked"
+"""torchtune's field for the opposite: true is not trained."""
+
+_PARTS_OF_A_TURN: Final = ("train_detail", "training_detail")
+_AMBIGUOUS: Final = ("mask",)
+_SYSTEM: Final = ("system", "system_prompt", "system_message")
+_REASONING: Final = ("reasoning_content", "thinking", "reasoning")
 
 
-def message_of(turn: object, role_key: str, text_key: str, roles: Mapping[str, str], where: str) -> Message:
+def message_of(turn: object, record: Fields, spelling: Spelling, where: str) -> Message:
     """A turn as a message.
 
     Args:
         turn: the data set's own.
-        role_key: its field that says who speaks.
-        text_key: its field with the text.
-        roles: our role for each of the data set's.
+        record: the row, which is told of fields that are not read.
+        spelling: its fields and roles.
         where: the row's place, for errors.
 
     Raises:
-        InputError: a field is missing or of the wrong type, the role is unknown, or the turn is switched off.
+        InputError: a field is missing or of the wrong type, the role is unknown, or the loss weight is not from 0 to 1.
     """
     if not isinstance(turn, Mapping):
-        raise InputError(f"expected a turn with {role_key!r} and {text_key!r}, got {kind(turn)}", where=where)
-    if role_key not in turn:
-        raise InputError(f"the turn has no {role_key!r}; its fields are: {', '.join(map(str, turn))}", where=where)
-    role = turn[role_key]
-    if not isinstance(role, str) or role not in roles:
-        raise InputError(f"unknown role {role!r}; known are {', '.join(roles)}", where=where)
-    _refuse_weights(turn, where)
-    message = Message(role=roles[role], content=_content(turn.get(text_key), roles[role], text_key, where))
-    calls = turn.get("tool_calls")
-    if calls is not None and len(calls):
-        if not isinstance(calls, Sequence) or isinstance(calls, str):
-            raise wrong("tool_calls", "a list", calls, where)
-        message["tool_calls"] = [tool_call(call, where) for call in calls]
+        expected = f"a turn with {spelling.role!r} and {spelling.text!r}"
+        raise InputError(f"expected {expected}, got {kind(turn)}", where=where)
+    fields = record.of_turn(turn)
+    role = _role(fields, spelling, where)
+    message = Message(role=role, content=_content(fields.get(spelling.text), role, spelling.text, where))
+    if fields[spelling.role] == "function_call":
+        message = _call_in_text(message["content"] or "", where)
+    elif calls := _tool_calls(fields, where):
+        message["tool_calls"] = calls
     for key in ("tool_call_id", "name"):
-        if turn.get(key) is not None:
-            message[key] = text(turn[key], key, where)
-    reasoning = next((turn[k] for k in ("reasoning_content", "thinking", "reasoning") if turn.get(k) is not None), None)
+        value = fields.get(key)
+        if value is not None:
+            message[key] = text(value, key, where)
+    reasoning = next((fields[key] for key in _REASONING if fields.peek(key) is not None), None)
     if reasoning is not None:
         message["reasoning_content"] = text(reasoning, "reasoning_content", where)
+    weight = _loss_weight(fields, where)
+    if role == "assistant" and weight is not None:
+        message["weight"] = weight
+        if weight < 1:
+            fields.notes.add(f"assistant turn {'of a loss weight below 1' if weight else 'marked as not trained'}")
+    elif weight:
+        fields.notes.add(f"{role} turn marked to be trained; only the assistant's are")
+    fields.notes.update(f"field {name!r} of a turn not read" for name in fields.unread())
     return message
+
+
+def _role(turn: Fields, spelling: Spelling, where: str) -> str:
+    """Our role for the one who speaks.
+
+    Raises:
+        InputError: the turn does not tell, or names a role that is not known.
+    """
+    if spelling.role not in turn:
+        raise InputError(f"the turn has no {spelling.role!r}; its fields are: {', '.join(map(str, turn))}", where=where)
+    theirs = turn[spelling.role]
+    if not isinstance(theirs, str) or theirs not in spelling.roles:
+        raise InputError(f"unknown role {theirs!r}; known are {', '.join(spelling.roles)}", where=where)
+    return spelling.roles[theirs]
 
 
 def _content(value: object, role: str, key: str, where: str) -> str | None:
@@ -82,20 +153,80 @@ def _content(value: object, role: str, key: str, where: str) -> str | None:
     return text(value, key, where)
 
 
-def _refuse_weights(turn: Mapping[str, object], where: str) -> None:
-    """Some data sets switch single turns off; training them all the same would be a silent change of meaning."""
-    for key in ("weight", "train", "training"):
-        value = turn.get(key)
-        if value is not None and value not in (1, True):
+# --- loss weights ---------------------------------------------------------------------------------------------------
+
+
+def _loss_weight(turn: Fields, where: str) -> float | None:
+    """The turn's loss weight, in [0, 1]: the product of all fields that state one; None where none does.
+
+    Raises:
+        InputError: a value is not from 0 to 1, a part of the turn is switched off, or a field's polarity is not known.
+    """
+    for name in _AMBIGUOUS:
+        if turn.peek(name) is not None:
             raise InputError(
-                f"the turn is marked {key}={value!r}; turns are not switched off one by one",
+                f"the turn has the field {name!r}, which means trained in some tools and not trained in others",
                 where=where,
-                fix="drop the field, cut the conversation after the turn to train, and use last_turn_only",
+                fix="write weight: 0 (not trained) or weight: 1",
             )
+    for name in _PARTS_OF_A_TURN:
+        for part in as_list(turn.get(name)) or ():
+            if not isinstance(part, Mapping) or part.get("train") is not True:
+                raise InputError(
+                    f"{name} switches a part of the turn off; a turn is trained whole or not at all",
+                    where=where,
+                    fix="split the turn's row, or write weight: 0 to train nothing of it",
+                )
+    stated = [weight_of(turn[name], name, where) for name in LOSS_WEIGHTS if turn.peek(name) is not None]
+    if turn.peek(MASKED) is not None:
+        stated.append(1 - weight_of(turn[MASKED], MASKED, where))
+    return math.prod(stated) if stated else None
+
+
+def weight_of(value: object, name: str, where: str) -> float:
+    """A loss weight in [0, 1]; true is 1, false is 0.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, bool | int | float) or not 0 <= value <= 1:  # a NaN fails both comparisons
+        raise InputError(
+            f"{name} is {kind(value)}, expected true, false or a loss weight from 0 (not trained) to 1", where=where
+        )
+    return float(value)
+
+
+# --- tools ----------------------------------------------------------------------------------------------------------
+
+
+def _tool_calls(turn: Fields, where: str) -> list[JSON]:
+    """The turn's calls, from ``tool_calls`` or the older ``function_call``; empty where it makes none."""
+    if turn.holds("tool_calls"):
+        value = turn["tool_calls"]
+        calls = as_list(value)
+        if calls is None:
+            raise wrong("tool_calls", "a list", value, where)
+        return [tool_call(call, where) for call in calls]
+    if turn.holds("function_call"):
+        value = turn["function_call"]
+        return [tool_call(json_value(value, where) if isinstance(value, str) else value, where)]
+    return []
+
+
+def _call_in_text(content: str, where: str) -> Message:
+    """ShareGPT's turn of the role ``function_call``: JSON of one call or several, at times behind the reasoning."""
+    reasoning, closing, call = content.rpartition("</think>")
+    value = json_value(call, where)
+    calls = [tool_call(one, where) for one in (value if isinstance(value, list) else [value])]
+    return Message(role="assistant", content=f"{reasoning}{closing}" if closing else None, tool_calls=calls)
 
 
 def tool_call(call: object, where: str) -> JSON:
-    """A call as templates take it: arguments as an object, where OpenAI's form has them as a string."""
+    """A call as chat templates take it: arguments as an object, where OpenAI's form has them as a string.
+
+    Raises:
+        InputError: it has no function name, or its arguments are no JSON object.
+    """
     if not isinstance(call, Mapping):
         raise wrong("tool_calls", "objects", call, where)
     function = call.get("function", call)
@@ -106,50 +237,87 @@ def tool_call(call: object, where: str) -> JSON:
         arguments = json_value(arguments, where)
     if arguments is not None and not isinstance(arguments, dict):
         raise wrong("arguments", "an object", arguments, where)
-    clean: dict[str, JSON] = {"name": function["name"], "arguments": cast("JSON", arguments or {})}
+    clean: dict[str, JSON] = {"name": function["name"], "arguments": arguments or {}}
     return {**({"id": call["id"]} if isinstance(call.get("id"), str) else {}), "type": "function", "function": clean}
 
 
-def tools_of(record: Record, where: str) -> tuple[JSON, ...]:
-    """The row's tool definitions, as a list or as JSON text; empty where there are none."""
-    tools = record.get("tools")
+def tools_of(record: Fields, where: str) -> tuple[JSON, ...]:
+    """The row's tool definitions in OpenAI's form, from ``tools`` or the older ``functions``; a list or JSON text.
+
+    A bare function (name, description, parameters), as ``functions`` and LLaMA-Factory have it, is put into an object
+    of type ``function``, as chat templates see it when the model is used.
+
+    Raises:
+        InputError: it is no list of objects.
+    """
+    name = "tools" if record.holds("tools") or not record.holds("functions") else "functions"
+    tools = record.get(name)
     if isinstance(tools, str):
         tools = json_value(tools, where) if tools.strip() else None
     if tools is None:
         return ()
     if not isinstance(tools, Sequence) or not all(isinstance(tool, Mapping) for tool in tools):
-        raise wrong("tools", "a list of objects", tools, where)
-    return tuple(cast("JSON", tool) for tool in tools)
+        raise wrong(name, "a list of objects", tools, where)
+    return tuple(_definition(cast("Mapping[str, JSON]", tool)) for tool in tools)
 
 
-def turns_or_text(record: Record, name: str, role: str, where: str) -> list[Message]:
-    """A field that holds either turns or the text of one turn of the given role."""
-    value = record.get(name)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [message_of(turn, "role", "content", ROLES, f"{where}, {name}") for turn in value]
-    return [
-        plain_turn(
-            role, response_text(record, name, where) if role == "assistant" else required_text(record, name, where)
-        )
-    ]
+def _definition(tool: Mapping[str, JSON]) -> JSON:
+    is_bare = isinstance(tool.get("name"), str) and "function" not in tool and "type" not in tool
+    return {"type": "function", "function": dict(tool)} if is_bare else dict(tool)
 
 
-def with_system(record: Record, messages: list[Message], where: str) -> tuple[Message, ...]:
-    """The turns behind the row's own system prompt, where it has that field.
+# --- pieces of rows -------------------------------------------------------------------------------------------------
+
+
+def turns_or_text(record: Fields, name: str, role: str, where: str, *, decode: bool) -> list[Message]:
+    """A field that holds turns, one turn, or the text of one turn of the given role.
+
+    Args:
+        record: the row.
+        name: the field.
+        role: the role of a text.
+        where: the row's place, for errors.
+        decode: read a text that is a list of turns in JSON as turns.
 
     Raises:
-        InputError: it is no text, or the turns begin with a system prompt too.
+        InputError: it is none of these.
     """
-    system = record.get("system")
-    if isinstance(system, str) and system.strip():
-        if messages and messages[0]["role"] == "system":
-            raise InputError("the row has a system field and a system turn", where=where)
-        return (plain_turn("system", text(system, "system", where)), *messages)
-    if system is not None and not isinstance(system, str):
-        raise wrong("system", "text", system, where)
-    return tuple(messages)
+    value = record.get(name)
+    if isinstance(value, Mapping):
+        value = [value]
+    if decode and isinstance(value, str) and is_turns(turns := as_list(value)):
+        value = turns
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        place = f"{where}, {name}"
+        return [message_of(turn, record, _spelling_of(turn), place) for turn in value]
+    read = response_text if role == "assistant" else required_text
+    return [Message(role=role, content=read(record, name, where))]
 
 
-def plain_turn(role: str, content: str) -> Message:
-    """A turn that is nothing but text."""
-    return Message(role=role, content=content)
+def _spelling_of(turn: object) -> Spelling:
+    return SHAREGPT if isinstance(turn, Mapping) and "from" in turn and "role" not in turn else OPENAI
+
+
+def is_turns(value: Sequence[object] | None) -> bool:
+    """Whether a list is one of turns, in OpenAI's spelling or ShareGPT's."""
+    return bool(value) and all(
+        isinstance(turn, Mapping) and ({"role", "content"} <= set(turn) or {"from", "value"} <= set(turn))
+        for turn in value or ()
+    )
+
+
+def with_system(record: Fields, messages: list[Message], where: str) -> tuple[Message, ...]:
+    """The turns behind the row's own system prompt, where it has that field under one of its known names.
+
+    Raises:
+        InputError: it is no text, there are two, or the turns begin with a system prompt too.
+    """
+    stated = {name: said for name in _SYSTEM if (said := optional_text(record, name, where))}
+    if not stated:
+        return tuple(messages)
+    if len(set(stated.values())) > 1:
+        raise InputError(f"the row has two system prompts: {', '.join(stated)}", where=where)
+    (name, said), *_ = stated.items()
+    if messages and messages[0]["role"] == "system":
+        raise InputError(f"the row has a {name} field and a system turn", where=where)
+    return (Message(role="system", content=said), *messages)
