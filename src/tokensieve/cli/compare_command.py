@@ -67,12 +67,12 @@ def compare(
     ]
     if format_ == "json":
         texts = [to_json(comparison) for comparison in made]
-        out.print(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", end="")
+        out.file.write(texts[0] if len(texts) == 1 else f"[{','.join(texts)}]\n")
     for comparison in made if format_ != "json" else ():
         if len(made) > 1:
             out.print(f"{comparison.base} and {comparison.tuned[0]}")
         if format_ == "text":
             print_comparison(comparison, flips)
         else:
-            out.print(to_markdown(comparison, flips) if format_ == "markdown" else to_latex(comparison), end="")
+            out.file.write(to_markdown(comparison, flips) if format_ == "markdown" else to_latex(comparison))
     return 0 if all(comparison.gate is None or comparison.gate.ok for comparison in made) else 1

@@ -93,14 +93,15 @@ def _print_noted(facts: Mapping[str, JSON]) -> None:
 def print_accuracies(scores: Iterable[TaskScore]) -> None:
     """One line a task: accuracy with its interval, how the other answers failed, and what the length limit ended.
 
-    The last two columns are a flag beside the findings: an answer that was cut off is counted there, and by its text
-    in one of the others.
+    The last column is a flag beside the findings: an answer that was cut off is counted there, and by its text in one
+    of the others.
     """
-    table = table_of("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off", "of them correct")
+    table = table_of("task", "answers", "correct", "95 % interval", "wrong", "no answer", "cut off")
     for score in scores:
         failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER))
-        counts = (*failed, score.cut_off, score.cut_off_correct)
-        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *(f"{n:,}" for n in counts))
+        right = f", {score.cut_off_correct:,} right" if score.cut_off_correct else ""
+        cells = (*(f"{number:,}" for number in failed), f"{score.cut_off:,}{right}")
+        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *cells)
     print_table(table)
 
 

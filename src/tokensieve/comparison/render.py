@@ -118,14 +118,14 @@ def percent(estimate: Estimate) -> str:
 
 
 def signed_with_interval(estimate: Estimate, unit: str = "") -> str:
-    """A signed value and its interval, e.g. ``-12.5 (-20.1 … -4.0)``."""
+    """A signed value and its interval, e.g. ``-12.5 (-20.1…-4.0)``."""
     if not estimate.defined:
         return "undefined"
     value = f"{estimate.value + 0.0:+.1f}{unit}"
     if math.isnan(estimate.low):
         return value
     low, high = (f"{round(end, 1) + 0.0:.1f}" for end in (estimate.low, estimate.high))
-    return f"{value} ({low} … {high})"
+    return f"{value} ({low}…{high})"
 
 
 def p_value(value: float) -> str:
