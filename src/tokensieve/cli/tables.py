@@ -140,7 +140,7 @@ def print_repair(found: Repair, folder: object) -> None:
     table = table_of("candidate", "target score", "KL (nats/token)", "")
     for one in found.candidates:
         table.add_row(one.name, f"{one.score:.4f}", f"{one.kl:.4f}", "chosen" if one.chosen else "")
-    out.print(table)
+    print_table(table)
     out.print(f"rule: {found.rule} (tolerance {found.settings.tolerance:g})")
     out.print(f"wrote {folder}")
 
