@@ -51,6 +51,22 @@ CONVERSATIONS: Final[Mapping[str, tuple[Message, ...]]] = {
         _says("tool", "Paris"),
         _says("assistant", "the answer is Paris"),
     ),
+    "reasoning in a field": (
+        _says("user", "hello"),
+        Message(role="assistant", content="Paris", reasoning_content="is the answer"),
+    ),
+    "tool call beside text": (
+        _says("user", "hello"),
+        Message(role="assistant", content="the capital", tool_calls=[_CALL]),
+        _says("tool", "Paris"),
+        _says("assistant", "the answer is Paris"),
+        _says("user", "What?"),
+        _says("assistant", "is Paris"),
+    ),
+    "ends with a tool call": (
+        _says("user", "hello"),
+        Message(role="assistant", content=None, tool_calls=[_CALL]),
+    ),
     "ends with the user": (_says("user", "hello"), _says("assistant", "Paris"), _says("user", "the answer?")),
 }
 

@@ -45,7 +45,19 @@ class Kind:
     rstrip: bool = False
 
 
-KINDS: Final[Mapping[str, Kind]] = {
+_TAGS: Final = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+_DEEPSEEK: Final = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>")
+_DEEPSEEK_TAGS: Final = (
+    "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>",
+    "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>",
+    "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>", "<｜tool▁sep｜>",
+)  # fmt: skip
+_GEMMA4: Final = (
+    "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>",
+    "<|tool_response>", "<tool_response|>", '<|"|>', "<|think|>", "<|image|>",
+)  # fmt: skip
+
+_FAMILIES: Final[Mapping[str, Kind]] = {
     "llama3": Kind(
         "bytes", ("<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>"), "<|begin_of_text|>", "<|eot_id|>"
     ),
@@ -62,10 +74,53 @@ KINDS: Final[Mapping[str, Kind]] = {
         plain=("<think>", "</think>", "<tool_call>", "</tool_call>"),
     ),
     "phi3": Kind("legacy", ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>"), "<s>", "<|endoftext|>", rstrip=True),
+    "qwen3_5": Kind(
+        "bytes", ("<|im_start|>", "<|endoftext|>"), None, "<|im_end|>", template="qwen3_5_think", plain=_TAGS
+    ),
+    "qwen3_6": Kind("bytes", ("<|im_start|>", "<|endoftext|>"), None, "<|im_end|>", plain=_TAGS),
+    "nemotron3": Kind("bytes", ("<|im_start|>",), "<s>", "<|im_end|>", template="nemotron_3_nano", plain=_TAGS),
+    "deepseek_r1": Kind("bytes", (), *_DEEPSEEK, template="deepseek_r1_distill", plain=_DEEPSEEK_TAGS),
+    "deepseek_v3": Kind("bytes", (), *_DEEPSEEK, template="deepseekv3", plain=_DEEPSEEK_TAGS),
+    "gptoss": Kind(
+        "bytes",
+        ("<|start|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|end|>", "<|call|>", "<|endoftext|>"),
+        "<|startoftext|>",
+        "<|return|>",
+    ),
+    "gemma4": Kind("gemma", _GEMMA4, "<bos>", "<eos>", template="gemma4_v5"),
+    "glm4": Kind(
+        "bytes",
+        ("[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        None,
+        "<|endoftext|>",
+        template="glm4moe",
+        plain=_TAGS,
+    ),
+    "glm4_9b": Kind(
+        "bytes",
+        ("[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        None,
+        "<|endoftext|>",
+        source="own",
+    ),
     "mistral": Kind("metaspace", ("[INST]", "[/INST]"), "<s>", "</s>", source="own"),
     "olmo2": Kind("bytes", (), "<|endoftext|>", "<|endoftext|>", source="own"),
     "chatml": Kind("bytes", ("<|im_start|>",), None, "<|im_end|>", source="own"),
 }
+
+
+def _path(name: str) -> Path:
+    """File of a family's template: TRL's copy of it, or our own after the documented format."""
+    kind = _FAMILIES[name]
+    if kind.source == "own":
+        return TEMPLATES / f"{name}.jinja"
+    import trl
+
+    return Path(trl.__file__).parent / "chat_templates" / f"{kind.template or name}.jinja"
+
+
+KINDS: Final[Mapping[str, Kind]] = {name: kind for name, kind in _FAMILIES.items() if _path(name).is_file()}
+"""Families whose template is at hand; an older TRL does not have all of them."""
 
 
 @cache
@@ -87,13 +142,8 @@ def tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 
 def template(name: str) -> str:
-    """The family's chat template: TRL's copy of it, or our own after the documented format."""
-    kind = KINDS[name]
-    if kind.source == "own":
-        return (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-    import trl
-
-    return (Path(trl.__file__).parent / "chat_templates" / f"{kind.template or name}.jinja").read_text(encoding="utf-8")
+    """The family's chat template."""
+    return _path(name).read_text(encoding="utf-8")
 
 
 def _backend(kind: str) -> Tokenizer:

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import cast
 
 import pytest
@@ -10,6 +11,22 @@ from tokensieve.types import Example, Tokens
 
 PLAIN = ("single", "system", "two turns", "reasoning", "ends with the user")
 """Conversations without special tokens in their text and without line breaks at a response's beginning."""
+CLOSED = ("glm4", "glm4_9b")
+"""Families whose template leaves the end of a turn to the next one's header; ours writes the last one too."""
+OTHERWISE = frozenset(
+    {
+        *(("gptoss", title) for title in PLAIN),  # it writes today's date
+        *((name, title) for name in ("qwen3_5", "qwen3_6") for title in PLAIN[:3]),  # cut where the prompt ends
+        *((name, "reasoning") for name in ("deepseek_r1", "deepseek_v3")),  # they drop the last turn's reasoning
+        ("gemma4", "reasoning"),  # it has a field for reasoning, and knows no </think>
+    }
+)
+FRAME = re.compile(
+    r"\A(.*?</think>|<\|channel>thought\n.*?<channel\|>"
+    r"|(<\|channel\|>analysis.*?<\|start\|>assistant)?<\|channel\|>final<\|message\|>)",
+    re.DOTALL,
+)
+"""What a model writes before its answer: a block of reasoning, be it empty, or a channel's header."""
 
 
 def _row(name: str, title: str) -> Tokens | None:
@@ -19,8 +36,8 @@ def _row(name: str, title: str) -> Tokens | None:
     return prepare(tokenizer(name)).tokenise(Example(title, CONVERSATIONS[title]))
 
 
-def _cases(titles: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(name, title) for name in KINDS for title in titles]
+def _cases(titles: tuple[str, ...], without: frozenset[tuple[str, str]] = frozenset()) -> list[tuple[str, str]]:
+    return [(name, title) for name in KINDS for title in titles if (name, title) not in without]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -28,13 +45,15 @@ def test_ids_and_response_positions_are_those_of_the_golden_table(name: str) -> 
     assert table(name) == json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
 
 
-@pytest.mark.parametrize(("name", "title"), _cases(PLAIN))
+@pytest.mark.parametrize(("name", "title"), _cases(PLAIN, OTHERWISE))
 def test_ids_are_those_of_transformers_where_nothing_had_to_be_cut(name: str, title: str) -> None:
     row = _row(name, title)
     if row is None:
         return
-    made = tokenizer(name).apply_chat_template(list(CONVERSATIONS[title]), tokenize=True)
-    assert row.ids_T.tolist() == made["input_ids"]
+    made = tokenizer(name).apply_chat_template(list(CONVERSATIONS[title]), tokenize=True)["input_ids"]
+    if name in CLOSED and CONVERSATIONS[title][-1]["role"] == "assistant":
+        made = [*made, tokenizer(name).convert_tokens_to_ids("<|user|>")]
+    assert row.ids_T.tolist() == made
 
 
 @pytest.mark.parametrize(("name", "title"), _cases(tuple(CONVERSATIONS)))
@@ -43,7 +62,13 @@ def test_a_row_begins_with_the_ids_that_a_sampler_would_be_given(name: str, titl
     if row is None:
         return
     last = max(i for i, message in enumerate(CONVERSATIONS[title]) if message["role"] == "assistant")
-    prompt = prepare(tokenizer(name)).prompt_ids(CONVERSATIONS[title][:last])
+    chat = prepare(tokenizer(name))
+    prompt = chat.prompt_ids(CONVERSATIONS[title][:last])
+    notes = json.loads(GOLDEN.read_text(encoding="utf-8"))[name][title]["notes"]
+    if "last response without the reasoning block that the prompt opens" in notes:
+        opener = chat.text_ids(chat.ends.opener)
+        assert prompt[-len(opener) :].tolist() == opener.tolist()
+        prompt = prompt[: -len(opener)]
     assert row.ids_T[: len(prompt)].tolist() == prompt.tolist()
     assert row.in_response_T[len(prompt)]
 
@@ -60,9 +85,11 @@ def test_the_response_is_each_turns_text_and_one_end_of_turn(name: str, title: s
         ids = [int(row.ids_T[t]) for t in range(begin, end) if row.in_response_T[t]]
         text = cast(str, tokenizer(name).decode(ids))
         answer = (message["content"] or "").rpartition("</think>")[2].strip()
-        assert text.strip().endswith(answer)
-        if "<think>" not in text and answer:
-            assert text.strip() == answer
+        if "tool_calls" in message:
+            assert "think" in text
+            assert "Paris" not in text, "the tool's answer is not the model's"
+        else:
+            assert FRAME.sub("", text, count=1).strip() == answer
 
 
 @pytest.mark.parametrize("name", KINDS)

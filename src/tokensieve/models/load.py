@@ -56,10 +56,10 @@ class LoadedModel:
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end an answer: the chat template's end-of-turn tokens, and every end of sequence.
 
-        The template's are what training teaches and selection protects (``ChatTemplate.end_ids``). A model may end
-        otherwise too, as its generation settings, its configuration or its tokenizer say.
+        The template's (``ChatTemplate.stop_ids``) are those that training teaches and selection protects. A model may
+        end otherwise too, as its generation settings, its configuration or its tokenizer say.
         """
-        found = set(self.chat.end_ids)
+        found = set(self.chat.stop_ids)
         for source in (self.model.generation_config, self.model.config.get_text_config(), self.tokenizer):
             value = getattr(source, "eos_token_id", None)
             found.update([value] if isinstance(value, int) else value or ())

@@ -80,7 +80,7 @@ class VllmSampler:
                     seed=seed_of(settings.seed, request.id, index) % 2**63,
                     logprobs=0,
                     detokenize=False,
-                    stop_token_ids=sorted(self._chat.end_ids),
+                    stop_token_ids=sorted(self._chat.stop_ids),
                 )
                 for request, index in pairs
             ],

@@ -230,7 +230,7 @@ def _end_answers_as_trained(model: "PreTrainedModel", loaded: LoadedModel) -> No
         return
     known = generation.eos_token_id
     listed = [known] if isinstance(known, int) else list(known or ())
-    if taught := sorted(loaded.chat.end_ids - set(listed)):
+    if taught := sorted(loaded.chat.stop_ids - set(listed)):
         generation.eos_token_id = [*listed, *taught]
 
 

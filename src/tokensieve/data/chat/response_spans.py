@@ -1,13 +1,17 @@
-"""Where the assistant's turns lie in a rendered conversation."""
+"""Spans of the assistant's turns in a rendered conversation."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from tokensieve.data.chat.render import Rendered
-from tokensieve.types import JSON, Example, Message, is_trained
+from tokensieve.data.chat.render import Rendered, split_reasoning
+from tokensieve.types import JSON, Example, Message
 
 _TAIL = 40
+
+Borders: TypeAlias = Mapping[int, tuple[int, int]]
+"""Begin and end of messages' visible texts, by the message's index; see ``Renderer.message_borders``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,105 +46,220 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The end-of-turn tokens of a template, and the header before an assistant's turn."""
+    """What a template writes around an assistant's turn.
+
+    Attributes:
+        names: the end-of-turn tokens.
+        header: what a prompt ends with, before the model begins.
+        opener: the part of the header that opens a reasoning block, such as ``<think>``, where the template leaves it
+            out before a turn without reasoning; empty where the whole header is before every turn.
+    """
 
     names: "re.Pattern[str]"
     header: str
+    opener: str = ""
 
 
-def by_markers(whole: Rendered, prompt: Rendered, turns: Sequence[Message], ends: Ends) -> list[Turn] | Mismatch:
-    """The turns by what the template marks as generated, the last one verified against its prompt.
+@dataclass(slots=True)
+class SpanFinder:
+    """Finds the spans of one conversation's assistant turns.
 
-    Marks may begin inside the header and end behind the end-of-turn token: what the prompt holds is not the
-    model's to write, and what follows the first end-of-turn token is never trained.
+    A turn begins where its prompt ends, which must be the beginning of the conversation. Rendering a prompt for every
+    turn would take time quadratic in the turns, so that it is done once for each kind of message before a turn: between
+    two messages' texts the template writes the same again, which is compared.
+
+    Attributes:
+        whole: the conversation's text.
+        messages: its turns.
+        ends: the template's end-of-turn tokens and headers.
+        prompt_of: renders the prompt of the turn with an index.
+        prompt_borders_of: the borders of the messages' texts in that prompt.
+        borders: of the messages' texts in the whole; None where they are not known.
+        exact: the last turn must begin where its prompt ends; otherwise it may lack the prompt's opener.
+        lacks_opener: True once the last turn was found to lack it.
     """
-    if not whole.starts_with(prompt):
-        return Mismatch("the prompt is not the beginning of the conversation", prompt.text, whole.text)
-    found = []
-    for start, stop in _joined(whole.spans):
-        begin = start + _header_left(whole.text, start, ends.header)
-        if start <= len(prompt.text) <= stop:
-            begin = len(prompt.text)
-        turn = _close(whole, begin, ends)
-        if turn is not None and not whole.text[stop : turn.end].strip():
+
+    whole: Rendered
+    messages: Sequence[Message]
+    ends: Ends
+    prompt_of: Callable[[int], Rendered]
+    prompt_borders_of: Callable[[int, Rendered], Borders | None]
+    borders: Borders | None = None
+    exact: bool = True
+    lacks_opener: bool = False
+    _between: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    def by_prompts(self, places: Sequence[int]) -> list[Turn] | Mismatch:
+        """The turns with the given ascending indices by their prompts, the last one's rendered in any case."""
+        found: dict[int, Turn] = {}
+        for place in (places[-1], *places[:-1]):
+            start = self._start(place, verify=place == places[-1])
+            if isinstance(start, Mismatch):
+                return start
+            turn = self._close(place, start)
+            if isinstance(turn, Mismatch):
+                return turn
+            found[place] = turn
+        return self._checked([found[place] for place in places])
+
+    def by_markers(self, places: Sequence[int]) -> list[Turn] | Mismatch:
+        """The turns by what the template marks as generated, the last one verified against its prompt.
+
+        Marks may begin inside the header and end behind the end-of-turn token: what the prompt holds is not the
+        model's to write, and what follows the end-of-turn token is never trained.
+        """
+        answers = [i for i, message in enumerate(self.messages) if message["role"] == "assistant"]
+        spans = [span for span in _joined(self.whole.spans) if self.whole.text[slice(*span)].strip()]
+        if len(spans) != len(answers):
+            return Mismatch(f"the template marks {len(spans)} generated turns of {len(answers)}")
+        last = self._start(places[-1], verify=True)
+        if isinstance(last, Mismatch):
+            return last
+        found = []
+        for place, (start, stop) in zip(answers, spans, strict=True):
+            if place not in places:
+                continue
+            begin = start + _header_left(self.whole.text, start, self.ends)
+            if place == places[-1]:
+                if not start <= last <= stop and begin != last:
+                    return Mismatch("the last marked turn does not begin where its prompt ends")
+                begin = last
+            turn = self._close(place, begin)
+            if isinstance(turn, Mismatch):
+                return turn
+            if self.whole.text[stop : turn.end].strip():
+                return Mismatch("the template's marks leave a part of a turn out")
             found.append(turn)
-    if len(found) != len(turns):
-        return Mismatch(f"the template marks {len(found)} generated turns of {len(turns)}")
-    if found[-1].start != len(prompt.text):
-        return Mismatch("the last marked turn does not begin where its prompt ends")
-    return _checked(whole, found, turns)
+        return self._checked(found)
+
+    def _start(self, place: int, *, verify: bool) -> int | Mismatch:
+        """Begin of a turn: by its own prompt, or by what an earlier prompt has behind the same kind of message."""
+        before = self._end_of_text(place - 1, self.whole, self.borders)
+        earlier = self.messages[place - 1] if place else None
+        kind = (earlier["role"], bool(earlier.get("tool_calls"))) if earlier else ("", False)
+        if not verify and before is not None and kind in self._between:
+            for between in self._with_and_without_opener(self._between[kind], may_lack=True):
+                if self.whole.text.startswith(between, before):
+                    return before + len(between)
+        prompt = self.prompt_of(place)
+        if before is not None and before <= len(prompt.text) and prompt.text[:before] == self.whole.text[:before]:
+            self._between.setdefault(kind, prompt.text[before:])
+        for text in self._with_and_without_opener(prompt.text, may_lack=not (verify and self.exact)):
+            if self.whole.starts_with(prompt.until(len(text))):
+                self.lacks_opener |= verify and len(text) < len(prompt.text)
+                return len(text)
+        if not verify and before is not None and self._learn_between(place, kind, prompt):
+            return self._start(place, verify=False)
+        return Mismatch("the prompt is not the beginning of the conversation", prompt.text, self.whole.text)
+
+    def _learn_between(self, place: int, kind: tuple[str, bool], prompt: Rendered) -> bool:
+        """Take what a prompt has behind its last message where the prompt itself is not the conversation's beginning.
+
+        Some templates write earlier turns otherwise once more turns follow, so that a prompt in the middle differs in
+        what is before it, but not in how its last message ends and the model's turn begins.
+
+        Returns:
+            True where the conversation goes on in the same way behind that message.
+        """
+        end = self._end_of_text(place - 1, prompt, self.prompt_borders_of(place, prompt))
+        before = self._end_of_text(place - 1, self.whole, self.borders)
+        if end is None or before is None:
+            return False
+        self._between[kind] = prompt.text[end:]
+        texts = self._with_and_without_opener(self._between[kind], may_lack=True)
+        return any(self.whole.text.startswith(text, before) for text in texts)
+
+    def _with_and_without_opener(self, text: str, *, may_lack: bool) -> Iterator[str]:
+        yield text
+        if may_lack and self.ends.opener and text.endswith(self.ends.opener):
+            yield text.removesuffix(self.ends.opener)
+
+    def _end_of_text(self, place: int, text: Rendered, borders: Borders | None) -> int | None:
+        """End of a message's text, with the white space that the message itself has there."""
+        if borders is None or place not in borders:
+            return None
+        end = borders[place][1]
+        content = self.messages[place]["content"] or ""
+        space = content[len(content.rstrip()) :]
+        return end + len(space) if text.text.startswith(space, end) else end
+
+    def _close(self, place: int, start: int) -> Turn | Mismatch:
+        """The turn from its start to the first end-of-turn token that the template wrote behind all its parts."""
+        text, message = self.whole.text, self.messages[place]
+        reach = start
+        later = (self.borders[i][0] for i in range(place + 1, len(self.messages)) if self.borders and i in self.borders)
+        bound = next(later, len(text))
+        if self.borders is not None and split_reasoning(message)[1].strip():
+            if place in self.borders:
+                begin, reach = self.borders[place]
+                if begin < start:
+                    return Mismatch("a response begins in its header", text[start:], text[begin:])
+            elif not message.get("tool_calls"):
+                tail = split_reasoning(message)[1].strip()[-_TAIL:]
+                return Mismatch("a response does not hold its message's text", tail, text[start:bound])
+        named = start
+        for name in function_names(message.get("tool_calls", [])):
+            at = text.find(name, named, bound)
+            if at < 0:
+                return Mismatch("the template leaves a tool call out", name, text[start:bound])
+            named = at + len(name)
+        reach = max(reach, named)
+        if reach > bound:
+            return Mismatch("another turn's text lies inside a response")
+        for match in self.ends.names.finditer(text, reach):
+            end, after = match.start(), match.start() + len(match.group(1))
+            if end >= bound:
+                break
+            if self.whole.is_written(end, after):
+                return Turn(start, end, after)
+        return Mismatch("no end-of-turn token follows a response", "", text[reach : reach + _TAIL])
+
+    def _checked(self, found: list[Turn]) -> list[Turn] | Mismatch:
+        """The turns, if they follow one another."""
+        reached = 0
+        for turn in found:
+            if turn.start < reached:
+                return Mismatch("two turns overlap")
+            reached = turn.after
+        return found
 
 
-def by_prefixes(
-    whole: Rendered, prompts: Sequence[Rendered], turns: Sequence[Message], ends: Ends
-) -> list[Turn] | Mismatch:
-    """The turns by their prompts, each verified to be a prefix of the whole conversation."""
-    found = []
-    for prompt in prompts:
-        if not whole.starts_with(prompt):
-            return Mismatch("the prompt is not the beginning of the conversation", prompt.text, whole.text)
-        turn = _close(whole, len(prompt.text), ends)
-        if turn is None:
-            return Mismatch("no end-of-turn token follows a response")
-        found.append(turn)
-    return _checked(whole, found, turns)
-
-
-def _close(whole: Rendered, start: int, ends: Ends) -> Turn | None:
-    """The turn from its start to the first end-of-turn token that the template wrote."""
-    for match in ends.names.finditer(whole.text, start):
-        end, after = match.start(), match.start() + len(match.group(1))
-        if whole.is_written(end, after):
-            return Turn(start, end, after)
+def holds_answers(whole: Rendered, found: Sequence[Turn], turns: Sequence[Message]) -> Mismatch | None:
+    """A mismatch where a turn's span does not hold the end of its message's text; None where all do."""
+    for turn, message in zip(found, turns, strict=True):
+        tail = split_reasoning(message)[1].strip()[-_TAIL:]
+        if tail not in whole.text[turn.start : turn.end] and not message.get("tool_calls"):
+            return Mismatch("a response does not hold its message's text", tail, whole.text[turn.start : turn.end])
     return None
 
 
-def _checked(whole: Rendered, found: list[Turn], turns: Sequence[Message]) -> list[Turn] | Mismatch:
-    """The turns, if they follow one another and each holds the end of its message's text."""
-    reached = 0
-    for turn, message in zip(found, turns, strict=True):
-        if turn.start < reached:
-            return Mismatch("two turns overlap")
-        reached = turn.after
-        text = whole.text[turn.start : turn.end]
-        tail = (message["content"] or "").rpartition("</think>")[2].strip()[-_TAIL:]
-        if tail not in text:
-            return Mismatch("a response does not hold its message's text", tail, text)
-        for name in _named(message.get("tool_calls", [])):
-            if name not in text:
-                return Mismatch("the template leaves a tool call out", name, text)
-    return found
-
-
-def left_out(whole: Rendered, found: Sequence[Turn], example: Example, last_turn_only: bool) -> Iterator[str]:
+def left_out(
+    whole: Rendered, found: Sequence[Turn], turns: Sequence[Message], example: Example, borders: Borders | None
+) -> Iterator[str]:
     """What a template leaves out of a conversation without an error: reasoning, tools, what others said.
 
     Args:
         whole: the conversation's text.
         found: its trained turns in the text.
+        turns: their messages.
         example: the conversation.
-        last_turn_only: they are the last one alone.
+        borders: of the messages' texts, where they are known; the others are looked for.
     """
-    turns = [message for message in example.messages if is_trained(message)][-1 if last_turn_only else 0 :]
-    if any(
-        _reasoning(message)[-_TAIL:] not in whole.text[turn.start : turn.end]
-        for turn, message in zip(found, turns, strict=True)
-    ):
+    spans = [whole.text[turn.start : turn.end] for turn in found]
+    if any(split_reasoning(m)[0][-_TAIL:] not in span for m, span in zip(turns, spans, strict=True)):
         yield "reasoning"  # as some do in all turns but the last
-    if any(name not in whole.text for tool in example.tools for name in _named([tool])):
+    if any(split_reasoning(m)[1].strip()[-_TAIL:] not in span for m, span in zip(turns, spans, strict=True)):
+        yield "text beside a tool call"
+    if any(name not in whole.text for tool in example.tools for name in function_names([tool])):
         yield "tools"
     for role in ("system", "user"):
-        said = (message["content"] or "" for message in example.messages if message["role"] == role)
-        if any(text.strip()[-_TAIL:] not in whole.text for text in said):
+        listed = ((i, message) for i, message in enumerate(example.messages) if message["role"] == role)
+        said = ((m["content"] or "").strip()[-_TAIL:] for i, m in listed if borders is None or i not in borders)
+        if any(text not in whole.text for text in said):
             yield f"a {role} turn"
 
 
-def _reasoning(message: Message) -> str:
-    before, mark, _ = (message["content"] or "").rpartition("</think>")
-    return message.get("reasoning_content", before if mark else "").strip()
-
-
-def _named(calls: Sequence[JSON]) -> list[str]:
+def function_names(calls: Sequence[JSON]) -> list[str]:
     """Names of the functions in tool calls, or in definitions of tools."""
     names = []
     for call in calls:
@@ -163,11 +282,14 @@ def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _header_left(text: str, start: int, header: str) -> int:
-    """Number of characters behind ``start`` that still belong to the assistant's header."""
-    for taken in range(len(header), 0, -1):
-        if text[max(0, start - taken) : start] == header[:taken] and text.startswith(header[taken:], start):
-            return len(header) - taken
+def _header_left(text: str, start: int, ends: Ends) -> int:
+    """Number of characters behind ``start`` that still belong to the assistant's header, with or without its opener."""
+    for header in (ends.header, ends.header.removesuffix(ends.opener)):
+        for taken in range(len(header), 0, -1):
+            if text[max(0, start - taken) : start] == header[:taken] and text.startswith(header[taken:], start):
+                return len(header) - taken
+        if header and text.startswith(header, start):
+            return len(header)
     return 0
 
 

@@ -1,17 +1,15 @@
 """A chat template made ready, and rows of tokens made by it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from tokensieve.data.chat.encode import Encoded, Encoder
-from tokensieve.data.chat.fixed_date import with_stopped_clock
-from tokensieve.data.chat.render import RefusedRow, Rendered, Renderer
-from tokensieve.data.chat.response_spans import Ends, Mismatch, Turn, by_markers, by_prefixes, left_out
+from tokensieve.data.chat.render import RefusedRow, Rendered, Renderer, split_reasoning
+from tokensieve.data.chat.response_spans import Borders, Ends, Mismatch, SpanFinder, Turn, holds_answers, left_out
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens, is_trained
@@ -19,11 +17,9 @@ from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens
 NOT_FOUND: Final = "the response cannot be found for certain"
 NOTHING_TRAINED: Final = "every turn that could be trained is marked as not trained"
 _OWN_MARKERS: Final = "the template's generation markers"
-_TRL_TEMPLATE: Final = "TRL's training template"
-_PREFIXES: Final = "verified prefixes"
-_TRL_TEXT: Final = "TRL's training template, whose text differs from the model's own"
+_PROMPTS: Final = "verified prompts"
+_KEPT_REASONING: Final = "verified prompts, the last turn's reasoning kept from the chat template"
 _USER_TEXT: Final = "TOKENSIEVE_USER_TURN"
-_GENERATION: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 @dataclass(frozen=True)
@@ -32,9 +28,13 @@ class ChatTemplate:
 
     Attributes:
         renderer: the model's own template.
+        tool_renderer: the template for conversations with tools, which is another one in some models.
         encoder: text to ids.
         ends: the end-of-turn tokens and the assistant's header.
-        end_ids: ids of the end-of-turn tokens.
+        end_ids: ids of the end-of-turn tokens: those that training teaches and selection protects.
+        stop_ids: ids of those among them at which a sampler stops; some also end a part within a turn.
+        closing: what a complete conversation lacks behind its last turn, by whether that turn calls tools: the token
+            that begins the next turn, where a template ends turns by it; empty where turns have an end of their own.
         special_V: True at the ids of special tokens, which only the template may write.
         special_names: pattern of their names.
         longest_token: characters in the longest token, by which a text is known to be over-long before it is encoded.
@@ -43,9 +43,12 @@ class ChatTemplate:
     """
 
     renderer: Renderer
+    tool_renderer: Renderer
     encoder: Encoder
     ends: Ends
     end_ids: frozenset[int]
+    stop_ids: frozenset[int]
+    closing: Mapping[bool, str]
     special_V: BoolArray
     special_names: "re.Pattern[str]"
     longest_token: int
@@ -137,7 +140,7 @@ class ChatTemplate:
     def begin_id(self) -> int:
         """The id that a text without a prompt is put behind: begin of text, else end of text, else an end of turn."""
         tokenizer = self.encoder.tokenizer
-        known = (tokenizer.bos_token_id, tokenizer.eos_token_id, min(self.end_ids))
+        known = (tokenizer.bos_token_id, tokenizer.eos_token_id, min(self.stop_ids))
         return next(int(token) for token in known if token is not None)
 
     def user_header_ids(self, messages: Sequence[Message]) -> IntArray:
@@ -151,28 +154,7 @@ class ChatTemplate:
         head, found, _ = whole.text.partition(_USER_TEXT)
         if not found:
             raise InputError("the chat template does not show the user's text", fix="use a model with another template")
-        breaks = tuple(place for place in whole.breaks if place < len(head))
-        return self.encoder.encode(Rendered(head, breaks)).ids_T
-
-    @cached_property
-    def has_markers(self) -> bool:
-        """Whether the model's own template marks what the model generates."""
-        return bool(_GENERATION.search(self.renderer.template))
-
-    @cached_property
-    def training_renderer(self) -> Renderer | None:
-        """TRL's variant of this template with generation markers; None where TRL has none."""
-        from trl.chat_template_utils import get_training_chat_template
-
-        try:
-            template = get_training_chat_template(self.encoder.tokenizer)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return None
-        if template is None:
-            return None
-        if self.held_date:
-            template = with_stopped_clock(template, self.held_date)
-        return Renderer(template, self.renderer.variables, self.renderer.guarded)
+        return self.encoder.encode(whole.until(len(head))).ids_T
 
     def _refuse_over_long(self, example: Example, longest: int) -> None:
         """Raise before the work of encoding where the text is certainly too long, be it 50 MB.
@@ -194,46 +176,57 @@ class ChatTemplate:
                 return self._from_sample(example, example.sampled_ids, last_turn_only)
             if longest is not None:
                 self._refuse_over_long(example, longest)
-            whole, prompt, turns, way = self._locate(example, last_turn_only)
+            found, way = self._locate(example, last_turn_only)
         except RefusedRow as refusal:
             return refusal.of(example.id)
         if tally is not None:
             tally.note(f"response found by {way}")
             if self.held_date:
                 tally.note(f"today's date, which the chat template writes, held at {self.held_date}")
-            for what in left_out(whole, turns, example, last_turn_only):
+            for what in left_out(found.whole, found.turns, found.messages, example, found.borders):
                 tally.note(f"{what} left out by the chat template")
-        trained = [message for message in example.messages if is_trained(message)][-1 if last_turn_only else 0 :]
-        return _Found(example, whole, prompt, turns, [message.get("weight", 1.0) for message in trained])
+            if found.lacks_opener:
+                tally.note("last response without the reasoning block that the prompt opens")
+        return found
 
-    def _locate(self, example: Example, last_turn_only: bool) -> tuple[Rendered, Rendered, list[Turn], str]:
-        """The text, the prompt of its last response, its assistant turns, and the way in which they were found."""
-        answers = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
-        places = [i for i in answers[-1 if last_turn_only else 0 :] if is_trained(example.messages[i])]
+    def _locate(self, example: Example, last_turn_only: bool) -> "tuple[_Found, str]":
+        """The conversation's text with its trained turns, and the way in which they were found.
+
+        Raises:
+            RefusedRow: no way is right.
+        """
+        messages, tools = example.messages, example.tools
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        places = [i for i in answers[-1 if last_turn_only else 0 :] if is_trained(messages[i])]
         if not places:
             raise RefusedRow(NOTHING_TRAINED, NOTHING_TRAINED, fix="give one assistant turn a weight above 0")
-        some_only = len(places) < len(answers)
-        turns = [example.messages[i] for i in places]
-        prompt = self._prompt(example.messages[: places[-1]], example.tools)
-        whole = self.renderer.render(example.messages, example.tools, spans=self.has_markers)
+        turns = [messages[i] for i in places]
         problems = []
-        for way in self._ways(some_only):
-            if way == _OWN_MARKERS:
-                found = by_markers(whole, prompt, turns, self.ends)
-            elif way == _PREFIXES:
-                prompts = [*(self._prompt(example.messages[:i], example.tools) for i in places[:-1]), prompt]
-                found = by_prefixes(whole, prompts, turns, self.ends)
-            else:
-                marked = self._by_trl(example)
-                if marked is None:
-                    continue
-                found = by_markers(marked, prompt, turns, self.ends)
-                if way == _TRL_TEMPLATE and marked.text != whole.text:
-                    found = Mismatch("it writes another text than the model's own template", whole.text, marked.text)
-                elif way == _TRL_TEXT:
-                    whole = marked
+        for way in self._ways(turns[-1], tools):
+            renderer = self._renderer(tools)
+            verbatim = places[-1] if way == _KEPT_REASONING else None
+            whole = renderer.render(messages, tools, spans=way == _OWN_MARKERS, verbatim=verbatim)
+            borders = None
+            if len(places) > 1 or any(split_reasoning(turn)[0] or turn.get("tool_calls") for turn in turns):
+                borders = renderer.message_borders(messages, tools, whole, verbatim=verbatim)
+            if messages[-1]["role"] == "assistant":
+                whole = whole.followed_by(self.closing[bool(messages[-1].get("tool_calls"))])
+            finder = SpanFinder(
+                whole=whole,
+                messages=messages,
+                ends=self.ends,
+                prompt_of=lambda place: self._prompt(messages[:place], tools),
+                prompt_borders_of=lambda place, prompt: self._renderer(tools).message_borders(
+                    messages[:place], tools, prompt, generation_prompt=True
+                ),
+                borders=borders,
+                exact=bool(split_reasoning(turns[-1])[0]),
+            )
+            found = finder.by_markers(places) if way == _OWN_MARKERS else finder.by_prompts(places)
+            if borders is None and not isinstance(found, Mismatch):
+                found = holds_answers(whole, found, turns) or found
             if not isinstance(found, Mismatch):
-                return whole, prompt, found, way
+                return _Found(example, whole, found, turns, borders, finder.lacks_opener), way
             problems.append(f"  by {way}: {found}")
         listed = "\n".join(problems)
         raise RefusedRow(
@@ -242,18 +235,18 @@ class ChatTemplate:
             fix="--last-turn-only, other --template-kwargs, or a chat template with {% generation %} markers",
         )
 
-    def _by_trl(self, example: Example) -> Rendered | None:
-        if self.training_renderer is None:
-            return None
-        return self.training_renderer.render(example.messages, example.tools, spans=True)
+    def _ways(self, last: Message, tools: Sequence[JSON]) -> Iterator[str]:
+        if self._renderer(tools).has_markers:
+            yield _OWN_MARKERS
+        yield _PROMPTS
+        if split_reasoning(last)[0]:
+            yield _KEPT_REASONING
 
-    def _ways(self, some_only: bool) -> tuple[str, ...]:
-        if some_only:  # verified prefixes of these turns are proof enough, and marks of the others do not matter
-            return (_PREFIXES,)
-        return (_OWN_MARKERS, _PREFIXES) if self.has_markers else (_TRL_TEMPLATE, _PREFIXES, _TRL_TEXT)
+    def _renderer(self, tools: Sequence[JSON]) -> Renderer:
+        return self.tool_renderer if tools else self.renderer
 
     def _prompt(self, messages: Sequence[Message], tools: Sequence[JSON]) -> Rendered:
-        return self.renderer.render(messages, tools, generation_prompt=True)
+        return self._renderer(tools).render(messages, tools, generation_prompt=True)
 
     # --- tokens -------------------------------------------------------------------------------------------------
 
@@ -276,9 +269,9 @@ class ChatTemplate:
         ends_turn_T = np.zeros(len(ids_T), dtype=np.bool_)
         weight_T = np.zeros(len(ids_T), dtype=np.float32)
         for number, turn in enumerate(found.turns):
-            in_turn_T = (begin_T >= turn.start) & (begin_T < turn.after)
-            in_response_T |= in_turn_T
-            weight_T[in_turn_T] = found.weights[number]
+            first, after = np.searchsorted(begin_T, [turn.start, turn.after])
+            in_response_T[first:after] = True
+            weight_T[first:after] = found.messages[number].get("weight", 1.0)
             end = int(np.searchsorted(begin_T, turn.end, side="right")) - 1
             if int(ids_T[end]) not in self.end_ids:
                 name = whole.text[turn.end : turn.after]
@@ -287,7 +280,8 @@ class ChatTemplate:
             ends_turn_T[end] = True
             if open_end and number == len(found.turns) - 1:
                 ids_T, in_response_T, ends_turn_T = ids_T[:end], in_response_T[:end], ends_turn_T[:end]
-        loss_weight_T = None if set(found.weights) == {1.0} else weight_T[: len(ids_T)]
+        weighted = any(message.get("weight", 1.0) != 1.0 for message in found.messages)
+        loss_weight_T = weight_T[: len(ids_T)] if weighted else None
         return Tokens(example.id, ids_T, in_response_T, ends_turn_T, example.task, example.origin, loss_weight_T)
 
     def _from_sample(self, example: Example, sampled_T: IntArray, last_turn_only: bool) -> Tokens:
@@ -298,7 +292,7 @@ class ChatTemplate:
             raise RefusedRow(NOTHING_TRAINED, "the turn that was sampled is marked as not trained")
         prompt = self._prompt(history, example.tools)
         prompt_T = self.encoder.encode(prompt)
-        ends = np.flatnonzero(np.isin(sampled_T, list(self.end_ids)))
+        ends = np.flatnonzero(np.isin(sampled_T, list(self.stop_ids)))
         length = int(ends[0]) + 1 if len(ends) else len(sampled_T)
         response_T = np.concatenate([np.zeros(len(prompt_T.ids_T), np.bool_), np.arange(len(sampled_T)) < length])
         ends_turn_T = np.zeros(len(response_T), dtype=np.bool_)
@@ -350,13 +344,20 @@ class _Found:
     Attributes:
         example: the conversation.
         whole: its text.
-        prompt: the text before its last response.
-        turns: its assistant turns that are response.
-        weights: the loss weight of each.
+        turns: the spans of its trained turns.
+        messages: those turns' messages.
+        borders: of all messages' texts, where they were needed.
+        lacks_opener: the last turn lacks the reasoning block that its prompt opens.
     """
 
     example: Example
     whole: Rendered
-    prompt: Rendered
     turns: Sequence[Turn]
-    weights: Sequence[float]
+    messages: Sequence[Message]
+    borders: Borders | None
+    lacks_opener: bool
+
+    @property
+    def prompt(self) -> Rendered:
+        """The text before the last response."""
+        return self.whole.until(self.turns[-1].start)

@@ -1,10 +1,11 @@
 """Makes a chat template ready: what it writes around turns is learnt from a probe."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -52,36 +53,35 @@ def _prepared(
     vocabulary: int | None,
 ) -> ChatTemplate:
     encoder = make_encoder(tokenizer)
-    try:
-        template = str(tokenizer.get_chat_template())
-    except ValueError:
-        raise InputError(
-            "the tokenizer has no chat template",
-            where=str(tokenizer.name_or_path),
-            fix="--tokenizer with the instruct model's tokenizer, or set tokenizer.chat_template",
-        ) from None
+    where = str(tokenizer.name_or_path)
     kwargs: dict[str, JSON] = json.loads(arguments)
     variables = {**tokenizer.special_tokens_map, **kwargs}
-    held_date = str(kwargs.get("today", TODAY)) if asks_for_the_date(template) else ""
+    plain, with_tools = _texts(tokenizer)
+    asks = asks_for_the_date(plain) or asks_for_the_date(with_tools)
+    held_date = str(kwargs.get("today", TODAY)) if asks else ""
     if held_date:
-        template = with_stopped_clock(template, held_date)
-    bare = Renderer(template, variables)
+        plain, with_tools = (with_stopped_clock(text, held_date) for text in (plain, with_tools))
     special, other = special_names(tokenizer)
-    probe = _probe(bare, special | other, str(tokenizer.name_or_path))
-    structure = {name for name in other if name in probe.user_turn}
+    probe = probe_template(Renderer(plain, variables), special, other, where)
+    if with_tools != plain:
+        probe = probe.joined_with(probe_template(Renderer(with_tools, variables), special, other, where))
     ends = special & {str(tokenizer.eos_token)} | probe.ends
+    structure = {name for name in other if name in probe.user_turn}
     # A reasoning block's <think> is an ordinary added token that assistants write; others may not write it where the
     # template uses it in its headers.
     guarded = {role: names_pattern(special | structure | ends) for role in ("system", "user", "tool")}
     guarded["assistant"] = names_pattern(special | ends)
     ids = tokenizer.get_vocab()
     special_V = np.zeros(max(ids.values()) + 1, dtype=np.bool_)
-    special_V[[int(tokenizer.convert_tokens_to_ids(name)) for name in special]] = True
+    special_V[_ids(tokenizer, special)] = True
     return ChatTemplate(
-        renderer=Renderer(template, variables, guarded),
+        renderer=Renderer(plain, variables, guarded),
+        tool_renderer=Renderer(with_tools, variables, guarded),
         encoder=encoder,
-        ends=Ends(names_pattern(ends), probe.header),
-        end_ids=frozenset(int(tokenizer.convert_tokens_to_ids(name)) for name in ends),
+        ends=Ends(names_pattern(ends), probe.header, probe.opener),
+        end_ids=frozenset(_ids(tokenizer, ends)),
+        stop_ids=frozenset(_ids(tokenizer, ends - probe.inner)),
+        closing={False: probe.closing, True: probe.closing and (probe.call_closing or probe.closing)},
         special_V=special_V,
         special_names=names_pattern(special),
         longest_token=max(map(len, ids)),
@@ -90,20 +90,95 @@ def _prepared(
     )
 
 
+def _ids(tokenizer: "PreTrainedTokenizerBase", names: Iterable[str]) -> list[int]:
+    return [int(tokenizer.convert_tokens_to_ids(name)) for name in names]
+
+
+def _texts(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, str]:
+    """The template's text, and that for conversations with tools, which some models list under another name.
+
+    Raises:
+        InputError: there is no template, or none of the listed ones is the one to take.
+    """
+    listed = tokenizer.chat_template
+    where = str(tokenizer.name_or_path)
+    if not listed:
+        raise InputError(
+            "the tokenizer has no chat template",
+            where=where,
+            fix="--tokenizer with the instruct model's tokenizer, or set tokenizer.chat_template",
+        )
+    if isinstance(listed, str):
+        return listed, listed
+    texts = {str(name): str(text) for name, text in listed.items()}
+    plain = texts.get("default") or (next(iter(texts.values())) if len(texts) == 1 else None)
+    if plain is None:
+        raise InputError(
+            f"the tokenizer lists the chat templates {', '.join(texts)}, and none of them is `default`",
+            where=where,
+            fix="set tokenizer.chat_template to the one to use, and save the tokenizer",
+        )
+    return plain, texts.get("tool_use", plain)
+
+
 @dataclass(frozen=True, slots=True)
-class _Probe:
-    """What a template writes around plain turns."""
+class Probe:
+    """What a template writes around plain turns.
+
+    Attributes:
+        header: what a prompt ends with, before the model begins.
+        opener: the part of the header that is not before every turn in a history.
+        user_turn: a user's turn with the header behind it.
+        ends: names of the tokens that end a turn.
+        inner: those of them that stand within an assistant's turn too, between its reasoning and its answer.
+        closing: the end that the last turn lacks; empty where it has one.
+        call_closing: the same of a turn that calls tools.
+    """
 
     header: str
+    opener: str
     user_turn: str
     ends: frozenset[str]
+    inner: frozenset[str]
+    closing: str = ""
+    call_closing: str = ""
+
+    def joined_with(self, other: "Probe") -> "Probe":
+        """Itself with the ends of the model's other template."""
+        return replace(
+            self,
+            user_turn=self.user_turn + other.user_turn,
+            ends=self.ends | other.ends,
+            inner=self.inner | other.inner,
+            call_closing=other.call_closing or self.call_closing,
+        )
 
 
-def _probe(renderer: Renderer, names: set[str], where: str) -> _Probe:
-    users, answers = ("Wherefore1", "Wherefore2"), ("Therefore1", "Therefore2")
+_USERS: Final = ("Wherefore1", "Wherefore2")
+_ANSWERS: Final = ("Therefore1", "Therefore2")
+_ARGUMENT: Final = "Therefore3"
+_CALL: Final[JSON] = {
+    "type": "function",
+    "id": "a1b2c3d4e",
+    "function": {"name": "look", "arguments": {"at": _ARGUMENT}},
+}
+
+
+def probe_template(renderer: Renderer, special: set[str], other: set[str], where: str) -> Probe:
+    """Learn from a few short conversations what a template writes around an assistant's turn.
+
+    Args:
+        renderer: the template, without guards.
+        special: names of the special tokens.
+        other: names of the other added tokens.
+        where: the model, for messages.
+
+    Raises:
+        InputError: the template refuses a plain conversation, leaves a turn out, or ends no assistant's turn.
+    """
     turns = [
         Message(role=role, content=text)
-        for pair in zip(users, answers, strict=True)
+        for pair in zip(_USERS, _ANSWERS, strict=True)
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
     try:
@@ -112,28 +187,121 @@ def _probe(renderer: Renderer, names: set[str], where: str) -> _Probe:
         unasked = renderer.render(turns[:1]).text
     except RefusedRow as error:
         raise InputError(f"the chat template refuses a plain conversation: {error.problem}", where=where) from None
-    missing = [text for text in (*users, *answers) if text not in whole]
-    if missing:
-        role = "assistant" if missing[0] in answers else "user"
-        raise InputError(
-            f"the chat template leaves the {role}'s turn out",
-            where=where,
-            fix="use the tokenizer of the instruct model, or mend tokenizer.chat_template",
-        )
-    pattern = names_pattern(names)
-    first_user = whole[: whole.index(users[0])]
-    final = pattern.search(whole, whole.index(answers[1]))
-    if final is None:
+    _check_shown(whole, where)
+    header = asked[_shared(asked, unasked) :]
+    names = names_pattern(special | other)
+    between = whole[whole.index(_ANSWERS[0]) + len(_ANSWERS[0]) : whole.index(_USERS[1])]
+    middle, final = names.search(between), names.search(whole, whole.index(_ANSWERS[1]))
+    if middle is None and final is None:
         raise InputError(
             "the chat template writes no end-of-turn token after the assistant's turn: a model trained so never stops",
             where=where,
             fix="add eos_token after the assistant's content in tokenizer.chat_template",
         )
-    ends = {final.group(1)}
-    middle = pattern.search(whole, whole.index(answers[0]))
-    if middle is not None and middle.start() < whole.index(users[1]) and middle.group(1) not in first_user:
-        ends.add(middle.group(1))
-    shared = next(
-        (i for i, (a, b) in enumerate(zip(asked, unasked, strict=False)) if a != b), min(len(asked), len(unasked))
+    calls = names_pattern(special)
+    call_end, call_next = _call_end(renderer, calls, alone=True), _call_end(renderer, calls, alone=False)
+    if final is None:  # the next turn's header ends a turn, and the template leaves it to whoever writes that turn
+        closing = str(middle and middle.group(1))
+        return Probe(
+            header=header,
+            opener=_opener(header, asked, whole, special | other),
+            user_turn=asked,
+            ends=frozenset({closing, call_next} - {""}),
+            inner=frozenset(),
+            closing=closing,
+            call_closing=call_next,
+        )
+    ends = {str(final.group(1)), call_end} - {""}
+    user_end = names.search(unasked, unasked.index(_USERS[0]))
+    first_user = whole[: whole.index(_USERS[0])]
+    if middle is not None and (
+        middle.group(1) not in first_user or (user_end is not None and user_end.group(1) == middle.group(1))
+    ):
+        ends.add(str(middle.group(1)))
+    return Probe(
+        header=header,
+        opener=_opener(header, asked, whole, special | other),
+        user_turn=asked,
+        ends=frozenset(ends),
+        inner=frozenset(ends & _within_a_turn(renderer, names)),
     )
-    return _Probe(header=asked[shared:], user_turn=asked, ends=frozenset(ends))
+
+
+def _check_shown(whole: str, where: str) -> None:
+    missing = [text for text in (*_USERS, *_ANSWERS) if text not in whole]
+    if missing:
+        role = "assistant" if missing[0] in _ANSWERS else "user"
+        raise InputError(
+            f"the chat template leaves the {role}'s turn out",
+            where=where,
+            fix="use the tokenizer of the instruct model, or mend tokenizer.chat_template",
+        )
+
+
+def _opener(header: str, asked: str, whole: str, names: set[str]) -> str:
+    """The end of the header from the added token on that not every turn in a history has, such as ``<think>``."""
+    prompt = asked[asked.index(_USERS[0]) + len(_USERS[0]) :]
+    written = [
+        whole[whole.index(user) + len(user) : whole.index(answer)]
+        for user, answer in zip(_USERS, _ANSWERS, strict=True)
+    ]
+    shared = min(_shared(prompt, text) for text in written)
+    if shared == len(prompt):
+        return ""
+    begin = len(prompt) - len(header)
+    found = names_pattern(names | {"<think>"}).finditer(prompt)
+    starts = [match.start() for match in found if begin < match.start() <= shared]
+    return prompt[starts[-1] :] if starts else ""
+
+
+def _call_end(renderer: Renderer, special: "re.Pattern[str]", *, alone: bool) -> str:
+    """Name of the special token behind a turn that calls a tool; empty where there is none or calls are refused.
+
+    Args:
+        renderer: the template.
+        special: names of the special tokens.
+        alone: the conversation ends with the call, and the token with it; otherwise a tool's answer follows.
+    """
+    turns = [Message(role="user", content=_USERS[0]), Message(role="assistant", content=None, tool_calls=[_CALL])]
+    if not alone:
+        turns.append(Message(role="tool", content=_USERS[1], tool_call_id="a1b2c3d4e", name="look"))
+    try:
+        text = renderer.render(turns, [{"type": "function", "function": _TOOL}]).text
+    except RefusedRow:
+        return ""
+    if _ARGUMENT not in text:
+        return ""
+    found = list(special.finditer(text, text.rindex(_ARGUMENT)))
+    if not found:
+        return ""
+    if not alone:
+        return str(found[0].group(1))
+    last = found[-1]
+    return str(last.group(1)) if not text[last.start() + len(last.group(1)) :].strip() else ""
+
+
+_TOOL: Final[JSON] = {
+    "name": "look",
+    "description": "look",
+    "parameters": {"type": "object", "properties": {"at": {"type": "string", "description": "place"}}},
+}
+
+
+def _within_a_turn(renderer: Renderer, names: "re.Pattern[str]") -> set[str]:
+    """Names of the added tokens that a template writes between a turn's reasoning and its answer."""
+    turns = [
+        Message(role="user", content=_USERS[0]),
+        Message(role="assistant", content=_ANSWERS[0], reasoning_content=_ARGUMENT),
+    ]
+    try:
+        text = renderer.render(turns).text
+    except RefusedRow:
+        return set()
+    if not 0 <= text.find(_ARGUMENT) < text.find(_ANSWERS[0]):
+        return set()
+    return {str(match.group(1)) for match in names.finditer(text, text.find(_ARGUMENT), text.find(_ANSWERS[0]))}
+
+
+def _shared(a: str, b: str) -> int:
+    """Length of two texts' common beginning."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
