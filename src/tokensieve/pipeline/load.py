@@ -198,7 +198,7 @@ def _earlier_stage(source: object) -> Rows[Row] | None:
     """Rows that an earlier stage made, in memory or in a folder; None where the source is a data set."""
     if isinstance(source, Rows):
         return source
-    is_folder = isinstance(source, str | Path) and (Path(source) / MANIFEST_NAME).is_file()
+    is_folder = isinstance(source, str | Path) and source != "" and (Path(source) / MANIFEST_NAME).is_file()
     return open_rows(cast("str | Path", source)) if is_folder else None
 
 

@@ -95,6 +95,8 @@ def find(data: "Data", settings: DataSettings) -> Source:
 
 def _named(data: str | Path, split: str) -> Source:
     path = Path(data)
+    if data == "":  # which is the working directory to Path
+        raise InputError("no such file or folder: the name is empty", where="data")
     if path.is_dir():
         return _folder(path, None, split)
     if path.is_file():
@@ -104,7 +106,7 @@ def _named(data: str | Path, split: str) -> Source:
     if colon and Path(folder).is_dir():
         return _folder(Path(folder), entry, split)
     if not may_be_on_hub(data):
-        raise InputError("no such file or folder", where=str(data) or "data")
+        raise InputError("no such file or folder", where=str(data))
     return _on_hub(str(data), split)
 
 
