@@ -4,11 +4,12 @@ Two rules, two names: ``arc_challenge`` finds the choice wherever the answer giv
 takes the answer's first character, as where an answer is one letter.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tokensieve.errors import InputError
-from tokensieve.tasks import answer_text
+from tokensieve.tasks.answer_choice import choice
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Outcome, Problem, Verdict
@@ -31,14 +32,15 @@ def check(problem: Problem, answer: str) -> Verdict:
     """Find the chosen label by any of several ways of saying it."""
     labels = texts(problem.facts["labels"], "labels", problem.id)
     choices = texts(problem.facts["choices"], "choices", problem.id)
-    return _verdict(problem, answer_text.choice(answer, labels, dict(zip(labels, choices, strict=True))))
+    return _verdict(problem, choice(answer, labels, dict(zip(labels, choices, strict=True))))
 
 
 def check_letter(problem: Problem, answer: str) -> Verdict:
-    """Take the first character that is no white space."""
+    """Take the first character that is no white space, where it stands alone: ``Both`` is not ``B``."""
     labels = texts(problem.facts["labels"], "labels", problem.id)
-    first = answer.strip()[:1]
-    return _verdict(problem, first if first in labels else None)
+    one = "|".join(map(re.escape, labels))
+    first = re.match(rf"\s*({one})(?![\w'])(?!\s*(?:,|/|&|and\b|or\b)\s*(?:{one})(?![\w']))", answer)
+    return _verdict(problem, first[1] if first else None)
 
 
 def _verdict(problem: Problem, chosen: str | None) -> Verdict:
@@ -69,7 +71,7 @@ def _problem(task: str, row: Row) -> Problem:
     gold = row.text("answerKey")
     if len(labels) != len(choices) or gold not in labels:
         raise InputError(f"the answer {gold!r} is not among the choices {', '.join(labels)}", where=row.where)
-    lines = "\n".join(f"{label}. {choice}" for label, choice in zip(labels, choices, strict=True))
+    lines = "\n".join(f"{label}. {text}" for label, text in zip(labels, choices, strict=True))
     prompt = f"{row.text('question')}\n\n{lines}\n\n{_INSTRUCTION}"
     facts: dict[str, JSON] = {"answer": gold, "labels": list(labels), "choices": list(choices)}
     response = f"{gold}. {choices[labels.index(gold)]}"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tokensieve.errors import InputError
-from tokensieve.tasks import answer_text
+from tokensieve.tasks.answer_number import number_after_hashes
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.checkers import check_number
 from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
@@ -31,19 +32,12 @@ def load_paper(split: str, folder: Path | None) -> Iterator[Problem]:
 
 def check(problem: Problem, answer: str) -> Verdict:
     """Compare the final number by value, wherever the text gives it; the reason says where it was found."""
-    gold = answer_text.parse_number(str(problem.facts["answer"]))
-    found = answer_text.final_number(answer)
-    if found is None:
-        return Verdict(Outcome.NO_ANSWER, reason="no number in the answer")
-    written, value, rule = found
-    if value == gold:
-        return Verdict(Outcome.CORRECT, written, rule)
-    return Verdict(Outcome.WRONG, written, f"{rule}: expected {problem.facts['answer']}")
+    return check_number(answer, str(problem.facts["answer"]))
 
 
 def check_paper(problem: Problem, answer: str) -> Verdict:
     """Compare what follows the first ``####`` as text, commas removed."""
-    found = answer_text.number_after_hashes(answer)
+    found = number_after_hashes(answer)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, reason="no '#### <number>' in the answer")
     gold = str(problem.facts["answer"])
@@ -64,7 +58,7 @@ def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
 
 def _problem(task: str, problem_id: str, row: Row) -> Problem:
     solution = row.text("answer")
-    number = answer_text.number_after_hashes(solution)
+    number = number_after_hashes(solution)
     if number is None:
         raise InputError("expected an answer that ends in '#### <number>'", where=row.where)
     prompt = f"{row.text('question')}\n\n{_INSTRUCTION}"

@@ -1,13 +1,14 @@
 """HumanEval: complete a Python function from its signature and docstring, judged by running its tests."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokensieve.tasks import answer_text
+from tokensieve.tasks.answer_code import function_body, unclosed_block
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
 from tokensieve.tasks.program import judge_program
 from tokensieve.tasks.task import Task
-from tokensieve.types import JSON, Message, Problem, Verdict
+from tokensieve.types import JSON, Message, Outcome, Problem, Verdict
 
 _INSTRUCTION = "Complete this Python function. Answer with the whole function, code only."
 
@@ -30,9 +31,11 @@ def check(problem: Problem, answer: str) -> Verdict:
     """
     prompt, name = str(problem.facts["prompt"]), str(problem.facts["entry_point"])
     tests = [f"{problem.facts['test']}\n\ncheck({name})\n"]
-    if f"def {name}" not in answer:
-        body = answer_text.code(answer) if "```" in answer else answer
-        answer = f"{prompt}{body}"
+    if not re.search(rf"\bdef {re.escape(name)}\b", answer):
+        program = function_body(prompt, answer, name)
+        if program is None and not unclosed_block(answer):
+            return Verdict(Outcome.NO_ANSWER, reason=f"neither {name} nor its body in the answer")
+        answer = program or f"{prompt}{answer}"
     # The prompt is a program by itself: its imports and helpers stay, its empty function is then replaced.
     return judge_program(answer, names=[name], before=[prompt], tests=tests)
 

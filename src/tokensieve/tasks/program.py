@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tokensieve.sandbox import Limits, run_parts
-from tokensieve.tasks import answer_text
+from tokensieve.tasks import answer_code
 from tokensieve.types import Outcome, Verdict
 
 PROGRAM_LIMITS = Limits(wall_s=30.0, cpu_s=8.0)
@@ -35,10 +35,10 @@ def judge_program(
     Raises:
         EnvironmentProblem: the sandbox cannot run here.
     """
-    source = answer_text.code(answer, names)
+    source = answer_code.code(answer, names)
     if source is None:
         return Verdict(Outcome.NO_ANSWER, reason="no Python code in the answer")
-    if answer_text.unclosed_block(answer) and not answer_text.parses(source):
+    if answer_code.unclosed_block(answer) and not answer_code.parses(source):
         return Verdict(Outcome.CUT_OFF, source, "the code block is never closed and does not parse")
     run = run_parts(
         [*before, source, *before_tests, *tests], limits, checks_from=len(before) + 1, own_equality=own_equality

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tokensieve.sandbox import SQL_LIMITS, Ending, Limits, SqlRun, run_sql
-from tokensieve.tasks import answer_text
+from tokensieve.tasks import answer_code
 from tokensieve.types import Outcome, Verdict
 
 
@@ -38,7 +38,7 @@ def judge_query(
     Raises:
         EnvironmentProblem: the sandbox cannot run here.
     """
-    found = answer_text.query(answer)
+    found = answer_code.query(answer)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, reason="no SQL query in the answer")
     expected = _gold_run(gold, database, script, limits)
@@ -46,7 +46,7 @@ def judge_query(
         return Verdict(Outcome.NOT_JUDGED, found, f"the gold query failed: {expected.reason}")
     run = run_sql(found, database=database, script=script, limits=limits)
     if run.rows is None:
-        if answer_text.unclosed_block(answer) and run.ending is Ending.RAISED:
+        if answer_code.unclosed_block(answer) and run.ending is Ending.RAISED:
             return Verdict(Outcome.CUT_OFF, found, f"the code block is never closed; {run.reason}")
         return Verdict(Outcome.WRONG, found, run.reason)
     as_sets = set(run.rows) == set(expected.rows)
