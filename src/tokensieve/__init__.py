@@ -1,37 +1,135 @@
 """Fine-tune a language model without making it forget: score, select, train, measure.
 
-The verbs of the command line, as functions: ``load``, ``score``, ``select``, ``generate``, ``train``, ``evaluate``,
-``compare``, ``export``, ``run``. They are imported on first use, so that importing the package costs nothing.
+The verbs of the command line as functions, the settings they take and the results they give. Everything is imported on
+first use: ``import tokensieve`` itself imports neither torch nor transformers.
 """
 
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tokensieve.anchors import make_anchors
     from tokensieve.comparison import compare
-    from tokensieve.evaluation import evaluate
+    from tokensieve.config import (
+        AnchorSettings,
+        DataSettings,
+        DriftSettings,
+        EvaluateSettings,
+        GenerateSettings,
+        KlSettings,
+        LoraSettings,
+        ModelSettings,
+        RepairSettings,
+        SampleSettings,
+        ScoreSettings,
+        SelectSettings,
+        StudySettings,
+        TrainSettings,
+    )
+    from tokensieve.data.dataset import Rows, open_rows
+    from tokensieve.drift import Drift, measure_drift
+    from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
+    from tokensieve.evaluation import EvalResult, evaluate
     from tokensieve.exports import export
     from tokensieve.generation import generate
+    from tokensieve.models import LoadedModel, load_model
     from tokensieve.pipeline import load, select
+    from tokensieve.repair import Repair, repair_model
     from tokensieve.scoring import score
     from tokensieve.study import run
-    from tokensieve.training import train
+    from tokensieve.training import Adapter, train
+    from tokensieve.training.drift_callback import DriftCallback
+    from tokensieve.verify import verify_export
 
 __version__ = metadata.version("tokensieve")
 
-__all__ = ["compare", "evaluate", "export", "generate", "load", "run", "score", "select", "train"]
-
+_CONFIG = (
+    "AnchorSettings",
+    "DataSettings",
+    "DriftSettings",
+    "EvaluateSettings",
+    "GenerateSettings",
+    "KlSettings",
+    "LoraSettings",
+    "ModelSettings",
+    "RepairSettings",
+    "SampleSettings",
+    "ScoreSettings",
+    "SelectSettings",
+    "StudySettings",
+    "TrainSettings",
+)
+_ERRORS = ("CheckFailed", "EnvironmentProblem", "InputError", "TokensieveError")
 _HOMES = {
+    **dict.fromkeys(_CONFIG, "config"),
+    **dict.fromkeys(_ERRORS, "errors"),
+    "Adapter": "training",
+    "Drift": "drift",
+    "DriftCallback": "training.drift_callback",
+    "EvalResult": "evaluation",
+    "LoadedModel": "models",
+    "Repair": "repair",
+    "Rows": "data.dataset",
     "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exports",
     "generate": "generation",
     "load": "pipeline",
+    "load_model": "models",
+    "make_anchors": "anchors",
+    "measure_drift": "drift",
+    "open_rows": "data.dataset",
+    "repair_model": "repair",
     "run": "study",
     "score": "scoring",
     "select": "pipeline",
     "train": "training",
+    "verify_export": "verify",
 }
+"""Module of each public name."""
+
+__all__ = [
+    "Adapter",
+    "AnchorSettings",
+    "CheckFailed",
+    "DataSettings",
+    "Drift",
+    "DriftCallback",
+    "DriftSettings",
+    "EnvironmentProblem",
+    "EvalResult",
+    "EvaluateSettings",
+    "GenerateSettings",
+    "InputError",
+    "KlSettings",
+    "LoadedModel",
+    "LoraSettings",
+    "ModelSettings",
+    "Repair",
+    "RepairSettings",
+    "Rows",
+    "SampleSettings",
+    "ScoreSettings",
+    "SelectSettings",
+    "StudySettings",
+    "TokensieveError",
+    "TrainSettings",
+    "compare",
+    "evaluate",
+    "export",
+    "generate",
+    "load",
+    "load_model",
+    "make_anchors",
+    "measure_drift",
+    "open_rows",
+    "repair_model",
+    "run",
+    "score",
+    "select",
+    "train",
+    "verify_export",
+]
 
 
 def __getattr__(name: str) -> object:

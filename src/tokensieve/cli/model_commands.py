@@ -152,14 +152,13 @@ def drift(
         out_: Folder for the rows and drift.json; without it the drawn rows are kept in the cache.
     """
     from tokensieve.cli.tables import print_drift
-    from tokensieve.drift import drift as measure
-    from tokensieve.drift import tuned_settings
+    from tokensieve.drift import measure_drift, tuned_settings
 
     if model.model != ModelSettings().model:
         raise InputError(f"the base is named twice, {base} and --model {model.model}", fix="leave --model out")
     hush_transformers()
     settings_of_base = model.model_copy(update={"model": base})
-    print_drift(measure(settings_of_base, tuned_settings(tuned, settings_of_base), settings, out_))
+    print_drift(measure_drift(settings_of_base, tuned_settings(tuned, settings_of_base), settings, out_))
     return 0
 
 
@@ -181,7 +180,7 @@ def repair(
     """
     from tokensieve.cli.check import take_weak_sandbox
     from tokensieve.cli.tables import print_repair
-    from tokensieve.repair import repair as repair_model
+    from tokensieve.repair import repair_model
 
     take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()

@@ -67,7 +67,7 @@ class Drift(BaseModel):
     """One entry a set of rows."""
 
 
-def drift(
+def measure_drift(
     base: LoadedModel | ModelSettings | str,
     tuned: LoadedModel | ModelSettings | str,
     settings: DriftSettings | None = None,

@@ -1,5 +1,5 @@
 """Repair after training, without training: trade target score against drift by choosing among candidates."""
 
-from tokensieve.repair.run import Candidate, Repair, choose, repair
+from tokensieve.repair.run import Candidate, Repair, choose, repair_model
 
-__all__ = ["Candidate", "Repair", "choose", "repair"]
+__all__ = ["Candidate", "Repair", "choose", "repair_model"]

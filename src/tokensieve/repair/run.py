@@ -19,7 +19,7 @@ from tokensieve.config import (
     ScoreSettings,
 )
 from tokensieve.data.manifest import write_atomically
-from tokensieve.drift import ProbeDrift, drift, tuned_settings
+from tokensieve.drift import ProbeDrift, measure_drift, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate
 from tokensieve.models import load_model
@@ -73,7 +73,7 @@ class Repair(BaseModel):
         return next(one for one in self.candidates if one.chosen)
 
 
-def repair(
+def repair_model(
     tuned: str | Path,
     base: ModelSettings | str,
     settings: RepairSettings,
@@ -112,7 +112,7 @@ def repair(
         folder = make()
         model = tuned_settings(str(folder), before)
         value = _score(model, settings, out / "scores" / name.replace(" ", "-"))
-        probes = drift(before, model, settings.drift).probes
+        probes = measure_drift(before, model, settings.drift).probes
         points.append(Candidate(name=name, folder=str(folder), score=value, probes=probes))
         if progress is not None:
             progress(done + 1, len(made))

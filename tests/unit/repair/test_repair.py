@@ -12,7 +12,7 @@ from tokensieve.config import DriftSettings, LoraSettings, ModelSettings, Repair
 from tokensieve.drift import tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import load_model
-from tokensieve.repair import Candidate, choose, repair
+from tokensieve.repair import Candidate, choose, repair_model
 from tokensieve.repair.candidates import interpolate, reduce_intruders
 from tokensieve.training import train
 
@@ -100,7 +100,7 @@ def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp
         tolerance=100.0,
         drift=DriftSettings(rows=str(tmp_path / "rows.jsonl")),
     )
-    found = repair(after, base, rules, tmp_path / "out")
+    found = repair_model(after, base, rules, tmp_path / "out")
     assert [one.name for one in found.candidates] == ["base", "tuned", "alpha 0", "alpha 0.5"]
     assert found.chosen.name == "alpha 0", "with any score allowed, the least drift is none"
     by_name = {one.name: one for one in found.candidates}
@@ -111,12 +111,12 @@ def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp
     with torch.inference_mode():
         torch.testing.assert_close(loaded(IDS_BT).logits, load_model(base).model(IDS_BT).logits)
     assert json.loads((tmp_path / "out" / "repair.json").read_text())["rule"]
-    assert repair(after, base, rules, tmp_path / "out") == found
+    assert repair_model(after, base, rules, tmp_path / "out") == found
     with pytest.raises(InputError, match="something else than this call"):
-        repair(after, base, rules.model_copy(update={"tolerance": 0.0}), tmp_path / "out")
+        repair_model(after, base, rules.model_copy(update={"tolerance": 0.0}), tmp_path / "out")
 
 
 @pytest.mark.parametrize("rules", [RepairSettings(), RepairSettings(task="a", rows="b")])
 def test_a_target_is_needed(base: ModelSettings, tmp_path: Path, rules: RepairSettings) -> None:
     with pytest.raises(InputError, match="expected a target"):
-        repair(tmp_path, base, rules, tmp_path / "out")
+        repair_model(tmp_path, base, rules, tmp_path / "out")
