@@ -15,9 +15,8 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
-from tokensieve.sampling.loglikelihood import weigh
-from tokensieve.tasks import Task
-from tokensieve.tasks.lookup import get_task
+from tokensieve.sampling.loglikelihood import choose_by_likelihood
+from tokensieve.tasks import Task, get_task
 from tokensieve.types import Problem, Sample
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -114,10 +113,10 @@ class _Counter:
 def _answers(
     sampler: Sampler, task: Task, problems: Sequence[Problem], settings: EvaluateSettings, count: _Counter
 ) -> list[Sample]:
-    if task.weighing is not None:
-        weighed = weigh(task, task.weighing, problems, sampler)
+    if task.likelihood_choice is not None:
+        chosen = choose_by_likelihood(task, task.likelihood_choice, problems, sampler)
         count.add(len(problems) * settings.sampling.n)
-        return weighed
+        return chosen
     drawn = sampler.draw(requests_of(task, problems, settings.sampling), settings.sampling)
     return judge_samples(task, problems, told(drawn, count.add), settings.cut_off)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from tokensieve.cli.console import Work, err, out
 from tokensieve.config import CutOff
 from tokensieve.errors import InputError
+from tokensieve.tasks import get_task
 from tokensieve.tasks.judging import check_gold, judge_file
-from tokensieve.tasks.lookup import get_task
 
 _SHOWN = 20
 """Failures that are printed; all are counted."""

@@ -19,7 +19,7 @@ from tokensieve.generation.perplexity import conditional_nll
 from tokensieve.generation.sample_and_check import Progress, by_problem, phase_run
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
-from tokensieve.tasks.reference_free import PromptCheck, prompt_check
+from tokensieve.tasks.user_function import PromptCheck, prompt_check
 from tokensieve.types import Example, Message, Origin, Outcome, Sample, Verdict
 
 _SHARD_DIALOGUES: Final = 128

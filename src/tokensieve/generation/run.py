@@ -20,8 +20,7 @@ from tokensieve.generation.yield_stats import PromptYield, write_yields, yield_o
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import load_problems, problems_digest, requests_of
-from tokensieve.tasks import Task
-from tokensieve.tasks.lookup import get_task
+from tokensieve.tasks import Task, get_task
 from tokensieve.types import JSON, Example, Origin, Problem, Sample
 
 _ORIGINS: Final = {

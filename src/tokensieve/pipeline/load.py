@@ -165,7 +165,7 @@ def gold_examples(task: str, split: str, folder: Path | None = None, limit: int 
     Raises:
         InputError: unknown task or split.
     """
-    from tokensieve.tasks.lookup import get_task
+    from tokensieve.tasks import get_task
 
     for problem in get_task(task).problems(split, folder, limit):
         answer = Message(role="assistant", content=problem.gold)
@@ -207,7 +207,7 @@ def _examples(source: "Data", settings: DataSettings, tally: Tally) -> tuple[Ite
     from tokensieve.data.formats import find, read_examples
 
     if isinstance(source, str) and source.startswith(_TASK_PREFIX):
-        from tokensieve.tasks.lookup import split_name
+        from tokensieve.tasks import split_name
 
         task, split = split_name(source.removeprefix(_TASK_PREFIX))
         default = DataSettings().split

@@ -12,15 +12,17 @@ from tokensieve.models import LoadedModel
 from tokensieve.sampling.local import LocalSampler
 from tokensieve.sampling.request import Sampler
 from tokensieve.scoring import score_all
-from tokensieve.tasks import Continuation, Likelihood, Task, Weighing
+from tokensieve.tasks import Continuation, Likelihood, LikelihoodChoice, Task
 from tokensieve.types import Outcome, Problem, Sample, Scored, Tokens, Verdict
 
 _TOO_LONG: Final = Verdict(Outcome.NOT_JUDGED, reason="longer than the model's context")
 _NO_TOKENS: Final = Verdict(Outcome.NOT_JUDGED, reason="a text has no tokens of its own behind its context")
 
 
-def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: Sampler) -> list[Sample]:
-    """One sample a problem: the text that the model finds likeliest, with the verdict on how it weighed all of them.
+def choose_by_likelihood(
+    task: Task, likelihood_choice: LikelihoodChoice, problems: Sequence[Problem], sampler: Sampler
+) -> list[Sample]:
+    """One sample a problem: the text that the model finds likeliest, judged by the likelihoods of all.
 
     Behind a chat prompt a text's tokens are those that it has by itself, as those of a response in training. Behind a
     plain context they are what the context's tokens leave of the whole's, as in lm-evaluation-harness. A problem with a
@@ -28,7 +30,7 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
 
     Args:
         task: whose problems they are.
-        weighing: the texts, and the judge.
+        likelihood_choice: the texts, and the judge.
         problems: the problems.
         sampler: of a model in this process.
 
@@ -38,7 +40,7 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
     if not isinstance(sampler, LocalSampler):
         raise InputError("it is answered by likelihoods, which takes a model in this process", where=task.name)
     loaded = sampler.loaded
-    continuations = [weighing.continuations(problem) for problem in problems]
+    continuations = [likelihood_choice.continuations(problem) for problem in problems]
     rows = _rows(continuations, loaded)
     room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     refused = [_refusal(group, room) for group in rows]
@@ -50,7 +52,7 @@ def weigh(task: Task, weighing: Weighing, problems: Sequence[Problem], sampler: 
             samples.append(Sample(problem.id, task.name, 0, "", verdict=refusal))
             continue
         likelihoods = [_likelihood(scored[row.id]) for row in group]
-        verdict = weighing.judge(problem, likelihoods)
+        verdict = likelihood_choice.judge(problem, likelihoods)
         chosen = _chosen(choices, likelihoods, verdict)
         ids = tuple(int(token) for token in group[chosen].ids_T[group[chosen].in_response_T])
         samples.append(

@@ -118,7 +118,7 @@ class _Source:
 
     def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
         """How many of a task's problems were answered."""
-        from tokensieve.tasks.lookup import get_task
+        from tokensieve.tasks import get_task
 
         available = sum(1 for _ in get_task(task).problems(split, self.data))
         return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)

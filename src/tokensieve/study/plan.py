@@ -245,7 +245,7 @@ class Planner:
     def _task_key(self, task: str, split: str, limit: int | None) -> str:
         """Digest of the problems themselves, so that a changed benchmark is noticed."""
         from tokensieve.sampling.grading import problems_digest
-        from tokensieve.tasks.lookup import get_task
+        from tokensieve.tasks import get_task
 
         asked = (task, split, limit)
         if asked not in self._problems:

@@ -1,5 +1,10 @@
-"""Benchmarks: problems to load and checkers for their answers, by name in ``TASKS``."""
+"""Benchmarks: problems to load and checkers for their answers, by name in ``TASKS``; ``get_task`` finds the others."""
 
+import difflib
+from pathlib import Path
+from typing import Final
+
+from tokensieve.errors import InputError
 from tokensieve.tasks.arc_challenge import ARC_TASKS
 from tokensieve.tasks.bird import BIRD_TASKS
 from tokensieve.tasks.gsm8k import GSM8K_TASKS
@@ -8,7 +13,7 @@ from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
 from tokensieve.tasks.multiple_choice import MULTIPLE_CHOICE_TASKS
 from tokensieve.tasks.pocket import POCKET_TASKS
-from tokensieve.tasks.task import Continuation, Likelihood, Task, Weighing
+from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task
 
 TASKS: dict[str, Task] = {
     **POCKET_TASKS,
@@ -22,4 +27,43 @@ TASKS: dict[str, Task] = {
 }
 """Every task by name; where a benchmark has a strict rule beside the robust one, each has a name of its own."""
 
-__all__ = ["TASKS", "Continuation", "Likelihood", "Task", "Weighing"]
+_BY_HARNESS: Final = {"ifeval": "lm-eval:ifeval"}
+"""Names that a user may expect among ours, and that the harness has."""
+
+_SPLITS: Final = ("train", "validation", "test")
+"""Names that a split of a YAML file's or the harness's task may have."""
+
+
+def split_name(spelled: str) -> tuple[str, str]:
+    """A task's name and the split behind it: ``gsm8k/test``, ``mine/task.yaml/train``; "" where none is named."""
+    name, _, split = spelled.partition("/")
+    if name in TASKS:
+        return name, split
+    name, slash, split = spelled.rpartition("/")
+    return (name, split) if slash and split in _SPLITS else (spelled, "")
+
+
+def get_task(name: str) -> Task:
+    """The task of a name, the one that a YAML file describes, or with ``lm-eval:`` before it one of the harness.
+
+    Raises:
+        InputError: none of these; the nearest name is given.
+        EnvironmentProblem: the harness is not installed, or its task's data cannot be had.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    name = _BY_HARNESS.get(name, name)
+    if name.startswith("lm-eval:"):
+        from tokensieve.tasks.lm_eval_tasks import read_harness_task
+
+        return read_harness_task(name)
+    if name.endswith((".yaml", ".yml")):
+        from tokensieve.tasks.custom import read_task
+
+        return read_task(Path(name))
+    near = difflib.get_close_matches(name, TASKS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"no task {name!r}", fix=f"{hint}known: {', '.join(TASKS)}; a YAML file; or lm-eval:NAME")
+
+
+__all__ = ["TASKS", "Continuation", "Likelihood", "LikelihoodChoice", "Task", "get_task", "split_name"]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import Row, find_file, read_array, require_split
-from tokensieve.tasks.queries import Comparison, judge_query
+from tokensieve.tasks.execution import ResultComparison, judge_query
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 
@@ -40,7 +40,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
         yield _problem(task, split, number, row, _databases(path.parent, name))
 
 
-def check(problem: Problem, answer: str, *, comparison: Comparison) -> Verdict:
+def check(problem: Problem, answer: str, *, comparison: ResultComparison) -> Verdict:
     """Run the answer's query and the gold query on the question's database, in the sandbox."""
     database = problem.files["database"]
     return judge_query(answer, str(problem.facts["query"]), database=database, comparison=comparison)
@@ -84,11 +84,11 @@ def _schema(database: Path) -> str:
     return "\n".join(f"{statement};" for (statement,) in rows)
 
 
-def _task(name: str, title: str, comparison: Comparison) -> Task:
+def _task(name: str, title: str, comparison: ResultComparison) -> Task:
     return Task(name, title, tuple(_FILES), partial(load, name), partial(check, comparison=comparison))
 
 
 BIRD_TASKS = {
-    "bird": _task("bird", "BIRD: text to SQL, results compared as sets", Comparison.SET),
-    "bird_multiset": _task("bird_multiset", "BIRD by the strict rule: results as multisets", Comparison.MULTISET),
+    "bird": _task("bird", "BIRD: text to SQL, results compared as sets", ResultComparison.SET),
+    "bird_multiset": _task("bird_multiset", "BIRD by the strict rule: results as multisets", ResultComparison.MULTISET),
 }

@@ -23,10 +23,9 @@ from tokensieve.config import STRICT
 from tokensieve.errors import InputError
 from tokensieve.tasks import checkers
 from tokensieve.tasks.benchmark_io import Row, read_array, read_lines, require_split, texts
-from tokensieve.tasks.function import UserFunction, check_by_function, user_function
-from tokensieve.tasks.program import judge_program
-from tokensieve.tasks.queries import Comparison, judge_query
+from tokensieve.tasks.execution import ResultComparison, judge_program, judge_query
 from tokensieve.tasks.task import Task
+from tokensieve.tasks.user_function import UserFunction, check_by_function, user_function
 from tokensieve.types import JSON, Message, Problem, Verdict
 
 Checker = Callable[[Problem, str], Verdict]
@@ -85,7 +84,7 @@ class _Sql(BaseModel):
     """Template of the path of a SQLite file."""
     script: str | None = None
     """Template of statements that build the database in memory instead."""
-    comparison: Comparison = Comparison.SET
+    comparison: ResultComparison = ResultComparison.SET
     """Whether equal rows count once (set) or each (multiset)."""
 
 
@@ -288,7 +287,7 @@ def _check_python(problem: Problem, answer: str) -> Verdict:
     return judge_program(answer, names=called(tests), before_tests=before_tests, tests=tests, own_equality=True)
 
 
-def _check_sql(comparison: Comparison, problem: Problem, answer: str) -> Verdict:
+def _check_sql(comparison: ResultComparison, problem: Problem, answer: str) -> Verdict:
     script = problem.facts["script"]
     return judge_query(
         answer,

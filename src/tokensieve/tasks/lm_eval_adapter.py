@@ -65,8 +65,8 @@ class Leaf:
     made: list[Asked] = field(default_factory=list)
 
     @property
-    def weighs(self) -> bool:
-        """Whether the model weighs given texts; else it writes an answer."""
+    def by_likelihood(self) -> bool:
+        """True where the likeliest of given texts is the answer; False where the model writes one."""
         return bool(self.task.OUTPUT_TYPE != "generate_until")
 
     @property

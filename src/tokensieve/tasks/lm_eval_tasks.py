@@ -21,7 +21,7 @@ from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import require_split
 from tokensieve.tasks.lm_eval_adapter import Asked, Doc, Leaf, read_leaves
 from tokensieve.tasks.reasoning import behind_reasoning
-from tokensieve.tasks.task import Continuation, Likelihood, Task, Weighing
+from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task
 from tokensieve.types import JSON, Message, Outcome, Problem, Verdict
 
 PREFIX: Final = "lm-eval:"
@@ -54,7 +54,9 @@ def read_harness_task(spelled: str) -> Task:
         checker=partial(harness.check, metric, filter_name),
         max_new_tokens=max(leaf.max_new_tokens for leaf in leaves),
         ended=harness.ended,
-        weighing=Weighing(harness.continuations, partial(harness.weighed, metric)) if harness.weighs else None,
+        likelihood_choice=LikelihoodChoice(harness.continuations, partial(harness.judge_likelihoods, metric))
+        if harness.by_likelihood
+        else None,
     )
 
 
@@ -66,14 +68,17 @@ class _Harness:
     leaves: Mapping[str, Leaf]
 
     @property
-    def weighs(self) -> bool:
-        """Whether the model weighs given texts."""
-        return next(iter(self.leaves.values())).weighs
+    def by_likelihood(self) -> bool:
+        """True where the likeliest of given texts is the answer."""
+        return next(iter(self.leaves.values())).by_likelihood
 
     def check_names(self, metric: str, filter_name: str) -> None:
         """Refuse a metric or filter that a task does not have, and a group of unlike tasks."""
-        if len({leaf.weighs for leaf in self.leaves.values()}) > 1:
-            raise InputError("some tasks of this group write answers and some weigh given ones", where=self.name)
+        if len({leaf.by_likelihood for leaf in self.leaves.values()}) > 1:
+            raise InputError(
+                "some tasks of this group are answered in writing and some by the likelihood of given texts",
+                where=self.name,
+            )
         for leaf in self.leaves.values():
             if metric and metric not in leaf.metrics:
                 raise InputError(f"no metric {metric!r}", where=self.name, fix=f"metrics: {', '.join(leaf.metrics)}")
@@ -108,7 +113,7 @@ class _Harness:
     def check(self, metric: str, filter_name: str, problem: Problem, answer: str) -> Verdict:
         """Judge a written answer by the metric; one that names a choice, by that choice."""
         leaf, doc = self._row(problem)
-        if self.weighs:
+        if self.by_likelihood:
             right = answer.strip() == problem.gold.strip()
             return Verdict(Outcome.CORRECT if right else Outcome.WRONG, answer.strip(), f"expected {problem.gold}")
         with leaf.lock:
@@ -120,11 +125,11 @@ class _Harness:
         return self._verdict(values, metric or leaf.metrics[0], found if isinstance(found, str) else None)
 
     def continuations(self, problem: Problem) -> tuple[Continuation, ...]:
-        """The texts that the model weighs."""
+        """The texts whose likelihoods are compared."""
         listed = cast("list[dict[str, JSON]]", problem.facts["choices"])
         return tuple(Continuation(_messages(choice["prompt"]), str(choice["text"])) for choice in listed)
 
-    def weighed(self, metric: str, problem: Problem, likelihoods: Sequence[Likelihood]) -> Verdict:
+    def judge_likelihoods(self, metric: str, problem: Problem, likelihoods: Sequence[Likelihood]) -> Verdict:
         """Judge a model that finds the texts this likely."""
         leaf, doc = self._row(problem)
         with leaf.lock:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
-from tokensieve.tasks.program import judge_program
+from tokensieve.tasks.execution import judge_program
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
-from tokensieve.tasks.task import Continuation, Likelihood, Task, Weighing
+from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task
 from tokensieve.types import JSON, Outcome, Problem, Verdict
 
 _LETTERS: Final = ("A", "B", "C", "D")
@@ -263,7 +263,7 @@ def _task(name: str, benchmark: Benchmark, suffix: str) -> Task:
         splits=tuple(benchmark.splits),
         load=partial(load, name, suffix),
         checker=check,
-        weighing=Weighing(continuations, partial(judge, per_character=per_character)),
+        likelihood_choice=LikelihoodChoice(continuations, partial(judge, per_character=per_character)),
     )
 
 

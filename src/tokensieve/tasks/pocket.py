@@ -13,8 +13,7 @@ from tokensieve.errors import InputError
 from tokensieve.pocket import POCKET
 from tokensieve.sandbox import Limits
 from tokensieve.tasks.benchmark_io import Row, find_file, read_lines, require_split, texts
-from tokensieve.tasks.program import judge_program
-from tokensieve.tasks.queries import Comparison, judge_query
+from tokensieve.tasks.execution import ResultComparison, judge_program, judge_query
 from tokensieve.tasks.task import Task
 from tokensieve.types import Message, Outcome, Problem, Verdict
 
@@ -109,7 +108,7 @@ def check_python(problem: Problem, answer: str) -> Verdict:
 def check_sql(problem: Problem, answer: str) -> Verdict:
     """Compare the rows of the answer's query with those of the gold query as multisets."""
     script = str(problem.facts["database"])
-    return judge_query(answer, problem.gold, script=script, comparison=Comparison.MULTISET)
+    return judge_query(answer, problem.gold, script=script, comparison=ResultComparison.MULTISET)
 
 
 def _task(name: str, title: str, check: Callable[[Problem, str], Verdict], max_new_tokens: int) -> Task:

@@ -1,4 +1,4 @@
-"""What a benchmark is to the rest of the system: problems to load, and a checker that judges one answer."""
+"""A benchmark: problems to load, and a checker that judges one answer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tokensieve.types import Message, Problem, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """One of the texts that a model chooses among by how likely it finds them.
+    """One of the given texts whose likelihoods are compared.
 
     Attributes:
         prompt: the turns before the answer; empty where there is no chat.
@@ -27,11 +27,11 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """What a model says of a continuation.
+    """Likelihood of a continuation under a model.
 
     Attributes:
         nll: sum over its tokens, in nats.
-        greedy: whether each of its tokens is the model's first choice.
+        greedy: True where each of its tokens is the argmax.
     """
 
     nll: float
@@ -39,8 +39,8 @@ class Likelihood:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
-    """How problems are answered that are not answered by writing: the likeliest of given texts counts.
+class LikelihoodChoice:
+    """Multiple choice by log-likelihood: the likeliest of given texts is the answer, nothing is sampled.
 
     Attributes:
         continuations: the texts of a problem, at least one.
@@ -71,7 +71,7 @@ class Task:
             reference answer; None where the task has no form of its own.
         ended: ``ended(problem, text)`` is an answer up to the first of the texts that end answers to this problem,
             None where it holds none of them; None where only the model's own stop token ends an answer.
-        weighing: where the model weighs given texts instead of writing one; None for all other tasks.
+        likelihood_choice: where the likeliest of given texts is the answer; None where the model writes one.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Task:
     max_new_tokens: int = 512
     rephrase: Callable[[Problem, str], str] | None = None
     ended: Callable[[Problem, str], str | None] | None = None
-    weighing: Weighing | None = None
+    likelihood_choice: LikelihoodChoice | None = None
 
     def problems(self, split: str, data: Path | None = None, limit: int | None = None) -> Iterator[Problem]:
         """The problems of a split, in their fixed order.

@@ -10,7 +10,7 @@ from tests.toy_tasks import toy_task
 
 from tokensieve.config import CutOff
 from tokensieve.sampling.grading import judge_samples, load_problems
-from tokensieve.tasks.lookup import get_task
+from tokensieve.tasks import get_task
 from tokensieve.types import Outcome, Problem, Sample, Verdict
 
 

@@ -10,8 +10,8 @@ from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate, open_evaluation
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import LocalSampler, ScriptedSampler
-from tokensieve.sampling.loglikelihood import weigh
-from tokensieve.tasks import TASKS, Continuation, Likelihood, Task, Weighing
+from tokensieve.sampling.loglikelihood import choose_by_likelihood
+from tokensieve.tasks import TASKS, Continuation, Likelihood, LikelihoodChoice, Task
 from tokensieve.types import Message, Outcome, Problem, Verdict
 
 CHOICES = ("red", "blue", "a dark green")
@@ -35,7 +35,7 @@ def task_of(choices: Sequence[str], seen: list[Sequence[Likelihood]], *, alone: 
         ("test",),
         lambda split, folder: iter(problems),
         lambda problem, answer: Verdict(Outcome.NOT_JUDGED),
-        weighing=Weighing(continuations, judge),
+        likelihood_choice=LikelihoodChoice(continuations, judge),
     )
 
 
@@ -45,8 +45,8 @@ def loaded(tiny_model: Callable[..., LoadedModel]) -> LoadedModel:
 
 
 def weighed(task: Task, loaded: LoadedModel) -> list[object]:
-    assert task.weighing is not None
-    return list(weigh(task, task.weighing, list(task.load("test", None)), LocalSampler(loaded)))
+    assert task.likelihood_choice is not None
+    return list(choose_by_likelihood(task, task.likelihood_choice, list(task.load("test", None)), LocalSampler(loaded)))
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -86,8 +86,10 @@ def test_the_likeliest_text_is_the_answer_and_lies_in_an_evaluation(
 def test_a_text_beyond_the_context_is_not_judged(loaded: LoadedModel) -> None:
     seen: list[Sequence[Likelihood]] = []
     task = task_of(("red", "x" * 300), seen)
-    assert task.weighing is not None
-    for sample in weigh(task, task.weighing, list(task.load("test", None)), LocalSampler(loaded)):
+    assert task.likelihood_choice is not None
+    for sample in choose_by_likelihood(
+        task, task.likelihood_choice, list(task.load("test", None)), LocalSampler(loaded)
+    ):
         assert sample.verdict is not None
         assert sample.verdict.outcome is Outcome.NOT_JUDGED
         assert "context" in sample.verdict.reason
@@ -96,6 +98,6 @@ def test_a_text_beyond_the_context_is_not_judged(loaded: LoadedModel) -> None:
 
 def test_a_sampler_that_tells_no_likelihoods_is_refused() -> None:
     task = task_of(CHOICES, [])
-    assert task.weighing is not None
+    assert task.likelihood_choice is not None
     with pytest.raises(InputError, match="a model in this process"):
-        weigh(task, task.weighing, [], ScriptedSampler({}))
+        choose_by_likelihood(task, task.likelihood_choice, [], ScriptedSampler({}))

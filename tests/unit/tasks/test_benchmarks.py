@@ -16,9 +16,8 @@ from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.pipeline.load import _examples
 from tokensieve.sampling.grading import problems_digest
-from tokensieve.tasks import TASKS
+from tokensieve.tasks import TASKS, split_name
 from tokensieve.tasks.judging import check_gold
-from tokensieve.tasks.lookup import split_name
 from tokensieve.types import Outcome, Problem, Verdict
 
 GOLD = [
@@ -335,7 +334,7 @@ def test_names_are_the_tasks_own() -> None:
 
 def test_tasks_come_without_torch_and_data_sets() -> None:
     program = (
-        "import sys, tokensieve.tasks, tokensieve.tasks.judging, tokensieve.tasks.lookup\n"
+        "import sys, tokensieve.tasks, tokensieve.tasks.judging, tokensieve.tasks.custom\n"
         "print([name for name in ('torch', 'transformers', 'datasets', 'sympy', 'jinja2') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ from tokensieve.config import EvaluateSettings
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.evaluation import evaluate, open_evaluation
 from tokensieve.sampling import ScriptedSampler
+from tokensieve.tasks import get_task
 from tokensieve.tasks.lm_eval_adapter import read_leaves
-from tokensieve.tasks.lookup import get_task
 from tokensieve.types import Outcome, Problem
 
 # The harness and what it imports warn of much that is not ours.
@@ -117,7 +117,7 @@ def test_a_group_is_all_of_its_tasks(folder: Path) -> None:
     assert [problem.id for problem in problems[::4]] == ["lm-eval:choices/test/0", "lm-eval:more/test/0"]
     assert {problem.task for problem in problems} == {"lm-eval:both"}
     (folder / "unlike.yaml").write_text("group: unlike\ntask: [choices, sums]\n", encoding="utf-8")
-    with pytest.raises(InputError, match="some tasks of this group write"):
+    with pytest.raises(InputError, match="some tasks of this group are answered in writing"):
         get_task(f"lm-eval:{folder}/unlike")
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tokensieve.errors import InputError
-from tokensieve.tasks import TASKS, Likelihood
-from tokensieve.tasks.lookup import get_task
+from tokensieve.tasks import TASKS, Likelihood, get_task
 from tokensieve.tasks.multiple_choice import BENCHMARKS, MULTIPLE_CHOICE_TASKS
 from tokensieve.types import JSON, Outcome, Problem
 
@@ -79,10 +78,10 @@ def only(task: str, row: dict[str, JSON], folder: Path, file: str = "test.jsonl"
 def test_rows_become_contexts_and_continuations(tmp_path: Path, name: str, measure: str) -> None:
     row, pairs, gold = ROWS[name]
     problem = only(name + measure, row, tmp_path)
-    weighing = MULTIPLE_CHOICE_TASKS[name + measure].weighing
-    assert weighing is not None
-    assert [(one.context, one.text) for one in weighing.continuations(problem)] == pairs
-    assert all(one.prompt == () for one in weighing.continuations(problem))
+    likelihood_choice = MULTIPLE_CHOICE_TASKS[name + measure].likelihood_choice
+    assert likelihood_choice is not None
+    assert [(one.context, one.text) for one in likelihood_choice.continuations(problem)] == pairs
+    assert all(one.prompt == () for one in likelihood_choice.continuations(problem))
     assert problem.gold == gold
     assert problem.task == name + measure
     assert problem.id == row.get("id", f"{name}/test/0")
@@ -105,9 +104,9 @@ def test_the_sum_or_the_mean_over_characters_decides(
 ) -> None:
     for task, chosen in (("arc_easy:nll", summed), ("arc_easy:nll_norm", per_character)):
         problem = only(task, ROWS["arc_easy"][0], tmp_path)
-        weighing = TASKS[task].weighing
-        assert weighing is not None
-        verdict = weighing.judge(problem, [Likelihood(nll, greedy=False) for nll in nlls])
+        likelihood_choice = TASKS[task].likelihood_choice
+        assert likelihood_choice is not None
+        verdict = likelihood_choice.judge(problem, [Likelihood(nll, greedy=False) for nll in nlls])
         assert (verdict.extracted, verdict.correct) == (chosen, chosen == "ice")
 
 
@@ -123,9 +122,12 @@ def test_the_sum_or_the_mean_over_characters_decides(
 def test_rows_of_the_collection_are_read(tmp_path: Path, name: str, query: str, context: str) -> None:
     row: dict[str, JSON] = {"query": query, "choices": ["a", "b"], "gold": 1}
     problem = only(f"{name}:nll", row, tmp_path, f"multiple_choice/{name}.jsonl")
-    weighing = TASKS[f"{name}:nll"].weighing
-    assert weighing is not None
-    assert [(one.context, one.text) for one in weighing.continuations(problem)] == [(context, " a"), (context, " b")]
+    likelihood_choice = TASKS[f"{name}:nll"].likelihood_choice
+    assert likelihood_choice is not None
+    assert [(one.context, one.text) for one in likelihood_choice.continuations(problem)] == [
+        (context, " a"),
+        (context, " b"),
+    ]
     assert problem.gold == "b"
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tokensieve.tasks import TASKS
-from tokensieve.tasks.lookup import get_task
+from tokensieve.tasks import TASKS, get_task
 from tokensieve.tasks.reasoning import behind_reasoning
 from tokensieve.types import Outcome, Problem
 

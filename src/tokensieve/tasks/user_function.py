@@ -1,19 +1,54 @@
-"""Checking answers to prompts without a gold answer: by tests that the prompt shows, or by the user's own function."""
+"""Checks by a function of the user's own (``file.py:name``), and checks of answers to prompts without a gold."""
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
-from tokensieve.tasks.function import UserFunction, check_by_function, user_function
+from tokensieve.tasks.execution import judge_program
 from tokensieve.tasks.mbpp import called
-from tokensieve.tasks.program import judge_program
 from tokensieve.tasks.reasoning import judge_behind_reasoning
 from tokensieve.types import JSON, Message, Outcome, Verdict
+from tokensieve.user_code import load_function
 
 PromptCheck: TypeAlias = Callable[[Sequence[Message], str], Verdict]
 """Judges an answer to the turns before it; not judged where it does not fit them."""
+
+
+class UserFunction(Protocol):
+    """Judges an answer to a row; None where it cannot tell."""
+
+    def __call__(self, row: Mapping[str, JSON], answer: str) -> bool | Verdict | None:
+        """Whether the answer is right."""
+        ...
+
+
+def user_function(place: str, folder: Path, where: str) -> UserFunction:
+    """Load a function.
+
+    Args:
+        place: ``file.py:name``.
+        folder: where the file lies.
+        where: the setting, for messages.
+
+    Raises:
+        InputError: no such file or function, or importing the file fails.
+    """
+    return cast(UserFunction, load_function(place, folder, where))
+
+
+def check_by_function(function: UserFunction, row: Mapping[str, JSON], answer: str) -> Verdict:
+    """Call the user's function; an error of its own is theirs to see, but must not end a long evaluation."""
+    try:
+        found = function(row, answer)
+    except Exception as error:  # noqa: BLE001 - reported in the verdict
+        return Verdict(Outcome.NOT_JUDGED, reason=f"the checker raised {type(error).__name__}: {error}")
+    if isinstance(found, Verdict):
+        return found
+    if found is None:
+        return Verdict(Outcome.NOT_JUDGED, answer.strip(), "the checker cannot tell")
+    return Verdict(Outcome.CORRECT if found else Outcome.WRONG, answer.strip())
 
 
 def prompt_check(name: str) -> PromptCheck:
