@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tokensieve.study import run
     from tokensieve.training import Adapter, train
     from tokensieve.training.drift_callback import DriftCallback
+    from tokensieve.training.sieve_trainer import SieveSFTTrainer, sieve_dataset
     from tokensieve.verify import verify_export
 
 __version__ = metadata.version("tokensieve")
@@ -70,6 +71,7 @@ _HOMES = {
     "LoadedModel": "models",
     "Repair": "repair",
     "Rows": "data.dataset",
+    "SieveSFTTrainer": "training.sieve_trainer",
     "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exports",
@@ -83,6 +85,7 @@ _HOMES = {
     "run": "study",
     "score": "scoring",
     "select": "pipeline",
+    "sieve_dataset": "training.sieve_trainer",
     "train": "training",
     "verify_export": "verify",
 }
@@ -111,6 +114,7 @@ __all__ = [
     "SampleSettings",
     "ScoreSettings",
     "SelectSettings",
+    "SieveSFTTrainer",
     "StudySettings",
     "TokensieveError",
     "TrainSettings",
@@ -127,6 +131,7 @@ __all__ = [
     "run",
     "score",
     "select",
+    "sieve_dataset",
     "train",
     "verify_export",
 ]
