@@ -1,14 +1,17 @@
 """The settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Annotated, Literal, TypeAlias, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tokensieve.errors import InputError, in_words
 from tokensieve.types import JSON, Origin
 
 Listed = TypeVar("Listed", bound=tuple[object, ...])
+Settings = TypeVar("Settings", bound=BaseModel)
 CutOff: TypeAlias = Literal["judge", "wrong"]
 """Rule for answers that the length limit ended: judge the text that there is, or count them as not right."""
 TemplateArgument: TypeAlias = int | float | bool | str | list[JSON] | dict[str, JSON] | None
@@ -80,6 +83,31 @@ class DataSettings(BaseModel):
     """Changes to the responses' text before they are made into tokens."""
     limit: int | None = Field(None, gt=0)
     """Take the first N rows only."""
+
+
+def as_settings(kind: type[Settings], given: object, where: str) -> Settings:
+    """Settings as they are, or from a dict of their fields; None gives the defaults.
+
+    Args:
+        kind: the settings class.
+        given: what a caller passed.
+        where: name of the argument, for the message.
+
+    Raises:
+        InputError: it is something else, or a field's name or value is not right.
+    """
+    if isinstance(given, kind):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(
+            f"expected {kind.__name__} or a dict, got {type(given).__name__}", where=where, fix=f"{kind.__name__}(…)"
+        )
+    try:
+        return kind.model_validate(dict(given or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, (where, *first["loc"])))
+        raise InputError(in_words(first), where=place) from None
 
 
 def _value_of(argument: TemplateArgument) -> TemplateArgument:
@@ -268,6 +296,20 @@ class TrainSettings(BaseModel):
     """How the run is fitted to the machine."""
 
 
+Temperature: TypeAlias = Annotated[float, Field(ge=0, description="0 is greedy.")]
+TopP: TypeAlias = Annotated[
+    float, Field(gt=0, le=1, description="Nucleus: the most likely tokens that hold this share of the probability.")
+]
+MaxNewTokens: TypeAlias = Annotated[
+    int | None, Field(gt=0, description="Longest answer in tokens; None is the task's own limit.")
+]
+SampleBatch: TypeAlias = Annotated[int, Field(gt=0, description="Answers drawn at the same time.")]
+SampleSeed: TypeAlias = Annotated[
+    int,
+    Field(ge=0, description="Seed; a prompt's draws depend on it and on the prompt's id, never on the batch."),
+]
+
+
 class SampleSettings(BaseModel):
     """How answers are drawn from a model."""
 
@@ -275,16 +317,11 @@ class SampleSettings(BaseModel):
 
     n: int = Field(1, gt=0)
     """Answers a prompt."""
-    temperature: float = Field(0.0, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Nucleus: the most likely tokens that hold this share of the probability."""
-    max_new_tokens: int | None = Field(None, gt=0)
-    """Longest answer; None is the task's own limit."""
-    batch_size: int = Field(128, gt=0)
-    """Answers drawn at the same time."""
-    seed: int = Field(0, ge=0)
-    """Seed; a prompt's draws depend on it and on the prompt's id, never on the batch."""
+    temperature: Temperature = 0.0
+    top_p: TopP = 1.0
+    max_new_tokens: MaxNewTokens = None
+    batch_size: SampleBatch = 128
+    seed: SampleSeed = 0
 
 
 class AnswererSettings(BaseModel):
@@ -337,15 +374,18 @@ class DialogueSettings(BaseModel):
     """What happens to dialogues that the check does not fit."""
 
 
-class ManySettings(SampleSettings):
+class ManySettings(BaseModel):
     """How answers are drawn to choose among them: as the paper draws Self-Output."""
 
-    n: int = Field(32, gt=0)
-    """Answers a prompt."""
-    temperature: float = Field(0.7, ge=0)
-    """0 is greedy."""
-    top_p: float = Field(0.95, gt=0, le=1)
-    """Nucleus: the most likely tokens that hold this share of the probability."""
+    model_config = STRICT
+
+    n: int | None = Field(None, gt=0)
+    """Answers a prompt; None is the arm's own number."""
+    temperature: Temperature = 0.7
+    top_p: TopP = 0.95
+    max_new_tokens: MaxNewTokens = None
+    batch_size: SampleBatch = 128
+    seed: SampleSeed = 0
 
 
 class GenerateSettings(BaseModel):
@@ -353,8 +393,8 @@ class GenerateSettings(BaseModel):
 
     model_config = STRICT
 
-    arm: Literal["self-output", "rephrase", "larger-model", "self-dialogue"] = "self-output"
-    """What is made."""
+    arm: str = "self-output"
+    """Origin of the data by the name of its arm, such as self-output or rephrase."""
     sampling: ManySettings = ManySettings()
     """How it is drawn."""
     choose: Literal["lowest-perplexity", "random", "shortest", "first"] = "lowest-perplexity"

@@ -8,11 +8,11 @@ from typing import Final, TypeAlias
 
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
 from tokensieve.comparison.readers import answers_of_samples
-from tokensieve.config import EvaluateSettings, ModelSettings
+from tokensieve.config import EvaluateSettings, as_settings
 from tokensieve.data.dataset import Rows, ShardRun, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
-from tokensieve.models import LoadedModel
+from tokensieve.models import ModelLike
 from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
 from tokensieve.sampling.loglikelihood import choose_by_likelihood
@@ -51,8 +51,8 @@ class EvalResult:
 
 
 def evaluate(
-    model: ModelSettings | LoadedModel | Sampler | str,
-    settings: EvaluateSettings,
+    model: "ModelLike | Sampler",
+    settings: EvaluateSettings | Mapping[str, object] | Sequence[str] | str,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> EvalResult:
@@ -64,8 +64,8 @@ def evaluate(
     problem, whatever the settings say.
 
     Args:
-        model: the model, or any sampler.
-        settings: tasks, split, limit and sampling rule.
+        model: the model in any form that ``load_model`` takes, or any sampler.
+        settings: tasks, split, limit and sampling rule; the name of a task, or several, stand for the defaults.
         out: folder of the result; the same call goes on where a killed one stopped. None keeps all in memory.
         progress: called with the answers done and the answers in all.
 
@@ -73,6 +73,7 @@ def evaluate(
         InputError: no tasks, an unknown task, or as in loading the model and the tasks' data.
         EnvironmentProblem: no sandbox for generated code, no harness for ``lm-eval:`` tasks, no memory, no disk space.
     """
+    settings = _settings(settings)
     tasks = {name: get_task(name) for name in dict.fromkeys(settings.tasks)}
     if not tasks:
         raise InputError("no tasks to evaluate", where="evaluate.tasks", fix="name at least one task")
@@ -135,6 +136,14 @@ def open_evaluation(folder: str | Path) -> EvalResult:
             fix="tokensieve evaluate … makes one",
         )
     return EvalResult(rows)
+
+
+def _settings(given: EvaluateSettings | Mapping[str, object] | Sequence[str] | str) -> EvaluateSettings:
+    if isinstance(given, str):
+        given = {"tasks": (given,)}
+    elif isinstance(given, list | tuple):
+        given = {"tasks": tuple(given)}
+    return as_settings(EvaluateSettings, given, "settings")
 
 
 def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, Sequence[Problem]]) -> Manifest:

@@ -129,3 +129,36 @@ def test_other_problems_are_refused() -> None:
         compare(before, after, "toy")
     with pytest.raises(InputError, match="not evaluated before"):
         compare(before, after, "absent")
+
+
+class SaysNothing:
+    """Something that is no sampler and no model."""
+
+
+@pytest.mark.parametrize(
+    "given", ["toy", ["toy"], ("toy",), {"tasks": ("toy",)}, EvaluateSettings(tasks=("toy",))], ids=type
+)
+def test_tasks_are_named_in_any_plain_form(given: str | list[str]) -> None:
+    assert evaluate(says(str), given).accuracies() == {"toy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "words"),
+    [
+        (says(str), None, "no tasks"),
+        (says(str), 7, "expected EvaluateSettings or a dict, got int"),
+        (says(str), {"task": "toy"}, r"settings\.task"),
+        (says(str), {"tasks": ["toy"], "limit": 0}, r"settings\.limit: expected"),
+        (says(str), [7], r"settings\.tasks\.0"),
+        (SaysNothing(), "toy", "SaysNothing"),
+        (None, "toy", "None"),
+    ],
+)
+def test_plain_mistakes_in_python_are_refused_in_words(model: object, given: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        evaluate(model, given)  # type: ignore[arg-type]
+
+
+def test_a_name_of_a_model_and_of_a_task_are_enough() -> None:
+    (score,) = evaluate("pocket", {"tasks": ["pocket_choice"], "limit": 2})
+    assert (score.task, score.answers) == ("pocket_choice", 2)

@@ -1,6 +1,6 @@
 """The table of commands: each is a plain function, named after the stage that it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import cyclopts
@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from tokensieve import __version__
 from tokensieve.cli import compare_command, data_commands, model_commands, study_commands, tool_commands
+from tokensieve.generation.arms import arm_lines
 from tokensieve.selection import policy_lines
 
 COMMANDS: Final[tuple[Callable[..., int], ...]] = (
@@ -46,7 +47,7 @@ def make_app() -> cyclopts.App:
         suppress_keyboard_interrupt=False,  # main says that the same command goes on
     )
     for place, command in enumerate(COMMANDS):
-        epilogue = _policies() if command is data_commands.select else None
+        epilogue = _EPILOGUES[command]() if command in _EPILOGUES else None
         app.command(command, sort_key=place, help_epilogue=epilogue)
     store = cyclopts.App(name="store", help="Look into the score store, and prune it.", sort_key=len(COMMANDS))
     for name, command in STORE_COMMANDS.items():
@@ -55,7 +56,12 @@ def make_app() -> cyclopts.App:
     return app
 
 
-def _policies() -> str:
-    """The policies as a list, for the help of the command that takes one."""
-    lines = [f"- {usage}: {line}" for usage, line in policy_lines()]
-    return "\n".join(["Policies:", "", *lines])
+def _listed(title: str, entries: Iterable[tuple[str, str]]) -> str:
+    """Names with a line each, for the help of the command that takes one of them."""
+    return "\n".join([f"{title}:", "", *(f"- {name}: {line}" for name, line in entries)])
+
+
+_EPILOGUES: Final[dict[Callable[..., int], Callable[[], str]]] = {
+    data_commands.select: lambda: _listed("Policies", policy_lines()),
+    model_commands.generate: lambda: _listed("Arms", arm_lines()),
+}

@@ -42,8 +42,6 @@ def generate(
     from tokensieve.cli.tables import print_counts, print_yield
     from tokensieve.generation import generate as generate_rows
 
-    if not task and settings.arm != "self-dialogue":
-        raise InputError(f"expected the name of a task: {settings.arm} answers its training problems")
     take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()
     with Work("generate", "answers") as work:

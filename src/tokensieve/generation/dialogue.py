@@ -15,8 +15,9 @@ from tokensieve.data.dataset import Rows, ShardRun, in_shards
 from tokensieve.data.manifest import Counts
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
+from tokensieve.generation.arms import sampling_of
 from tokensieve.generation.perplexity import conditional_nll
-from tokensieve.generation.sample_and_check import Progress, by_problem, phase_run
+from tokensieve.generation.sample_and_check import Progress, by_problem, draft_of, phase_run
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
 from tokensieve.tasks.user_function import PromptCheck, prompt_check
@@ -47,7 +48,7 @@ def generate_dialogues(
     Args:
         base: the model whose template and tokenizer are used, and under which perplexities are taken.
         sampler: who speaks; it must take prompts as token ids, which a server does not.
-        settings: of generation; ``n`` is not read, a dialogue has one answer a turn.
+        settings: of generation.
         out: folder of the result.
         limit: at most this many dialogues.
         progress: called with the turns drawn and the turns in all.
@@ -57,8 +58,6 @@ def generate_dialogues(
             of another run.
         EnvironmentProblem: no sandbox for the tests that prompts show; or as in drawing.
     """
-    from tokensieve.generation.run import draft_of
-
     count = min(settings.dialogue.count, limit) if limit is not None else settings.dialogue.count
     if settings.answerer.backend == "server":
         raise InputError(
@@ -67,7 +66,7 @@ def generate_dialogues(
             fix="transformers, ray or vllm",
         )
     check = None if settings.dialogue.verify is None else prompt_check(settings.dialogue.verify)
-    draft = draft_of(settings, {"dialogues": str(count)}, sampler)
+    draft = draft_of(settings, sampling_of(settings), {"dialogues": str(count)}, sampler)
     with ShardRun[Example](out, draft) as run:
         if run.finished is not None:
             return run.finished
@@ -114,7 +113,8 @@ def _draw_shard(base: LoadedModel, sampler: Sampler, settings: GenerateSettings,
     """All turns of some dialogues; one that was cut off or came out empty is not gone on with."""
     rules = settings.dialogue
     spoken: dict[str, list[Sample]] = {name: [] for name in names}
-    asking = settings.sampling.model_copy(update={"temperature": rules.prompt_temperature})
+    answering = sampling_of(settings)
+    asking = answering.model_copy(update={"temperature": rules.prompt_temperature})
     limit = settings.sampling.max_new_tokens or rules.answer_tokens
     for turn in range(rules.turns):
         going = [name for name in names if all(s.finished and s.text.strip() for s in spoken[name])]
@@ -130,7 +130,7 @@ def _draw_shard(base: LoadedModel, sampler: Sampler, settings: GenerateSettings,
         _note(spoken, sampler.draw(questions, asking), 2 * turn)
         going = [name for name in going if spoken[name][-1].finished and spoken[name][-1].text.strip()]
         answers = [Request(f"{name}/assistant/{turn}", _turns(spoken[name]), limit) for name in going]
-        _note(spoken, sampler.draw(answers, settings.sampling), 2 * turn + 1)
+        _note(spoken, sampler.draw(answers, answering), 2 * turn + 1)
     return [sample for name in names for sample in spoken[name]]
 
 

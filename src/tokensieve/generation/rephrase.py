@@ -1,13 +1,11 @@
 """Rephrase: the model is shown the reference answer and asked for its own (paper section 3; the wording is ours)."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from tokensieve.errors import InputError
 from tokensieve.tasks import Task
-from tokensieve.types import Message, Problem, Sample
+from tokensieve.types import Message, Problem
 
 _FORM: Final = """\
 Below are an instruction and a reference answer to it. Answer the instruction yourself: let the reference guide you to \
@@ -52,16 +50,6 @@ def rephrase_prompt(task: Task, problem: Problem) -> tuple[Message, ...]:
 def is_leftover(text: str) -> bool:
     """Whether an answer talks about the request to rephrase ("Here is my answer"), which nobody wants to teach."""
     return _LEFTOVERS.search(text) is not None
-
-
-def without_leftovers(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples whose text is an answer and nothing about it."""
-    return [sample for sample in samples if not is_leftover(sample.text)]
-
-
-def as_asked(sample: Sample) -> Sample:
-    """The sample without its nll, which was measured with the reference in view."""
-    return replace(sample, nll=float("nan"))
 
 
 def _in_form(problem: Problem, reference: str) -> str:

@@ -1,13 +1,12 @@
 """The two resumable phases: draw and keep every answer, then check every answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from tokensieve.config import GenerateSettings, SampleSettings
 from tokensieve.data.dataset import Rows, ShardRun
-from tokensieve.data.manifest import Counts, Manifest
-from tokensieve.errors import InputError
+from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.generation.choose import correct_ones
 from tokensieve.sampling import Request, Sampler
 from tokensieve.sampling.grading import judge_samples, told
@@ -26,7 +25,8 @@ def draw_all(
     task: Task,
     problems: Sequence[Problem],
     requests: Sequence[Request],
-    settings: GenerateSettings,
+    sampling: SampleSettings,
+    stop_at: int | None,
     run: ShardRun[Sample],
     progress: Progress | None,
 ) -> Rows[Sample]:
@@ -37,19 +37,11 @@ def draw_all(
         task: judges in between where drawing stops at a number of correct answers.
         problems: the problems.
         requests: one a problem, in the same order.
-        settings: sampling rule and ``stop_at``.
+        sampling: sampling rule.
+        stop_at: correct answers to a prompt that end its drawing; None draws all.
         run: of the samples' folder.
         progress: told of every answer.
-
-    Raises:
-        InputError: several greedy answers to a prompt, which would all be the same.
     """
-    if settings.sampling.n > 1 and settings.sampling.temperature == 0:
-        raise InputError(
-            f"{settings.sampling.n} greedy answers to a prompt are {settings.sampling.n} times the same",
-            where="generate.sampling",
-            fix="--sampling.temperature 0.7, or --sampling.n 1",
-        )
     total, done = sum(request.n for request in requests), 0
 
     def answered() -> None:
@@ -59,7 +51,7 @@ def draw_all(
             progress(min(done, total), total)
 
     def draw(shard: slice) -> list[Sample]:
-        drawn = _draw_shard(sampler, task, problems[shard], requests[shard], settings, answered)
+        drawn = _draw_shard(sampler, task, problems[shard], requests[shard], sampling, stop_at, answered)
         return _in_order(drawn, problems[shard])
 
     def passed(shard: slice) -> None:
@@ -84,6 +76,28 @@ def check_all(task: Task, problems: Sequence[Problem], samples: Rows[Sample], ru
         return run.finish(Counts(rows_in=len(samples)))
 
 
+def draft_of(
+    settings: GenerateSettings, sampling: SampleSettings, inputs: Mapping[str, str], sampler: Sampler
+) -> Manifest:
+    """The manifest of the result, as far as it is known at the start."""
+    # How many answers are drawn at a time, on which machine, and how a server is asked, changes no answer.
+    asking = {"workers", "concurrency", "retries", "timeout_s", "requests_per_minute"}
+    left_out = {"sampling": {"batch_size"}, "answerer": asking}
+    if settings.answerer.backend == "ray":
+        here = settings.answerer.model_copy(update={"backend": "transformers"})
+        settings = settings.model_copy(update={"answerer": here})
+    kept = settings.model_dump(mode="json", exclude=left_out)
+    kept["sampling"]["n"] = sampling.n
+    return Manifest(
+        stage="examples",
+        settings=kept,
+        inputs=dict(inputs),
+        model=sampler.identity,
+        versions=dict(package_versions()),
+        seed=settings.sampling.seed,
+    )
+
+
 def by_problem(samples: Rows[Sample]) -> Iterator[tuple[str, list[Sample]]]:
     """The samples of each problem together, in the order in which they lie."""
     group: list[Sample] = []
@@ -106,13 +120,13 @@ def _draw_shard(
     task: Task,
     problems: Sequence[Problem],
     requests: Sequence[Request],
-    settings: GenerateSettings,
+    sampling: SampleSettings,
+    stop_at: int | None,
     answered: Callable[[], None],
 ) -> list[Sample]:
-    sampling = settings.sampling
-    if settings.stop_at is None:
+    if stop_at is None:
         return list(told(sampler.draw(requests, sampling), answered))
-    return _draw_until(sampler, task, problems, requests, settings.stop_at, sampling, answered)
+    return _draw_until(sampler, task, problems, requests, stop_at, sampling, answered)
 
 
 def _in_order(samples: list[Sample], problems: Sequence[Problem]) -> list[Sample]:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pydantic import ValidationError
-
-from tokensieve.config import DataSettings, ModelSettings
+from tokensieve.config import DataSettings, ModelSettings, as_settings
 from tokensieve.data.arrow_io import Row
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import (
@@ -19,7 +17,7 @@ from tokensieve.data.manifest import (
     remove_listed_files,
 )
 from tokensieve.data.row_counts import Tally
-from tokensieve.errors import InputError, in_words
+from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.pipeline.rows import WEIGHTED_ROWS, collect, first
 from tokensieve.selection import structure_ids
@@ -66,7 +64,7 @@ def load(
     """
     from tokensieve.data.chat import WhiteSpace, tokenise_all
 
-    settings = _checked(settings)
+    settings = as_settings(DataSettings, settings, "settings")
     out = None if out is None else Path(out)
     tokenizer, identity = tokenizer_of(model)
     earlier = _earlier_stage(source)
@@ -170,28 +168,6 @@ def gold_examples(task: str, split: str, folder: Path | None = None, limit: int 
     for problem in get_task(task).problems(split, folder, limit):
         answer = Message(role="assistant", content=problem.gold)
         yield Example(problem.id, (*problem.prompt, answer), problem.task)
-
-
-def _checked(settings: object) -> DataSettings:
-    """The settings, also where they are spelt as a dict.
-
-    Raises:
-        InputError: they are something else, or a name or value is not right.
-    """
-    if isinstance(settings, DataSettings):
-        return settings
-    if not isinstance(settings, Mapping):
-        raise InputError(
-            f"expected DataSettings or a dict, got {type(settings).__name__}",
-            where="settings",
-            fix="tokensieve.load(data, model, DataSettings(limit=100))",
-        )
-    try:
-        return DataSettings.model_validate(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(in_words(first), where=f"settings.{place}") from None
 
 
 def _earlier_stage(source: object) -> Rows[Row] | None:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from tokensieve.config import CutOff, ModelSettings, SampleSettings
+from tokensieve.config import CutOff, SampleSettings
 from tokensieve.data.manifest import digest_of
-from tokensieve.models import LoadedModel, load_model
+from tokensieve.models import ModelLike, load_model
 from tokensieve.sampling.local import LocalSampler
 from tokensieve.sampling.request import Request, Sampler
 from tokensieve.tasks import Task
@@ -20,16 +20,16 @@ CUT_OFF: Final = Verdict(Outcome.CUT_OFF, reason="the length limit cut the answe
 _JUDGES: Final = 2
 
 
-def sampler_of(model: ModelSettings | LoadedModel | Sampler | str) -> Sampler:
-    """A sampler as it is, or one of this process for a model.
+def sampler_of(model: "ModelLike | Sampler") -> Sampler:
+    """A sampler as it is, or one of this process for a model in any form.
 
     Raises:
         InputError: as in ``load_model``.
         EnvironmentProblem: as in ``load_model``.
     """
-    if isinstance(model, ModelSettings | str):
-        model = load_model(model)
-    return LocalSampler(model) if isinstance(model, LoadedModel) else model
+    if callable(getattr(model, "draw", None)):
+        return cast("Sampler", model)
+    return LocalSampler(load_model(cast("ModelLike", model)))
 
 
 def load_problems(task: Task, split: str, data: Path | None, limit: int | None) -> list[Problem]:

@@ -3,8 +3,11 @@
 import time
 from collections.abc import Iterable
 
+from tokensieve.config import StudySettings
+from tokensieve.generation.arms import ARMS, name_of_origin
 from tokensieve.study.runner import StudyRun
 from tokensieve.study.steps import Step
+from tokensieve.types import Origin
 
 _ROW_TOKENS = 200
 """Tokens of a training row where nothing is known of the data yet."""
@@ -32,10 +35,18 @@ def estimate_seconds(study: StudyRun, steps: Iterable[Step]) -> float:
     work = {
         "score": rows * _ROW_TOKENS * _SCORE,
         "train": rows * _ROW_TOKENS * settings.train.epochs * _TRAIN,
-        "generate": rows * settings.generate.sampling.n * _ANSWER_TOKENS * _SAMPLE,
+        "generate": rows * _samples(settings) * _ANSWER_TOKENS * _SAMPLE,
         "evaluate": min(problems, settings.other_limit or problems) * _ANSWER_TOKENS * _SAMPLE,
     }
     return float(sum(work.get(step.verb, 0.0) * per_operation for step in steps))
+
+
+def _samples(settings: StudySettings) -> float:
+    """Answers a prompt, the mean over the study's arms that a model writes; 0 where there is none."""
+    if settings.generate.sampling.n is not None:
+        return settings.generate.sampling.n
+    names = {arm.data: name_of_origin(arm.data) for arm in settings.arms if arm.data is not Origin.GROUND_TRUTH}
+    return sum(ARMS[name].samples for name in names.values()) / max(1, len(names))
 
 
 def _matmul_rate(device: str) -> float:

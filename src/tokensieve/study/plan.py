@@ -20,7 +20,6 @@ from tokensieve.config import (
 )
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import write_atomically
-from tokensieve.errors import InputError
 from tokensieve.selection import code_digest, parse_policy
 from tokensieve.study.steps import Step, step_key
 from tokensieve.types import JSON, Example, Origin
@@ -32,12 +31,6 @@ Progress = Callable[[int, int], None]
 
 NOT_TRAINED: Final = "not_trained"
 """File in place of a result where an arm has no row to train on; it says so in words."""
-
-_GENERATED: Mapping[Origin, str] = {
-    Origin.SELF_OUTPUT: "self-output",
-    Origin.REPHRASE: "rephrase",
-    Origin.LARGER_MODEL: "larger-model",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +137,9 @@ class Planner:
 
     def _generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
         from tokensieve.generation import generate
+        from tokensieve.generation.arms import name_of_origin
 
-        if arm.data not in _GENERATED:
-            known = ", ".join(origin.value for origin in (Origin.GROUND_TRUTH, *_GENERATED))
-            raise InputError(f"no arm of a study trains on {arm.data.value}", where=arm.name, fix=f"data: {known}")
-        settings = self.settings.generate.model_copy(update={"arm": _GENERATED[arm.data]})
+        settings = self.settings.generate.model_copy(update={"arm": name_of_origin(arm.data, arm.name)})
         limit = self.settings.train_limit
 
         def build(folder: Path, progress: Progress) -> None:

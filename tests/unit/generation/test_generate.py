@@ -13,12 +13,13 @@ from tokensieve.config import AnswererSettings, GenerateSettings, ManySettings
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate, read_yields
+from tokensieve.generation.arms import ARMS, Arm
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
 from tokensieve.generation.rephrase import is_leftover, rephrase_prompt
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler, ScriptedSampler
 from tokensieve.tasks import TASKS, Task
-from tokensieve.types import Example, Origin, Sample
+from tokensieve.types import Example, Message, Origin, Problem, Sample
 
 END = 2
 
@@ -322,3 +323,79 @@ def test_the_phases_are_folders_of_their_own(base: LoadedModel, tmp_path: Path) 
     assert all(sample.verdict is not None and sample.verdict.correct for sample in checked)
     assert len(samples) == len(checked) == 18
     assert np.array_equal([s.index for s in samples], [0, 1, 2] * 6)
+
+
+def test_rephrase_draws_one_answer_a_prompt_and_self_output_thirty_two(base: LoadedModel, tmp_path: Path) -> None:
+    for arm, drawn in (("rephrase", 1), ("self-output", 32)):
+        rules = GenerateSettings(arm=arm, choose="first")
+        sampler = scripted(base, lambda n, i: str(n))
+        made = generate("toy", base, rules, tmp_path / arm, sampler=sampler, limit=2)
+        assert {entry.drawn for entry in read_yields(tmp_path / arm)} == {drawn}
+        assert cast("dict[str, object]", made.manifest.settings["sampling"])["n"] == drawn
+        named = rules.model_copy(update={"sampling": ManySettings(n=drawn)})
+        assert generate("toy", base, named, tmp_path / arm, sampler=sampler, limit=2).manifest == made.manifest
+
+
+def test_a_new_arm_is_one_entry_of_the_registry(
+    base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shout(task: Task, problem: Problem) -> tuple[Message, ...]:
+        return ({"role": "user", "content": f"{problem.prompt[-1]['content']}!"},)
+
+    monkeypatch.setitem(
+        ARMS, "shout", Arm(Origin.REPHRASE, "loud", 2, prompt=shout, usable=lambda text: "?" not in text)
+    )
+    seen: list[Request] = []
+
+    def answer(request: Request, index: int) -> str:
+        seen.append(request)
+        return f"{number_of(request.id)}{'?' if index == 0 else ''}"
+
+    sampler = ScriptedSampler(answer, base.tokenizer, {}, end=END)
+    (made,) = generate("toy", base, {"arm": "shout", "choose": "first"}, tmp_path / "out", sampler=sampler, limit=1)
+    assert seen[0].messages[-1]["content"] == "say 0!"
+    assert (made.messages[0]["content"], text_of(made), made.origin) == ("say 0", "0", Origin.REPHRASE)
+
+
+UNREAD: list[tuple[str, dict[str, object], str]] = [
+    ("", {"arm": "self-dialogue", "choose": "first"}, "does not read choose"),
+    ("", {"arm": "self-dialogue", "stop_at": 2, "correct_share": 0.5}, "does not read stop_at, correct_share"),
+    ("", {"arm": "self-dialogue", "sampling": {"n": 4}}, r"does not read sampling\.n"),
+    ("toy", {"arm": "self-dialogue"}, "reads no task, got task 'toy'"),
+    ("toy", {"arm": "rephrase", "dialogue": {"turns": 2}}, "does not read dialogue"),
+    ("toy", {"choose": "first", "perplexity": "unconditional"}, "unconditional perplexity is not read"),
+    ("", {}, "expected the name of a task"),
+    ("toy", {"arm": "self-talk"}, "no arm 'self-talk'"),
+    ("toy", {"arms": "rephrase"}, r"settings\.arms"),
+    ("toy", {"sampling": {"n": 0}}, r"settings\.sampling\.n: expected greater than or equal to 1|greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("task", "given", "words"), UNREAD)
+def test_nothing_that_the_settings_say_is_left_unread(
+    base: LoadedModel, tmp_path: Path, task: str, given: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        generate(task, base, given, tmp_path / "out", sampler=says(str))
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "given", "words"),
+    [
+        (7, "pocket", None, "expected a task or its name, got int"),
+        ("toy", 7, None, "got int|expected a model"),
+        ("toy", "pocket", 7, "expected GenerateSettings or a dict, got int"),
+        ("tay", "pocket", None, "no task 'tay'"),
+    ],
+)
+def test_plain_mistakes_in_python_are_refused_in_words(
+    tmp_path: Path, task: object, model: object, given: object, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        generate(task, model, given, tmp_path / "out", sampler=says(str))  # type: ignore[arg-type]
+
+
+def test_without_a_folder_the_rows_are_in_memory_and_an_arm_s_name_is_enough(base: LoadedModel) -> None:
+    made = generate("toy", base, "rephrase", sampler=scripted(base, lambda n, i: str(n)))
+    assert made.folder is None
+    assert [text_of(example) for example in made] == [str(n) for n in range(6)]
