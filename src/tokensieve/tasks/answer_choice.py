@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from tokensieve.tasks.answer_text import boxed, statements, without_markdown
+from tokensieve.tasks.answer_text import boxed, boxed_together, statements, without_markdown
 
 _JOIN: Final = r"\s*(?:,\s*(?:and|or)\b|,|&|/|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b)\s*(?:also\s+)?"
 _KIND: Final = r"(?:(?:the\s+)?(?:option|choice|answer|letter|statement)s?\s+)?"
 _NEGATION: Final = (
-    r"(?:\bnot|\b[A-Za-z]{2,6}n't|\bneither|\brather than|\binstead of|\bunlike|\bexcept|\bthan)\s+(?:be\s+)?"
+    r"\b(?i:not|[a-z]{2,6}n't|neither|rather than|instead of|unlike|except|than|eliminat(?:e[sd]?|ing)|"
+    r"rul(?:e[sd]?|ing) out|exclud(?:e[sd]?|ing)|discard(?:s|ed|ing)?)\s+(?:be\s+)?"
 )
 _WRONG: Final = (
     r"(?:wrong|incorrect|not\b|n't|false|ruled out|eliminated|excluded|out\b|impossible|unlikely|too\b|less\b)"
@@ -55,7 +56,7 @@ def choice(text: str, labels: Sequence[str], choices: Mapping[str, str] | None =
         choices: the options' words by label; None where they are not known.
     """
     words = choices or {}
-    boxes = boxed(text)
+    boxes = boxed_together(text) or boxed(text)
     plain = _plain(text)
     names = _Names(labels, words)
     alone = names.alone(plain)
@@ -196,7 +197,10 @@ class _Names:
 
     def mentioned(self, text: str) -> str | None:
         """The one label in brackets, or the one that stands alone."""
-        for way in (rf"[(\[]({self.one})[)\]]", rf"(?<![\w'])({self.one})(?![\w']){_AFTER_A_LABEL}"):
+        # "A dog" and "3 days" name no option, "B describes" does.
+        clear = {label for label in self.labels if label.isalpha() and label not in ("A", "I")}
+        careful = "|".join(re.escape(one) + ("" if one in clear else _AFTER_A_LABEL) for one in self.labels)
+        for way in (rf"[(\[]({self.one})[)\]]", rf"(?<![\w'])({careful})(?![\w'])"):
             several = set(re.findall(way, text))
             if len(several) == 1:
                 return str(several.pop())

@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_PROSE_LINES: Final = 100
+PROSE_LINES: Final = 100
 """Lines behind unfenced code that are tried as prose; each try parses all that stands before."""
 
 _PYTHON: Final = frozenset({"", "py", "python", "python2", "python3", "py3", "ipython", "pycon", "code"})
 _SQL: Final = frozenset({"", "sql", "sqlite", "sqlite3", "mysql", "postgresql", "postgres", "code"})
 
 _OPENING: Final = re.compile(r"(?P<before>(?:(?!```|~~~).)*)(?P<fence>`{3,}|~{3,})(?P<info>[^`~]*)\Z")
+_FENCE: Final = re.compile(r"`{3,}|~{3,}")
+_LONE_FENCE: Final = re.compile(r"[`~]{3,}[ \t]*\r?$", re.MULTILINE)
+_LANGUAGE_LINE: Final = re.compile(r"\A\s*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
+INVISIBLE: Final = {**dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)), 0xA0: " ", 0x202F: " ", 0x3000: " "}
 _ONE_LINE: Final = re.compile(r"[^`]*```(?:(?:python3?|py|sql|sqlite)[ \t]+)?(?P<code>[^`]+)```", re.IGNORECASE)
 _LIST_MARK: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])(?=\s)")
 _MARKED: Final = re.compile(
@@ -68,7 +72,7 @@ def blocks(text: str) -> list[Block]:
             found.append(Block(opened[2], "".join(body), closed))
         body.clear()
 
-    for line in text.splitlines(keepends=True):
+    for line in _with_lost_fence(text).splitlines(keepends=True):
         bare = line.rstrip("\r\n")
         if opened is None:
             opened = _opening(bare)
@@ -92,6 +96,20 @@ def blocks(text: str) -> list[Block]:
     if opened is not None:
         close(closed=False)
     return found
+
+
+def _with_lost_fence(text: str) -> str:
+    """The text with the opening fence that a prompt may have held, where it begins with code that a lone fence ends."""
+    fences = list(_FENCE.finditer(text))
+    before = text[: fences[0].start()] if fences else ""
+    if len(fences) % 2 == 0 or not before.strip() or not _LONE_FENCE.match(text, fences[0].start()):
+        return text
+    if before.rstrip(" \t")[-1:] != "\n":
+        return text
+    if parses(textwrap.dedent(before)):
+        return f"```\n{text}"
+    start = _CODE_START.search(before)
+    return text if start is None else f"{text[: start.start()]}```\n{text[start.start() :]}"
 
 
 def _opening(line: str) -> tuple[str, str, str] | None:
@@ -156,13 +174,17 @@ def code(text: str, names: Sequence[str] = ()) -> str | None:
         return None
     if parts := _MARKED.findall(text):
         text = parts[-1]
+    text = _LANGUAGE_LINE.sub("", text)
     if parses(text):
         return text if text.strip() else None
-    return _among_prose(text)
+    text = text.translate(INVISIBLE)
+    return text if parses(text) else _among_prose(text)
 
 
 def _runnable(source: str) -> str:
     """A block's code without an interpreter's prompts, and without an indent that all of it has."""
+    if not parses(source):
+        source = source.translate(INVISIBLE)
     if ">>>" in source and not parses(source):
         source = _PROMPT.sub("", "".join(line for line in source.splitlines(keepends=True) if _PROMPT.match(line)))
     if not parses(source) and parses(textwrap.dedent(source)):
@@ -182,10 +204,10 @@ def _completed(source: str, others: Sequence[str], names: Sequence[str]) -> str:
     """Code with the imports, functions and values of other blocks that it needs in front of it."""
     provided: dict[str, str] = {}
     for other in others:
-        for node in _tree(other).body:
+        for node in syntax_tree(other).body:
             # What a block only shows, a call or a test, is not wanted.
-            for name in _bound(node):
-                provided[name] = _segment(other, node)
+            for name in bound_names(node):
+                provided[name] = segment(other, node)
     # "from math import *" may give whatever is missing.
     taken = [provided.pop("*")] if "*" in provided else []
     missing = _missing(source, names) & set(provided)
@@ -198,7 +220,7 @@ def _completed(source: str, others: Sequence[str], names: Sequence[str]) -> str:
     return "\n".join([*taken, source]) if taken else source
 
 
-def _bound(node: ast.stmt) -> list[str]:
+def bound_names(node: ast.stmt) -> list[str]:
     """The names that a statement at the top of a program defines."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
@@ -211,7 +233,8 @@ def _bound(node: ast.stmt) -> list[str]:
     return []
 
 
-def _segment(source: str, node: ast.stmt) -> str:
+def segment(source: str, node: ast.stmt) -> str:
+    """The lines of a statement, its decorators included."""
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
     return "".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno]).rstrip() + "\n"
@@ -219,15 +242,15 @@ def _segment(source: str, node: ast.stmt) -> str:
 
 def _missing(source: str, names: Sequence[str]) -> set[str]:
     """Names that a program uses, or is to define, and does not define."""
-    tree = _tree(source)
+    tree = syntax_tree(source)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    bound |= {name for node in ast.walk(tree) if isinstance(node, ast.stmt) for name in _bound(node)}
+    bound |= {name for node in ast.walk(tree) if isinstance(node, ast.stmt) for name in bound_names(node)}
     bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     return {name for name in used | set(names) if name not in bound and not hasattr(builtins, name)}
 
 
-def _tree(source: str) -> ast.Module:
+def syntax_tree(source: str) -> ast.Module:
     """A program's syntax tree; an empty one where it is no Python."""
     try:
         with warnings.catch_warnings():
@@ -248,61 +271,11 @@ def _among_prose(text: str) -> str | None:
             (n for n, line in enumerate(lines) if line.strip() and not line.startswith(start["indent"])), len(lines)
         )
         lines = [line.removeprefix(start["indent"]) for line in lines[:end]]
-    for end in range(len(lines), max(0, len(lines) - _PROSE_LINES), -1):
+    for end in range(len(lines), max(0, len(lines) - PROSE_LINES), -1):
         part = "".join(lines[:end])
         if parses(part):
             return part
     return "".join(lines)
-
-
-def function_body(prompt: str, answer: str, name: str) -> str | None:
-    """A program of a prompt that ends in a function's signature and an answer that is the function's body.
-
-    The answer may be fenced; its first indent, or all of it, may be lost; prose may follow.
-
-    Args:
-        prompt: imports, helpers, and the function's signature with its docstring.
-        answer: the body.
-        name: the function's.
-
-    Returns:
-        The program; None where the answer is no body.
-    """
-    fenced = blocks(answer)
-    body = fenced[-1].text if fenced else answer
-    lines = body.strip("\r\n").splitlines(keepends=True)
-    begin = len(prompt.rstrip().splitlines())
-    for end in range(len(lines), max(0, len(lines) - _PROSE_LINES), -1):
-        for shaped in _indented("".join(lines[:end])):
-            program = f"{prompt}{shaped}"
-            tree = _tree(program)
-            for place, node in enumerate(tree.body):
-                if (
-                    isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-                    and node.name == name
-                    and _says(node, begin)
-                ):
-                    helpers = [_segment(program, part) for part in tree.body[place + 1 :] if _bound(part)]
-                    return "".join(["".join(program.splitlines(keepends=True)[: node.end_lineno]), "\n", *helpers])
-    return None
-
-
-def _indented(body: str) -> list[str]:
-    """The ways in which a function's body may have been meant whose indent was lost in part."""
-    if not body.strip():
-        return []
-    if body[:1] in " \t":
-        return [body, textwrap.indent(textwrap.dedent(body), "    ")]
-    first = f"    {body}"
-    whole = textwrap.indent(body, "    ")
-    behind = [line for line in body.splitlines()[1:] if line.strip()]
-    return [first, whole] if all(line[:1] in " \t" for line in behind) else [whole, first]
-
-
-def _says(node: ast.FunctionDef | ast.AsyncFunctionDef, begin: int) -> bool:
-    """Whether a function has statements behind a line, and not just a word."""
-    added = [part for part in node.body if part.lineno > begin]
-    return any(not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Name | ast.Constant)) for part in added)
 
 
 def parses(source: str) -> bool:

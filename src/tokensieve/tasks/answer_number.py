@@ -63,10 +63,10 @@ _LATEX: Final = tuple(
     )
 )
 _NUMBER: Final = re.compile(
-    r"""(?<![\^_])(?<![\^_]\{)(?<!\d\.)(?:(?<!\w)|(?<=USD)|(?<=EUR)|(?<=Rs))
-    (?P<sign>(?<![\w)\]}%])[-+]
+    r"""(?<![\^_])(?<![\^_]\{)(?<!\d\.)(?:(?<![A-Za-z0-9_])|(?<=USD)|(?<=EUR)|(?<=Rs))
+    (?P<sign>(?<![A-Za-z0-9_)\]}%])[-+]
         |(?:^|(?<=[=:($\u2248])|(?<=[=:($\u2248]\ )|(?<=\bis\ ))[-+]\ {1,2}
-        |\bnegative\ )?
+        |\bnegative\ |(?:^|(?<=\bis\ ))minus\ )?
     (?:[$\u20ac\u00a3\u00a5\u20b9]\ ?)?(?P<inner>-(?=\d))?
     (?:(?P<mixed>\d{1,99}+)\s{1,3}(?=\d++\s{0,3}/\s{0,3}\d))?
     (?:
@@ -92,7 +92,8 @@ _UNIT: Final = (
     r"[ )\]}$]{0,3}(?:(?!(?:where|when|if|since|because|with|for|as|so|and|or)\b)[A-Za-z\u20ac]{2,20}\.? ?){0,3}"
     r"[ )\]}$]{0,3}"
 )
-_OPERATOR: Final = re.compile(rf"{_UNIT}[-+*\u00d7/\u00f7x^][ ({{\[$\u20ac\u00a3]{{0,4}}")
+_OPERATOR: Final = re.compile(rf"{_UNIT}[-+*\u00d7/\u00f7x^][ ({{\[$\u20ac\u00a3]{{0,4}}|\(")
+_SHARE_OF: Final = re.compile(r"\s{1,3}of\s{1,3}[$\u20ac\u00a3]?")
 _EQUALS: Final = re.compile(rf"{_UNIT}(?:=|\u2248)[ ({{\[$\u20ac\u00a3]{{0,4}}")
 _OR: Final = re.compile(rf"{_UNIT},? ?\bor [ $\u20ac\u00a3]{{0,2}}(?:maybe |perhaps |possibly )?", re.IGNORECASE)
 _NOT: Final = re.compile(r"\b(?:not|never|n't)\s{1,3}(?:be\s)?$", re.IGNORECASE)
@@ -226,7 +227,7 @@ def _readings(match: re.Match[str]) -> tuple[Fraction, ...]:
         value += Fraction(match["mixed"])
     if match["ten"]:
         value *= Fraction(10) ** int(match["ten"])
-    if ((match["sign"] or "").strip() in ("-", "negative")) != bool(match["inner"]):
+    if ((match["sign"] or "").strip() in ("-", "negative", "minus")) != bool(match["inner"]):
         value = -value
     if match["percent"]:
         return value, value / 100
@@ -247,7 +248,7 @@ def _result(text: str, located: list[tuple[Number, int, int]]) -> Number | None:
                 return None
             if _EQUALS.fullmatch(between):
                 sides.append([following])
-            elif _OPERATOR.fullmatch(between) or (not between.strip() and following.written[0] in "-+"):
+            elif _goes_on(sides[-1][-1], between, following):
                 sides[-1].append(following)
             else:
                 break
@@ -257,6 +258,13 @@ def _result(text: str, located: list[tuple[Number, int, int]]) -> Number | None:
             return done[-1]
         place += 1
     return None
+
+
+def _goes_on(before: Number, between: str, following: Number) -> bool:
+    """Whether the text between two numbers makes them one calculation."""
+    if _SHARE_OF.fullmatch(between):
+        return re.search("[%/]", before.written) is not None
+    return _OPERATOR.fullmatch(between) is not None or (not between.strip() and following.written[0] in "-+")
 
 
 def _after_hashes(text: str) -> str | None:

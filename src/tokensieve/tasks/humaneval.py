@@ -1,10 +1,20 @@
 """HumanEval: complete a Python function from its signature and docstring, judged by running its tests."""
 
+import ast
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tokensieve.tasks.answer_code import function_body, unclosed_block
+from tokensieve.tasks.answer_code import (
+    INVISIBLE,
+    PROSE_LINES,
+    blocks,
+    bound_names,
+    segment,
+    syntax_tree,
+    unclosed_block,
+)
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
 from tokensieve.tasks.execution import judge_program
 from tokensieve.tasks.task import Task
@@ -38,6 +48,60 @@ def check(problem: Problem, answer: str) -> Verdict:
         answer = program or f"{prompt}{answer}"
     # The prompt is a program by itself: its imports and helpers stay, its empty function is then replaced.
     return judge_program(answer, names=[name], before=[prompt], tests=tests)
+
+
+def function_body(prompt: str, answer: str, name: str) -> str | None:
+    """A program of a prompt that ends in a function's signature and an answer that is the function's body.
+
+    The answer may be fenced; its first indent, or all of it, may be lost; prose may follow.
+
+    Args:
+        prompt: imports, helpers, and the function's signature with its docstring.
+        answer: the body.
+        name: the function's.
+
+    Returns:
+        The program; None where the answer is no body.
+    """
+    fenced = blocks(answer)
+    body = fenced[-1].text if fenced else answer
+    lines = body.translate(INVISIBLE).strip("\r\n").splitlines(keepends=True)
+    # "Here is the body:", and then the body.
+    prose = next((place for place, line in enumerate(lines) if line[:1] in " \t"), 0)
+    return _with_body(prompt, lines, name) or _with_body(prompt, lines[prose:], name)
+
+
+def _with_body(prompt: str, lines: Sequence[str], name: str) -> str | None:
+    """The program of a prompt and the longest run of first lines that is its function's body; None without one."""
+    begin = len(prompt.rstrip().splitlines())
+    for end in range(len(lines), max(0, len(lines) - PROSE_LINES), -1):
+        for shaped in _indented("".join(lines[:end])):
+            program = f"{prompt}{shaped}"
+            tree = syntax_tree(program)
+            for place, node in enumerate(tree.body):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _goes_on(node, name, begin):
+                    helpers = [segment(program, part) for part in tree.body[place + 1 :] if bound_names(part)]
+                    return "".join(["".join(program.splitlines(keepends=True)[: node.end_lineno]), "\n", *helpers])
+    return None
+
+
+def _indented(body: str) -> list[str]:
+    """The ways in which a function's body may have been meant whose indent was lost in part."""
+    if not body.strip():
+        return []
+    if body[:1] in " \t":
+        return [body, textwrap.indent(textwrap.dedent(body), "    ")]
+    first = f"    {body}"
+    whole = textwrap.indent(body, "    ")
+    behind = [line for line in body.splitlines()[1:] if line.strip()]
+    return [first, whole] if all(line[:1] in " \t" for line in behind) else [whole, first]
+
+
+def _goes_on(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, begin: int) -> bool:
+    """Whether a node is the function of a name with statements behind a line, and not just a word."""
+    added = [part for part in node.body if part.lineno > begin]
+    words = [part for part in added if isinstance(part, ast.Expr) and isinstance(part.value, ast.Name | ast.Constant)]
+    return node.name == name and len(words) < len(added)
 
 
 def _problem(row: Row) -> Problem:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokensieve.tasks.answer_code import blocks, code, function_body, parses, query, unclosed_block
+from tokensieve.tasks.answer_code import blocks, code, parses, query, unclosed_block
+from tokensieve.tasks.humaneval import function_body
 
 FORMS = {
     "two": "```python\nimport math\n```\nand\n```python\ndef f(x): return math.floor(x)+1\n```",
