@@ -1,6 +1,5 @@
 """The whole way on the embedded model: a study runs, goes on after SIGKILL, and does nothing twice."""
 
-import json
 import os
 import signal
 import subprocess
@@ -24,7 +23,7 @@ RECIPE = {
         {"name": "Self-Output", "data": "self_output", "policy": "plain"},
     ],
     "train_limit": ROWS,
-    "train": {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch_size": 4, "warmup_steps": 1},
+    "train": {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
     "generate": {"sampling": {"n": 2, "temperature": 0.7, "top_p": 0.95}, "none_correct": "ground-truth"},
     "evaluate": {"limit": ROWS},
 }
@@ -98,11 +97,16 @@ def test_the_report_holds_what_the_steps_found(finished: tuple[Path, Path, str])
 
 
 def test_the_first_loss_is_the_mean_nll_of_what_is_trained(finished: tuple[Path, Path, str]) -> None:
-    out = finished[1]
-    for folder in out.glob("train-*/"):
-        first = json.loads((folder / "log.jsonl").read_text().splitlines()[0])
-        assert first["loss"] > 0
-        assert first["trained_tokens"] > 0
+    """The first batch holds all rows, so its loss is the mean over all trained tokens as they were scored."""
+    (target,) = read_report(finished[1]).targets
+    assert [arm.name for arm in target.arms] == ["plain", "STM 2.5", "Self-Output"]
+    for arm in target.arms:
+        assert arm.profile is not None
+        (run_of_seed,) = arm.runs
+        assert run_of_seed.curve[0].step == 1
+        assert run_of_seed.curve[0].loss == pytest.approx(arm.profile.nll_per_trained_token, rel=1e-4)
+    plain, stm, _ = (arm.runs[0].curve[0].loss for arm in target.arms)
+    assert plain > 2 * stm, "the tokens left out hold most of the loss"
 
 
 def test_a_second_run_does_nothing(finished: tuple[Path, Path, str]) -> None:

@@ -9,7 +9,6 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tokensieve.analysis.classes import token_class
 from tokensieve.analysis.results import ClassShare, Histogram, Profile, ThresholdShare, TokenClass
 from tokensieve.errors import InputError
 from tokensieve.types import BASE_SCORER, BoolArray, FloatArray, IntArray, Scored, Selected
@@ -21,6 +20,7 @@ PERPLEXITY_STEPS: Final = (1.1, 1.5, 2.5, 5.0, 10.0, 100.0, 1000.0)
 ERROR_BAND_NATS: Final = 1e-5
 """How far two float32 computations of the same nll may lie apart."""
 
+_IN_NUMBERS: Final = frozenset("0123456789.,")
 _BINS_A_DECADE: Final = 10  # so that 10^0.4 = 2.51 and 10 are edges
 _DECADES: Final = 6
 _EDGES: Final = tuple(10.0 ** (k / _BINS_A_DECADE) for k in range(_BINS_A_DECADE * _DECADES + 1))
@@ -61,6 +61,26 @@ def profile(
     for row in rows:
         tally.add(row, scorer)
     return tally.profile(scorer)
+
+
+def token_class(piece: str) -> TokenClass:
+    r"""The class of a token's text.
+
+    ``number`` holds digits and nothing but digits, points and commas; ``word`` holds a letter; ``line_end`` is
+    whitespace with a line feed or carriage return in it, ``whitespace`` any other blank; all else is ``symbol``, the
+    fragments of a character that several tokens share among it. Blanks around a number or word don't count. The empty
+    text is ``special``: tokenizers decode their control tokens to it.
+    """
+    if not piece:
+        return "special"
+    core = piece.strip()
+    if not core:
+        return "line_end" if "\n" in piece or "\r" in piece else "whitespace"
+    if any(character.isalpha() for character in core):
+        return "word"
+    if any(character.isdecimal() for character in core) and _IN_NUMBERS.issuperset(core):
+        return "number"
+    return "symbol"
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 TokenClass: TypeAlias = Literal["number", "symbol", "word", "whitespace", "line_end", "special"]
-"""What a token is made of; see ``classes.token_class``."""
+"""Class of a token by its text; see ``profile.token_class``."""
 
 
 class Histogram(BaseModel):
@@ -94,35 +94,3 @@ class Profile(BaseModel):
     """That error in nats; None where there is no threshold."""
     classes: tuple[ClassShare, ...]
     """By kind of token; empty where no token strings were given."""
-
-
-class NormalisationEffect(BaseModel):
-    """What a change to the responses' text does to their high perplexity."""
-
-    model_config = _STRICT
-
-    threshold: float
-    """Perplexity above which a token counts as high."""
-    rows: int
-    """Rows that both sets have."""
-    only_before: int
-    """Rows that only the unchanged set has."""
-    only_after: int
-    """Rows that only the changed set has."""
-    tokens_before: int
-    """Scored response tokens without the change."""
-    tokens_after: int
-    """Scored response tokens with it."""
-    above_before: int
-    """Tokens above the threshold without the change."""
-    above_after: int
-    """Tokens above the threshold with it."""
-    nll_before: float
-    """Summed nll in nats without the change."""
-    nll_after: float
-    """Summed nll in nats with it."""
-
-    @property
-    def removed(self) -> float | None:
-        """Fraction of the high-perplexity tokens that the change removes; below 0 where it adds some, None of none."""
-        return 1 - self.above_after / self.above_before if self.above_before else None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensieve.analysis import THRESHOLDS, Profile, TokenClass, normalisation_effect, profile, token_class
+from tokensieve.analysis import THRESHOLDS, Profile, TokenClass, profile, token_class
 from tokensieve.errors import InputError
 from tokensieve.types import Scored, Scores, Selected, Tokens, bools, ints
 
@@ -153,17 +153,6 @@ def test_classes_are_counted_above_the_threshold_and_end_of_turn_is_special() ->
 )
 def test_token_classes(piece: str, expected: TokenClass) -> None:
     assert token_class(piece) == expected
-
-
-def test_normalisation_pairs_rows_by_id_and_says_what_it_removes() -> None:
-    before = [FIRST.scored, SECOND.scored, row("only", [9.0], [1]).scored]
-    after = [row("b", [NAN, 0.0, 0.0], [0, 1, 1]).scored, FIRST.scored]
-    effect = normalisation_effect(before, after)
-    assert (effect.rows, effect.only_before, effect.only_after) == (2, 1, 0)
-    assert (effect.above_before, effect.above_after) == (2, 1)
-    assert effect.removed == pytest.approx(0.5)
-    assert effect.nll_before - effect.nll_after == pytest.approx(LN(100), rel=1e-6)
-    assert normalisation_effect([], []).removed is None
 
 
 def test_user_mistakes_have_messages() -> None:
