@@ -7,11 +7,13 @@ from typing import Annotated, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tokensieve.errors import InputError, in_words
-from tokensieve.types import JSON, Origin
+from tokensieve.errors import InputError, explain, in_words
+from tokensieve.types import BASE_SCORER, JSON, Origin
 
 Listed = TypeVar("Listed", bound=tuple[object, ...])
 Settings = TypeVar("Settings", bound=BaseModel)
+ARM_PREFIX = "arm:"
+"""Begins the name of an arm where a study's scorer is the model that the arm trains."""
 CutOff: TypeAlias = Literal["judge", "wrong"]
 """Rule for answers that the length limit ended: judge the text that there is, or count them as not right."""
 TemplateArgument: TypeAlias = int | float | bool | str | list[JSON] | dict[str, JSON] | None
@@ -481,7 +483,7 @@ class RepairSettings(BaseModel):
 
 
 class ArmSettings(BaseModel):
-    """One arm of a study: a training set and the tokens of it that are trained."""
+    """One arm of a study: a training set, the tokens of it that are trained, and how."""
 
     model_config = STRICT
 
@@ -490,7 +492,22 @@ class ArmSettings(BaseModel):
     data: Origin = Origin.GROUND_TRUTH
     """Who wrote the responses."""
     policy: str = "plain"
-    """Which tokens teach; as in `select`."""
+    """Policy, as in `select`."""
+    scorer: str = "base"
+    """Scorer whose scores decide, as in `select`: `base`, or a name in the study's score.models."""
+    protect: tuple[Literal["end_of_turn", "tool_calls", "reasoning"], ...] | None = None
+    """As in `select`; None protects all of them."""
+    paper_exact: bool = False
+    """As in `select`: no token is protected."""
+    mix: str | None = None
+    """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
+    train: dict[str, JSON] = Field(default_factory=dict)
+    """Settings of `train` that differ from the study's, nested as there, e.g. {learning_rate: 1.0e-4, lora: {r: 8}}."""
+
+    def select_settings(self, seed: int) -> SelectSettings:
+        """The settings of its selection."""
+        given = {} if self.protect is None else {"protect": self.protect}
+        return SelectSettings(policy=self.policy, scorer=self.scorer, paper_exact=self.paper_exact, seed=seed, **given)
 
 
 class TargetSettings(BaseModel):
@@ -512,6 +529,32 @@ class TargetSettings(BaseModel):
         return self
 
 
+class StudyScoreSettings(ScoreSettings):
+    """What is measured of every training token of a study, and by which models."""
+
+    models: dict[str, ModelSettings | str] = Field(default_factory=dict)
+    """Models beside the one under study, by scorer name: a model's settings, or arm:NAME for the model that an earlier
+    arm trains on the same target (its first seed)."""
+
+    def by(self, scorer: str) -> ScoreSettings:
+        """The settings of scoring by one model."""
+        return ScoreSettings.model_validate({**self.model_dump(exclude={"models"}), "scorer": scorer})
+
+
+class StudyEvaluateSettings(EvaluateSettings):
+    """How the skills of a study's models are measured."""
+
+    other_limit: int | None = Field(None, gt=0)
+    """The first N problems of each task that is not a target; None is `limit`."""
+
+    def of(self, task: str, *, is_target: bool) -> EvaluateSettings:
+        """The settings of evaluating one task."""
+        limit = self.limit if is_target else self.other_limit or self.limit
+        return EvaluateSettings.model_validate(
+            {**self.model_dump(exclude={"other_limit"}), "tasks": (task,), "limit": limit}
+        )
+
+
 class StudySettings(BaseModel):
     """Arms x targets x seeds with one setting of everything else."""
 
@@ -529,16 +572,16 @@ class StudySettings(BaseModel):
     """What is compared; an arm named `plain` is the reference."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """One run of every arm for each."""
+    data: DataSettings = DataSettings()
+    """How the training rows are read and turned into tokens; `limit` takes the first N of each target."""
+    score: StudyScoreSettings = StudyScoreSettings()
+    """What is measured of every training token, and by which models beside the one under study."""
     train: TrainSettings = TrainSettings()
-    """One method and one learning rate for all arms."""
-    train_limit: int | None = Field(None, gt=0)
-    """The first N training rows of each target."""
+    """Settings of all arms, but for those that an arm has of its own."""
     generate: GenerateSettings = GenerateSettings()
     """How Self-Output and its like are made."""
-    evaluate: EvaluateSettings = EvaluateSettings()
+    evaluate: StudyEvaluateSettings = StudyEvaluateSettings()
     """How skills are measured; `tasks` is filled from the targets."""
-    other_limit: int | None = Field(None, gt=0)
-    """The first N problems of each task that is not a target; None is evaluate.limit."""
     notes: tuple[str, ...] = ()
     """Sentences that the report's readers must know, such as how the learning rate was chosen."""
 
@@ -551,3 +594,53 @@ class StudySettings(BaseModel):
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is listed twice")
         return listed
+
+    @model_validator(mode="after")
+    def _check_used(self) -> "StudySettings":
+        """Refuse settings that a study does not use."""
+        unused = {
+            "data.format": self.data.format != "auto",
+            "data.columns": bool(self.data.columns),
+            "score.scorer": self.score.scorer != BASE_SCORER,
+            f"score.models.{BASE_SCORER}": BASE_SCORER in self.score.models,
+            "evaluate.tasks": bool(self.evaluate.tasks),
+            "train.seed": self.train.seed != 0 or any("seed" in arm.train for arm in self.arms),
+        }
+        instead = {
+            "score.scorer": "name other models in score.models",
+            "evaluate.tasks": "name them in the targets",
+            "train.seed": "give seeds",
+        }
+        for name in (name for name, given in unused.items() if given):
+            raise ValueError(f"{name} has no effect in a study; {instead.get(name, 'leave it out')}")
+        names = [arm.name for arm in self.arms]
+        for scorer, model in self.score.models.items():
+            arm = model.removeprefix(ARM_PREFIX) if isinstance(model, str) else ""
+            if isinstance(model, str) and (not model.startswith(ARM_PREFIX) or arm not in names):
+                expected = f"a model's settings, or arm:NAME with an arm of the study ({', '.join(names)})"
+                raise ValueError(f"score.models.{scorer}: expected {expected}, got {model!r}")
+        for one in self.arms:
+            self.train_of(one)
+            one.select_settings(0)
+        return self
+
+    def train_of(self, arm: ArmSettings) -> TrainSettings:
+        """An arm's training settings: the study's, with its own in their place.
+
+        Raises:
+            ValueError: an unknown key (the nearest valid one is named), or a value of the wrong form.
+        """
+        merged = _merged(self.train.model_dump(), arm.train)
+        try:
+            return TrainSettings.model_validate(merged)
+        except ValidationError as error:
+            raise ValueError(f"arm {arm.name!r}: {explain(error, TrainSettings, 'train')}") from None
+
+
+def _merged(old: dict[str, JSON], new: dict[str, JSON]) -> dict[str, JSON]:
+    """Nested settings with some of them replaced."""
+    result = dict(old)
+    for key, value in new.items():
+        held = result.get(key)
+        result[key] = _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return result

@@ -1,9 +1,12 @@
 """The one family of errors that users meet; each class is one exit code of the command line."""
 
+import difflib
 import warnings
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, cast
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
 
@@ -56,6 +59,50 @@ def note(text: str) -> None:
 def first_line(error: BaseException) -> str:
     """First line of an error's text, or its class where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def explain(error: "ValidationError", settings: "type[BaseModel]", prefix: str = "") -> str:
+    """The first thing that is wrong with given settings, in words; for an unknown key with the nearest valid one.
+
+    Args:
+        error: what pydantic found.
+        settings: the class that the settings were validated as.
+        prefix: dotted place of these settings in larger ones.
+    """
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in (*filter(None, [prefix]), *first["loc"]))
+    if first["type"] != "extra_forbidden":
+        return f"{place}: {in_words(first)}" if place else in_words(first)
+    here = _class_at(settings, first["loc"][:-1])
+    known = sorted(here.model_fields)
+    near = difflib.get_close_matches(str(first["loc"][-1]), [*known, *_nested_keys(here)], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key {place!r}; {hint}"
+
+
+def _class_at(model: "type[BaseModel]", place: tuple[str | int, ...]) -> "type[BaseModel]":
+    """The settings class that a path leads to."""
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            model = next(_classes_in(model, part), model)
+    return model
+
+
+def _nested_keys(model: "type[BaseModel]") -> list[str]:
+    """Dotted keys of the settings within a settings class."""
+    return [
+        f"{name}.{key}" for name in model.model_fields for held in _classes_in(model, name) for key in held.model_fields
+    ]
+
+
+def _classes_in(model: "type[BaseModel]", field: str) -> "Iterator[type[BaseModel]]":
+    """The settings classes that a field holds, by itself or in a tuple, mapping or union."""
+    waiting = [model.model_fields[field].annotation]
+    while waiting:
+        kind = waiting.pop(0)
+        if isinstance(kind, type) and hasattr(kind, "model_fields"):
+            yield cast("type[BaseModel]", kind)
+        waiting.extend(getattr(kind, "__args__", ()))
 
 
 def in_words(complaint: "ErrorDetails") -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokensieve.generation.sampler_factory import answerer_of
 
 from tokensieve.config import AnswererSettings, GenerateSettings, ModelSettings, SampleSettings
 from tokensieve.errors import EnvironmentProblem
-from tokensieve.generation.sampler_factory import answerer_of
 from tokensieve.models import load_model
 from tokensieve.sampling import LocalSampler, RaySampler, Request
 from tokensieve.types import Sample

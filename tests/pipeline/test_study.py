@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ import yaml
 from tokensieve.report import Report, read_report
 
 ROWS = 6
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "name": "small",
     "title": "a small study",
     "targets": [{"task": "pocket_python_foreign", "others": ["pocket_choice"], "title": "foreign hand"}],
@@ -22,7 +23,7 @@ RECIPE = {
         {"name": "STM 2.5", "policy": "stm:2.5"},
         {"name": "Self-Output", "data": "self_output", "policy": "plain"},
     ],
-    "train_limit": ROWS,
+    "data": {"limit": ROWS},
     "train": {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
     "generate": {"sampling": {"n": 2, "temperature": 0.7, "top_p": 0.95}, "none_correct": "ground-truth"},
     "evaluate": {"limit": ROWS},
@@ -120,7 +121,7 @@ def test_a_second_run_does_nothing(finished: tuple[Path, Path, str]) -> None:
 def test_a_changed_threshold_redoes_selection_and_what_follows_only(finished: tuple[Path, Path, str]) -> None:
     recipe, out, _ = finished
     before = steps(out)
-    arms = [dict(arm) for arm in RECIPE["arms"]]  # type: ignore[attr-defined]
+    arms = [dict(arm) for arm in RECIPE["arms"]]
     arms[1]["policy"] = "stm:5"
     run(write(recipe.with_name("changed.yaml"), arms=arms), out)
     after = steps(out)
@@ -152,7 +153,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(finished: tuple[Path, Pat
 
 def test_an_arm_without_a_row_is_reported_and_stops_nothing(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
     generate = {"sampling": {"n": 1, "temperature": 0.7, "max_new_tokens": 1}, "none_correct": "drop"}
-    recipe = write(tmp_path / "cut.yaml", generate=generate, arms=[RECIPE["arms"][0], RECIPE["arms"][2]])  # type: ignore[index]
+    recipe = write(tmp_path / "cut.yaml", generate=generate, arms=[RECIPE["arms"][0], RECIPE["arms"][2]])
     printed = run(recipe, finished[1]).stdout
     (target,) = read_report(finished[1]).targets
     assert target.arms[0].results

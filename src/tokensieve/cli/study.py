@@ -8,9 +8,8 @@ from tokensieve.cli.console import Work, duration, err, hush_transformers, out
 from tokensieve.cli.tables import print_study
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
-from tokensieve.study.estimate import estimate_seconds
 from tokensieve.study.recipes import read_recipe, with_overrides
-from tokensieve.study.runner import prepare, settings_of_run
+from tokensieve.study.runner import estimate_seconds, prepare, settings_of_run
 from tokensieve.study.steps import Step
 
 _UNITS = {"score": "rows", "train": "steps", "generate": "answers", "evaluate": "answers", "select": "rows"}
@@ -99,14 +98,13 @@ def _change(text: str) -> tuple[str, object]:
 
 
 def _limited(settings: StudySettings, limit: int) -> StudySettings:
-    evaluate = settings.evaluate.model_copy(update={"limit": limit})
-    return settings.model_copy(
-        update={"name": f"{settings.name}-{limit}", "train_limit": limit, "evaluate": evaluate, "other_limit": limit}
-    )
+    evaluate = settings.evaluate.model_copy(update={"limit": limit, "other_limit": limit})
+    data = settings.data.model_copy(update={"limit": limit})
+    return settings.model_copy(update={"name": f"{settings.name}-{limit}", "data": data, "evaluate": evaluate})
 
 
 def _say_subset(settings: StudySettings) -> None:
-    limit, others = settings.evaluate.limit, settings.other_limit
+    limit, others = settings.evaluate.limit, settings.evaluate.other_limit
     if limit is not None or others is not None:
         err.print(
             f"evaluated: the first {limit or 'all'} {settings.evaluate.split} problems of each target, "

@@ -14,7 +14,7 @@ from tokensieve.analysis.results import Profile
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.types import JSON, Origin
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 REFERENCE_ARM: Final = "plain"
 """The arm that all others are compared with."""
 
@@ -173,7 +173,9 @@ class ArmReport(BaseModel):
     name: str
     """Its name in tables."""
     policy: str
-    """Which tokens teach, as in `select`."""
+    """The policy, as in `select`."""
+    own_settings: dict[str, JSON] = Field(default_factory=dict)
+    """Settings that it has in place of the study's, by dotted key."""
     origin: Origin = Origin.GROUND_TRUTH
     """Who wrote the responses."""
     not_trained: str = ""
@@ -188,6 +190,10 @@ class ArmReport(BaseModel):
     """Rows that were kept but changed or handled in a way worth telling, by what was done."""
     white_space: dict[str, float] = Field(default_factory=dict)
     """Fraction of the tokens of high perplexity that are white space which a normalisation changes, by its name."""
+    protected_tokens: int = 0
+    """Response tokens that are trained whatever the policy says: end of turn, tool-call delimiters, reasoning tags."""
+    protected_share_of_kept_nll: float | None = None
+    """Fraction of the trained tokens' summed nll that protected tokens hold; None where it is not known."""
     profile: Profile | None = None
     """The training set under the base model: shares, perplexities, histogram; None where it was not analysed."""
     results: tuple[TaskResult, ...] = ()

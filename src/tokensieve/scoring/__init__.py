@@ -2,12 +2,13 @@
 
 from tokensieve.scoring.backend_agreement import Comparison, compare_backends
 from tokensieve.scoring.ray import score_on_ray
-from tokensieve.scoring.run import Progress, compute_along, score, score_all, score_with
+from tokensieve.scoring.run import NO_PART_OF_THE_RESULT, Progress, compute_along, score, score_all, score_with
 from tokensieve.scoring.scorer import Backend
 from tokensieve.scoring.vllm import open_offline as open_vllm
 from tokensieve.scoring.vllm import open_server as open_vllm_server
 
 __all__ = [
+    "NO_PART_OF_THE_RESULT",
     "Backend",
     "Comparison",
     "Progress",

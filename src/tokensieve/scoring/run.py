@@ -20,7 +20,7 @@ from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of rows done and of all rows, from the thread that scores."""
 
-_NO_PART_OF_THE_RESULT = {"store", "use_store", "token_budget", "packing"}
+NO_PART_OF_THE_RESULT = {"store", "use_store", "token_budget", "packing"}
 """Settings that change how the work is done; the folder of a run may be taken up with others."""
 
 
@@ -154,7 +154,7 @@ def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -
         facts["entropy_top_k"] = {**counts, settings.scorer: settings.entropy_top_k}
     return Manifest(
         stage="scored",
-        settings=settings.model_dump(mode="json", exclude=_NO_PART_OF_THE_RESULT),
+        settings=settings.model_dump(mode="json", exclude=NO_PART_OF_THE_RESULT),
         inputs={"tokens": rows.manifest.digest},
         model=backend.identity,
         versions=dict(package_versions()),

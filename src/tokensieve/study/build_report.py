@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -13,6 +13,7 @@ import numpy as np
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
+from tokensieve.config import ArmSettings
 from tokensieve.data.dataset import open_rows
 from tokensieve.data.manifest import package_versions, read_manifest
 from tokensieve.errors import InputError
@@ -32,10 +33,10 @@ from tokensieve.report.schema import (
     TargetReport,
     TaskResult,
 )
-from tokensieve.study.plan import NOT_TRAINED, ArmPlan, ArmRun, Plan, TargetPlan
-from tokensieve.study.steps import Runner, Step
+from tokensieve.study.plan import NOT_TRAINED
+from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
 from tokensieve.training import open_adapter
-from tokensieve.types import JSON, BoolArray, Outcome, Sample
+from tokensieve.types import BASE_SCORER, JSON, BoolArray, Outcome, Sample
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
@@ -176,7 +177,8 @@ def _arm(
     source: _Source,
 ) -> ArmReport:
     selected = open_selected(source.runner.folder(arm.selects[arm.runs[0].seed]))
-    threshold = cast("float | None", selected.manifest.facts["threshold_nats"])
+    facts = selected.manifest.facts
+    threshold = cast("float | None", facts["threshold_nats"]) if arm.settings.scorer == BASE_SCORER else None
     rows_in, dropped = _rows(arm, source)
     found = metrics.forgetting(before, after, target)
     against = None
@@ -189,8 +191,13 @@ def _arm(
         policy=arm.settings.policy,
         origin=arm.settings.data,
         rows_in=rows_in,
+        own_settings=_own_settings(arm.settings),
         rows_out=len(selected),
         dropped=dropped,
+        noted=cast("dict[str, int]", facts["noted"]),
+        white_space=_white_space(facts),
+        protected_tokens=cast(int, facts["protected_tokens"]),
+        protected_share_of_kept_nll=cast(float, facts["protected_share_of_kept_nll"]),
         profile=profile(selected, threshold_nats=threshold, piece=source.piece),
         results=tuple(source.result(task, [run.evaluations[task] for run in arm.runs]) for task in before),
         target_improvement=_estimate(found.ti),
@@ -203,11 +210,34 @@ def _arm(
     )
 
 
+def _own_settings(arm: ArmSettings) -> dict[str, JSON]:
+    """An arm's settings beside its name, origin and policy, by dotted key."""
+    given = arm.model_dump(mode="json", exclude_defaults=True, exclude={"name", "data", "policy", "train"})
+    return {**given, **dict(_flat(arm.train))}
+
+
+def _flat(settings: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _white_space(facts: Mapping[str, JSON]) -> dict[str, float]:
+    """Fraction of the tokens of high perplexity that a normalisation of white space would change, by its name."""
+    high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]
+    if not (isinstance(high, int) and high and isinstance(found, dict)):
+        return {}
+    return {kind: count / high for kind, count in found.items() if isinstance(count, int) and count}
+
+
 def _arm_without_a_run(arm: ArmPlan, source: _Source) -> ArmReport:
     rows_in, dropped = _rows(arm, source)
     return ArmReport(
         name=arm.settings.name,
         policy=arm.settings.policy,
+        own_settings=_own_settings(arm.settings),
         origin=arm.settings.data,
         not_trained=source.not_trained(arm),
         rows_in=rows_in,
@@ -218,7 +248,7 @@ def _arm_without_a_run(arm: ArmPlan, source: _Source) -> ArmReport:
 
 def _rows(arm: ArmPlan, source: _Source) -> tuple[int, dict[str, int]]:
     """Rows that entered the arm's first stage, and those dropped on the way, by reason, over all its stages."""
-    steps = [arm.generate, arm.score, arm.selects[arm.runs[0].seed]]
+    steps = [arm.generate, *arm.scores, arm.selects[arm.runs[0].seed]]
     counts = [read_manifest(source.runner.folder(step)).counts for step in steps if step is not None]
     dropped: Counter[str] = Counter()
     for count in counts:

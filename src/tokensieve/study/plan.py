@@ -1,92 +1,31 @@
 """From a study's settings to its steps: what depends on what, and under which key each result is kept."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from pydantic import BaseModel
 
 from tokensieve.config import (
+    ARM_PREFIX,
     ArmSettings,
-    DataSettings,
-    EvaluateSettings,
+    ModelSettings,
     ScoreSettings,
-    SelectSettings,
     StudySettings,
     TargetSettings,
-    TrainSettings,
 )
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import write_atomically
-from tokensieve.selection import code_digest, parse_policy
-from tokensieve.study.steps import Step, step_key
-from tokensieve.types import JSON, Example, Origin
+from tokensieve.errors import InputError
+from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
+from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Progress, Step, TargetPlan, step_key
+from tokensieve.types import BASE_SCORER, JSON, Example, Origin
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
 
-Progress = Callable[[int, int], None]
-
 NOT_TRAINED: Final = "not_trained"
 """File in place of a result where an arm has no row to train on; it says so in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArmRun:
-    """One arm of one target with one seed.
-
-    Attributes:
-        evaluations: one step a task, by the task's name.
-    """
-
-    seed: int
-    train: Step
-    evaluations: Mapping[str, Step]
-
-
-@dataclass(frozen=True, slots=True)
-class ArmPlan:
-    """One arm of one target: its data and its runs. The random policy draws anew for every seed."""
-
-    settings: ArmSettings
-    generate: Step | None
-    score: Step
-    selects: Mapping[int, Step]
-    runs: tuple[ArmRun, ...]
-
-    def steps(self) -> Iterator[Step]:
-        """Its steps in the order in which they can be made."""
-        if self.generate is not None:
-            yield self.generate
-        yield self.score
-        for run in self.runs:
-            yield self.selects[run.seed]
-            yield run.train
-            yield from run.evaluations.values()
-
-
-@dataclass(frozen=True, slots=True)
-class TargetPlan:
-    """One target with all its arms."""
-
-    settings: TargetSettings
-    arms: tuple[ArmPlan, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A whole study: the base model's evaluations, then every target."""
-
-    settings: StudySettings
-    base: Mapping[str, Step]
-    targets: tuple[TargetPlan, ...]
-
-    def steps(self) -> tuple[Step, ...]:
-        """All steps, each once, in the order in which they can be made."""
-        listed = [*self.base.values(), *(s for target in self.targets for arm in target.arms for s in arm.steps())]
-        return tuple({step.key: step for step in listed}.values())
 
 
 class Planner:
@@ -102,7 +41,8 @@ class Planner:
         self.root = root
         self._base: LoadedModel | None = None
         self._tuned: tuple[str, LoadedModel] | None = None
-        self._problems: dict[tuple[str, str, int | None], str] = {}
+        self._problems: dict[tuple[str, str, int | None, Path | None], str] = {}
+        self._runs: dict[tuple[str, str], tuple[ArmRun, ...]] = {}
 
     def plan(self) -> Plan:
         """All steps of the study with their keys; nothing is run."""
@@ -123,15 +63,16 @@ class Planner:
 
     def _arm(self, target: TargetSettings, arm: ArmSettings) -> ArmPlan:
         generate = None if arm.data is Origin.GROUND_TRUTH else self._generate(target, arm)
-        score = self._score(target, arm, generate)
+        scores = self._scores(target, arm, generate)
         seeds = self.settings.seeds
-        selects = {seed: self._select(target, arm, score, seed) for seed in seeds}
+        selects = {seed: self._select(target, arm, scores[-1], seed) for seed in seeds}
         runs = tuple(self._run(target, arm, selects[seed], seed) for seed in seeds)
-        return ArmPlan(arm, generate, score, selects, runs)
+        self._runs[target.task, arm.name] = runs
+        return ArmPlan(arm, generate, scores, selects, runs)
 
     def _run(self, target: TargetSettings, arm: ArmSettings, select: Step, seed: int) -> ArmRun:
         label = f"{target.task} · {arm.name} · seed {seed}"
-        train = self._train(label, select, seed)
+        train = self._train(label, arm, select, seed)
         tasks = (target.task, *target.others)
         return ArmRun(seed, train, {task: self._evaluate(task, label, train) for task in tasks})
 
@@ -139,51 +80,122 @@ class Planner:
         from tokensieve.generation import generate
         from tokensieve.generation.arms import name_of_origin
 
+        if self.settings.data.split != "train":
+            raise InputError(
+                f"{arm.data.value} is made of a task's train split, so data.split {self.settings.data.split!r} has no"
+                " effect on it",
+                where=arm.name,
+                fix="data: {split: train}",
+            )
         settings = self.settings.generate.model_copy(update={"arm": name_of_origin(arm.data, arm.name)})
-        limit = self.settings.train_limit
+        limit = self.settings.data.limit
 
         def build(folder: Path, progress: Progress) -> None:
-            generate(target.task, self.base(), settings, folder, limit=limit, data=self._data, progress=progress)
+            generate(target.task, self.base(), settings, folder, limit=limit, data=self._train_data, progress=progress)
 
-        key = step_key("generate", _json(settings), [self._model_key, self._task_key(target.task, "train", limit)])
+        key = step_key(
+            "generate",
+            _json(settings),
+            [self._model_key, self._task_key(target.task, "train", limit, self._train_data)],
+        )
         return Step("generate", f"{target.task} · {arm.data.value}", key, build)
+
+    def _scores(self, target: TargetSettings, arm: ArmSettings, generate: Step | None) -> tuple[Step, ...]:
+        """The steps that score an arm's rows: by the base, then by every other scorer that its selection reads."""
+        steps = [self._score(target, arm, generate)]
+        policy = parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
+        for scorer in dict.fromkeys((arm.scorer, *policy.traits.other_scorers)):
+            if scorer != BASE_SCORER:
+                steps.append(self._score_by(scorer, target, arm, steps[-1]))
+        needs_top_k = "top_entropy" in policy.traits.needs and self.settings.score.entropy_top_k != EAFT_TOP_K
+        if needs_top_k:
+            raise InputError(
+                f"{arm.policy} needs the entropy of the {EAFT_TOP_K} likeliest entries",
+                where=arm.name,
+                fix=f"score: {{entropy_top_k: {EAFT_TOP_K}}}",
+            )
+        return tuple(steps)
 
     def _score(self, target: TargetSettings, arm: ArmSettings, generate: Step | None) -> Step:
         from tokensieve.pipeline import load, open_examples
         from tokensieve.scoring import score
 
-        settings, limit = ScoreSettings(), self.settings.train_limit
-        source = generate.key if generate else self._task_key(target.task, "train", limit)
+        scoring = self.settings.score.by(BASE_SCORER)
+        limit = None if generate else self.settings.data.limit
+        reading = self.settings.data.model_copy(update={"limit": limit, "data": self._train_data})
+        split = reading.split
+        source = generate.key if generate else self._task_key(target.task, split, limit, self._train_data)
 
         def build(folder: Path, progress: Progress) -> None:
-            data: Rows[Example] | str = f"task:{target.task}/train"
+            data: Rows[Example] | str = f"task:{target.task}/{split}"
             if generate is not None:
                 data = open_examples(self.root / generate.folder_name)
-            reading = DataSettings(limit=None if generate else limit, data=self._data)
-            score(load(data, self.base(), reading), self.base(), settings, out=folder, progress=progress)
+            rows = load(data, self.base(), reading)
+            score(rows, self.base(), scoring, out=folder, progress=progress)
 
+        settings = {**_score_json(scoring), "data": _json(reading, exclude={"data", "limit"})}
         label = f"{target.task} · {arm.data.value}"
-        return Step("score", label, step_key("score", _json(settings), [self._model_key, source]), build)
+        return Step("score", label, step_key("score", settings, [self._model_key, source]), build)
+
+    def _score_by(self, scorer: str, target: TargetSettings, arm: ArmSettings, before: Step) -> Step:
+        """Scores by another model, beside those that an earlier step has made."""
+        from tokensieve.models import fingerprint, load_model
+        from tokensieve.pipeline import open_scored
+        from tokensieve.scoring import score
+
+        model = self.settings.score.models.get(scorer)
+        if model is None:
+            known = ", ".join((BASE_SCORER, *self.settings.score.models))
+            raise InputError(
+                f"the policy reads scores by {scorer!r}; the study's scorers are: {known}",
+                where=arm.name,
+                fix=f"score: {{models: {{{scorer}: {{model: NAME}}}}}}, or arm:NAME for the model of an earlier arm",
+            )
+        settings = self.settings.score.by(scorer)
+        if isinstance(model, ModelSettings):
+            key, load = fingerprint(model), partial(load_model, model)
+        else:
+            train = self._trained_by(model.removeprefix(ARM_PREFIX), target, arm)
+            key, load = train.key, partial(self._after, train)
+
+        def build(folder: Path, progress: Progress) -> None:
+            score(open_scored(self.root / before.folder_name), load(), settings, out=folder, progress=progress)
+
+        label = f"{target.task} · {arm.data.value} · by {scorer}"
+        return Step("score", label, step_key("score", _score_json(settings), [before.key, key]), build)
+
+    def _trained_by(self, name: str, target: TargetSettings, arm: ArmSettings) -> Step:
+        """The training step of an earlier arm with the first seed, whose model scores another arm's rows."""
+        runs = self._runs.get((target.task, name))
+        if runs is None:
+            raise InputError(
+                f"the model of arm {name!r} is to score this arm's rows, so {name!r} must stand before it",
+                where=arm.name,
+                fix="change the order of the arms",
+            )
+        return runs[0].train
 
     def _select(self, target: TargetSettings, arm: ArmSettings, score: Step, seed: int) -> Step:
-        from tokensieve.pipeline import open_scored, select
+        from tokensieve.pipeline import mix_digest, open_scored, select
 
-        policy = parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
-        settings = SelectSettings(policy=arm.policy, seed=seed if policy.traits.seeded else 0)
+        policy = parse_policy(arm.policy)
+        drawn = policy.traits.seeded or arm.mix is not None
+        settings = arm.select_settings(seed if drawn else 0)
 
         def build(folder: Path, progress: Progress) -> None:
             rows = open_scored(self.root / score.folder_name)
             progress(0, len(rows))
-            select(rows, settings, folder)
+            select(rows, settings, folder, mix=arm.mix)
 
-        key = step_key("select", _json(settings), [score.key, code_digest(policy)])
+        mix = [] if arm.mix is None else [arm.mix, *mix_digest(arm.mix).values()]
+        key = step_key("select", _json(settings), [score.key, code_digest(policy), *mix])
         return Step("select", f"{target.task} · {arm.name}", key, build)
 
-    def _train(self, label: str, select: Step, seed: int) -> Step:
+    def _train(self, label: str, arm: ArmSettings, select: Step, seed: int) -> Step:
         from tokensieve.pipeline import open_selected
         from tokensieve.training import train
 
-        settings: TrainSettings = self.settings.train.model_copy(update={"seed": seed})
+        settings = self.settings.train_of(arm).model_copy(update={"seed": seed})
 
         def build(folder: Path, progress: Progress) -> None:
             rows = open_selected(self.root / select.folder_name)
@@ -198,8 +210,7 @@ class Planner:
         from tokensieve.evaluation import evaluate
 
         is_target = any(task == t.task for t in self.settings.targets)
-        limit = self.settings.evaluate.limit if is_target else self.settings.other_limit or self.settings.evaluate.limit
-        settings: EvaluateSettings = self.settings.evaluate.model_copy(update={"tasks": (task,), "limit": limit})
+        settings = self.settings.evaluate.of(task, is_target=is_target)
 
         def build(folder: Path, progress: Progress) -> None:
             if train is not None and (self.root / train.folder_name / NOT_TRAINED).is_file():
@@ -208,7 +219,7 @@ class Planner:
             model = self.base() if train is None else self._after(train)
             evaluate(model, settings, folder, progress=progress)
 
-        problems = self._task_key(task, settings.split, limit)
+        problems = self._task_key(task, settings.split, settings.limit, settings.data)
         inputs = [self._model_key, problems] if train is None else [train.key, problems]
         return Step("evaluate", f"{task} · {label}", step_key("evaluate", _json(settings), inputs), build)
 
@@ -224,8 +235,9 @@ class Planner:
         return self._tuned[1]
 
     @property
-    def _data(self) -> Path | None:
-        return self.settings.evaluate.data
+    def _train_data(self) -> Path | None:
+        """Folder with local copies of the benchmarks whose training splits are learnt."""
+        return self.settings.data.data or self.settings.evaluate.data
 
     @cached_property
     def _model_key(self) -> str:
@@ -233,16 +245,22 @@ class Planner:
 
         return fingerprint(self.settings.model)
 
-    def _task_key(self, task: str, split: str, limit: int | None) -> str:
+    def _task_key(self, task: str, split: str, limit: int | None, data: Path | None) -> str:
         """Digest of the problems themselves, so that a changed benchmark is noticed."""
         from tokensieve.sampling.grading import problems_digest
         from tokensieve.tasks import get_task
 
-        asked = (task, split, limit)
+        asked = (task, split, limit, data)
         if asked not in self._problems:
-            self._problems[asked] = problems_digest(get_task(task).problems(split, self._data, limit))
+            self._problems[asked] = problems_digest(get_task(task).problems(split, data, limit))
         return self._problems[asked]
 
 
-def _json(settings: BaseModel) -> dict[str, JSON]:
-    return cast("dict[str, JSON]", settings.model_dump(mode="json"))
+def _json(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, JSON]:
+    return cast("dict[str, JSON]", settings.model_dump(mode="json", exclude=exclude))
+
+
+def _score_json(settings: ScoreSettings) -> dict[str, JSON]:
+    from tokensieve.scoring import NO_PART_OF_THE_RESULT
+
+    return _json(settings, exclude=NO_PART_OF_THE_RESULT)

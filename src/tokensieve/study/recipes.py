@@ -1,15 +1,14 @@
 """Recipes: a study's settings as YAML, shipped in the package and run by name, or a file of the user's own."""
 
 import difflib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tokensieve.config import StudySettings
-from tokensieve.errors import InputError, in_words
+from tokensieve.errors import InputError, explain
 
 
 def recipe_names() -> list[str]:
@@ -63,43 +62,7 @@ def _validated(text: str, where: str) -> StudySettings:
     try:
         return StudySettings.model_validate(raw)
     except ValidationError as error:
-        raise InputError(_explain(error), where=where) from None
-
-
-def _explain(error: ValidationError) -> str:
-    """The first complaint in words, with the nearest valid key for one that is unknown."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{place}: {in_words(first)}"
-    here = _class_at(StudySettings, first["loc"][:-1])
-    known = sorted(here.model_fields)
-    near = difflib.get_close_matches(str(first["loc"][-1]), [*known, *_nested_keys(here)], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-    return f"unknown key {place!r}; {hint}"
-
-
-def _class_at(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel]:
-    """The settings class that a path leads to."""
-    for part in place:
-        if isinstance(part, str):
-            model = next(_classes_in(model, part))
-    return model
-
-
-def _nested_keys(model: type[BaseModel]) -> list[str]:
-    """Dotted keys of the settings within a settings class."""
-    return [
-        f"{name}.{key}" for name in model.model_fields for held in _classes_in(model, name) for key in held.model_fields
-    ]
-
-
-def _classes_in(model: type[BaseModel], field: str) -> Iterator[type[BaseModel]]:
-    """The settings classes that a field holds, by itself or in a tuple."""
-    annotation = model.model_fields[field].annotation
-    for kind in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield kind
+        raise InputError(explain(error, StudySettings), where=where) from None
 
 
 def with_overrides(settings: StudySettings, changes: dict[str, object]) -> StudySettings:
@@ -125,4 +88,4 @@ def with_overrides(settings: StudySettings, changes: dict[str, object]) -> Study
     try:
         return StudySettings.model_validate(raw)
     except ValidationError as error:
-        raise InputError(_explain(error), where="--set") from None
+        raise InputError(explain(error, StudySettings), where="--set") from None

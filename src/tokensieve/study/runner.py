@@ -1,6 +1,8 @@
 """Run a study: plan it, make what is not there yet, write the report."""
 
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,13 +12,25 @@ from pydantic import ValidationError
 from tokensieve.config import StudySettings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError, in_words
+from tokensieve.generation.arms import ARMS, name_of_origin
 from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_report
 from tokensieve.study.build_report import assemble
-from tokensieve.study.plan import Plan, Planner
+from tokensieve.study.plan import Planner
 from tokensieve.study.recipes import read_recipe
-from tokensieve.study.steps import Runner, Step, Watcher
+from tokensieve.study.steps import Plan, Runner, Step, Watcher
+from tokensieve.types import Origin
 
 SETTINGS_NAME: Final = "study.json"
+_ROW_TOKENS = 200
+"""Tokens of a training row where nothing is known of the data yet."""
+_ANSWER_TOKENS = 80
+"""Tokens of an answer, likewise."""
+
+# Floating-point operations a token and parameter, over the share of the matmul rate that a stage reaches on small
+# models (where the overhead of many small products dominates). Measured on the embedded model, two CPU cores.
+_SCORE = 2 / 0.30
+_TRAIN = 6 / 0.25
+_SAMPLE = 2 / 0.08
 
 
 class Silent:
@@ -131,3 +145,45 @@ def settings_of_run(root: Path) -> StudySettings:
             where=str(path),
             fix="tokensieve run RECIPE --out FOLDER writes them again; finished steps are kept",
         ) from None
+
+
+def estimate_seconds(study: StudyRun, steps: Iterable[Step]) -> float:
+    """Seconds that the steps will take, roughly.
+
+    Args:
+        study: gives the model and the numbers of rows.
+        steps: those that are to be made.
+    """
+    settings = study.plan.settings
+    per_operation = study.planner.base().model.num_parameters() / _matmul_rate(str(study.planner.base().device))
+    rows = settings.data.limit or 400
+    problems = settings.evaluate.limit or 200
+    work = {
+        "score": rows * _ROW_TOKENS * _SCORE,
+        "train": rows * _ROW_TOKENS * settings.train.epochs * _TRAIN,
+        "generate": rows * _samples(settings) * _ANSWER_TOKENS * _SAMPLE,
+        "evaluate": min(problems, settings.evaluate.other_limit or problems) * _ANSWER_TOKENS * _SAMPLE,
+    }
+    return float(sum(work.get(step.verb, 0.0) * per_operation for step in steps))
+
+
+def _samples(settings: StudySettings) -> float:
+    """Answers a prompt, the mean over the study's arms that a model writes; 0 where there is none."""
+    if settings.generate.sampling.n is not None:
+        return settings.generate.sampling.n
+    names = {arm.data: name_of_origin(arm.data) for arm in settings.arms if arm.data is not Origin.GROUND_TRUTH}
+    return sum(ARMS[name].samples for name in names.values()) / max(1, len(names))
+
+
+def _matmul_rate(device: str) -> float:
+    """Floating-point operations a second of a square product on the device, measured for a moment."""
+    import torch
+
+    size = 768
+    left = torch.ones(size, size, device=device)
+    _ = left @ left
+    began, products = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.2:
+        (left @ left)[0, 0].item()
+        products += 1
+    return products * 2 * size**3 / (time.perf_counter() - began)

@@ -1,15 +1,19 @@
-"""Steps of a study: what each makes, the key it is kept under, and the runner that makes each once."""
+"""Steps of a study, the plan that they make up, and the runner that makes each of them once."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from tokensieve.config import ArmSettings, StudySettings, TargetSettings
 from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.types import JSON
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the units done and in all."""
 
 _KEY_VERSION = 1
 """Part of every key; raised when a stage's result changes with the same settings and inputs."""
@@ -54,7 +58,7 @@ class Step:
     verb: str
     label: str
     key: str
-    build: Callable[[Path, Callable[[int, int], None]], None]
+    build: Callable[[Path, Progress], None]
 
     @property
     def folder_name(self) -> str:
@@ -65,6 +69,68 @@ class Step:
 def step_key(verb: str, settings: Mapping[str, JSON], inputs: Iterable[str]) -> str:
     """The key of a step: 64 hex digits."""
     return digest_of({"version": _KEY_VERSION, "verb": verb, "settings": dict(settings), "inputs": list(inputs)})
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRun:
+    """One arm of one target with one seed.
+
+    Attributes:
+        evaluations: one step a task, by the task's name.
+    """
+
+    seed: int
+    train: Step
+    evaluations: Mapping[str, Step]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """One arm of one target: its data and its runs. What is drawn at random is drawn anew for every seed.
+
+    Attributes:
+        generate: makes its data; None where that is the task's own.
+        scores: score its rows, the base first; the last one's folder holds the scores of all.
+        selects: one step a seed.
+    """
+
+    settings: ArmSettings
+    generate: Step | None
+    scores: tuple[Step, ...]
+    selects: Mapping[int, Step]
+    runs: tuple[ArmRun, ...]
+
+    def steps(self) -> Iterator[Step]:
+        """Its steps in the order in which they can be made."""
+        if self.generate is not None:
+            yield self.generate
+        yield from self.scores
+        for run in self.runs:
+            yield self.selects[run.seed]
+            yield run.train
+            yield from run.evaluations.values()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """One target with all its arms."""
+
+    settings: TargetSettings
+    arms: tuple[ArmPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole study: the base model's evaluations, then every target."""
+
+    settings: StudySettings
+    base: Mapping[str, Step]
+    targets: tuple[TargetPlan, ...]
+
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, each once, in the order in which they can be made."""
+        listed = [*self.base.values(), *(s for target in self.targets for arm in target.arms for s in arm.steps())]
+        return tuple({step.key: step for step in listed}.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def test_a_missing_damaged_or_foreign_report_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no report\.json"):
         read_report(tmp_path)
     path = tmp_path / JSON_NAME
-    path.write_text('{"schema_version": 1,', encoding="utf-8")
+    path.write_text('{"schema_version": 2,', encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):
         read_report(tmp_path)
     path.write_bytes(b"\xff\xfe")
@@ -32,7 +32,7 @@ def test_a_missing_damaged_or_foreign_report_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({"schema_version": 99}), encoding="utf-8")
     with pytest.raises(InputError, match="schema version 99"):
         read_report(tmp_path)
-    path.write_text(json.dumps({"schema_version": 1, "surprise": 1}), encoding="utf-8")
+    path.write_text(json.dumps({"schema_version": 2, "surprise": 1}), encoding="utf-8")
     with pytest.raises(InputError, match="surprise"):
         read_report(tmp_path)
 

@@ -1,8 +1,10 @@
 """Recipes: the shipped ones are valid, and a wrong one says what would be right."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
@@ -101,6 +103,85 @@ def test_an_arm_that_cannot_be_made_is_known_before_anything_runs(
     with pytest.raises(InputError, match=message):
         prepare(settings, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def study(**changes: object) -> StudySettings:
+    return StudySettings.model_validate({"name": "n", "targets": [TARGET], "arms": [{"name": "plain"}], **changes})
+
+
+PLAIN = {"name": "plain"}
+LARGER = {"models": {"larger": {"model": "pocket"}, "tuned": "arm:plain"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": [{"name": "a", "train": {"lerning_rate": 1}}]}, "arm 'a': unknown key 'train.lerning_rate'; did you"),
+        ({"arms": [{"name": "a", "train": {"lora": {"rank": 1}}}]}, "unknown key 'train.lora.rank'; known here: alpha"),
+        ({"arms": [{"name": "a", "train": {"epochs": "x"}}]}, "arm 'a': train.epochs: expected a valid number"),
+        ({"arms": [{"name": "a", "train": {"seed": 3}}]}, "train.seed has no effect in a study; give seeds"),
+        ({"arms": [{"name": "a", "paper_exact": True, "protect": ["reasoning"]}]}, "paper_exact protects no token"),
+        ({"train": {"seed": 3}}, "train.seed has no effect"),
+        ({"data": {"columns": {"prompt": "q"}}}, "data.columns has no effect"),
+        ({"data": {"format": "alpaca"}}, "data.format has no effect"),
+        ({"score": {"scorer": "larger"}}, "score.scorer has no effect in a study; name other models in score.models"),
+        ({"score": {"models": {"base": {"model": "pocket"}}}}, "score.models.base has no effect"),
+        (
+            {"score": {"models": {"tuned": "arm:nobody"}}},
+            "score.models.tuned: expected a model's settings",
+        ),
+        ({"evaluate": {"tasks": ["gsm8k"]}}, "evaluate.tasks has no effect in a study; name them in the targets"),
+    ],
+)
+def test_settings_that_a_study_does_not_use_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        study(**changes)
+
+
+@pytest.mark.parametrize(
+    ("arm", "more", "message"),
+    [
+        ({"policy": "dpf"}, {}, "reads scores by 'tuned'; the study's scorers are: base"),
+        ({"scorer": "larger"}, {}, "reads scores by 'larger'"),
+        ({"policy": "frozen:eaft"}, {}, "needs the entropy of the 20 likeliest entries"),
+        ({"policy": "nowhere.py:f"}, {}, "expected file.py:name"),
+        ({"mix": "nowhere:0.3"}, {}, "nowhere"),
+        ({"data": "self_output"}, {"data": {"split": "test"}}, "made of a task's train split"),
+    ],
+)
+def test_an_arm_that_lacks_what_its_policy_reads_is_known_before_anything_runs(
+    tmp_path: Path, arm: dict[str, object], more: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        prepare(study(arms=[PLAIN, {"name": "a", **arm}], **more), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_scores_must_be_trained_by_an_earlier_arm(tmp_path: Path) -> None:
+    arms = [{"name": "a", "policy": "dpf"}, PLAIN]
+    with pytest.raises(InputError, match="must stand before it"):
+        prepare(study(arms=arms, score={"models": {"tuned": "arm:plain"}}), tmp_path)
+
+
+def test_an_arms_own_settings_change_its_own_steps_alone(tmp_path: Path) -> None:
+    arms = [
+        PLAIN,
+        {"name": "fast", "train": {"learning_rate": 1e-3, "lora": {"r": 4}}},
+        {"name": "by larger", "policy": "stm:2.5", "scorer": "larger"},
+        {"name": "dpf", "policy": "stm:100 & dpf"},
+    ]
+    settings = study(arms=arms, score=LARGER, train={"lora": {"alpha": 8}})
+    plain, fast, by_larger, dpf = prepare(settings, tmp_path).plan.targets[0].arms
+    assert fast.scores[0].key == plain.scores[0].key
+    assert fast.selects[0].key == plain.selects[0].key
+    assert fast.runs[0].train.key != plain.runs[0].train.key
+    trained = settings.train_of(settings.arms[1])
+    assert (trained.learning_rate, trained.lora.r, trained.lora.alpha) == (1e-3, 4, 8)
+    assert by_larger.scores[0].key == plain.scores[0].key
+    assert [step.label.rpartition(" by ")[2] for step in by_larger.scores[1:]] == ["larger"]
+    assert [step.label.rpartition(" by ")[2] for step in dpf.scores[1:]] == ["tuned"]
+    order = [step.key for step in prepare(settings, tmp_path).plan.steps()]
+    assert order.index(plain.runs[0].train.key) < order.index(dpf.scores[1].key)
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.json"])
