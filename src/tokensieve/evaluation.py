@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
 from tokensieve.comparison.readers import answers_of_samples
 from tokensieve.config import EvaluateSettings, as_settings
-from tokensieve.data.dataset import Rows, ShardRun, open_rows_of
+from tokensieve.data.dataset import FinishedShard, Rows, ShardRun, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
 from tokensieve.models import ModelLike
@@ -17,7 +17,7 @@ from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
 from tokensieve.sampling.loglikelihood import choose_by_likelihood
 from tokensieve.tasks import Task, get_task
-from tokensieve.types import Problem, Sample
+from tokensieve.types import JSON, Problem, Sample
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the answers done and the answers in all."""
@@ -44,6 +44,11 @@ class EvalResult:
 
     def __iter__(self) -> Iterator[TaskScore]:
         return iter(self.scores)
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Task to its figures beside accuracy, by name, of those tasks that have any."""
+        return cast("dict[str, dict[str, float]]", self.rows.manifest.facts.get("figures", {}))
 
     def accuracies(self) -> dict[str, float]:
         """Task to accuracy, a fraction."""
@@ -89,12 +94,44 @@ def evaluate(
     ]
     with ShardRun[Sample](None if out is None else Path(out), draft) as run:
         if run.finished is None:
-            run.make(
-                shards,
-                lambda shard: _answers(sampler, *shard, settings, count),
-                recall=lambda shard, _: count.add(len(shard[1]) * settings.sampling.n),
-            )
-        return EvalResult(run.finished or run.finish(Counts(rows_in=total)))
+            figures = _Figures(tasks, problems)
+
+            def answer(shard: tuple[Task, list[Problem]]) -> list[Sample]:
+                return figures.noted(shard[0], _answers(sampler, *shard, settings, count))
+
+            def recall(shard: tuple[Task, list[Problem]], done: FinishedShard[Sample]) -> None:
+                count.add(len(shard[1]) * settings.sampling.n)
+                figures.recalled(shard[0], done)
+
+            run.make(shards, answer, recall=recall)
+            return EvalResult(run.finish(Counts(rows_in=total), figures.facts()))
+        return EvalResult(run.finished)
+
+
+class _Figures:
+    """The answers of those tasks that have figures beside accuracy, gathered until all are there."""
+
+    def __init__(self, tasks: Mapping[str, Task], problems: Mapping[str, Sequence[Problem]]) -> None:
+        self._tasks = {task.name: task for task in tasks.values() if task.figures is not None}
+        self._problems = {tasks[name].name: {one.id: one for one in listed} for name, listed in problems.items()}
+        self._samples: dict[str, list[Sample]] = {name: [] for name in self._tasks}
+
+    def noted(self, task: Task, samples: list[Sample]) -> list[Sample]:
+        if task.name in self._tasks:
+            self._samples[task.name] += samples
+        return samples
+
+    def recalled(self, task: Task, shard: FinishedShard[Sample]) -> None:
+        if task.name in self._tasks:
+            self._samples[task.name] += shard.read()
+
+    def facts(self) -> dict[str, JSON]:
+        """The figures for the manifest; none where no task has any."""
+        found: dict[str, JSON] = {}
+        for name, task in self._tasks.items():
+            if task.figures is not None and self._samples[name]:
+                found[name] = dict(task.figures(self._problems[name], self._samples[name]))
+        return {"figures": found} if found else {}
 
 
 class _Counter:

@@ -119,7 +119,7 @@ def evaluate(
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.cli.check import take_weak_sandbox
-    from tokensieve.cli.tables import print_accuracies
+    from tokensieve.cli.tables import print_accuracies, print_figures
     from tokensieve.evaluation import evaluate as evaluate_tasks
 
     take_weak_sandbox(allow_weak_sandbox)
@@ -128,6 +128,7 @@ def evaluate(
     with Work("evaluate", "answers") as work:
         result = evaluate_tasks(model, settings, out_, progress=work.advanced)
     print_accuracies(result)
+    print_figures(result.figures)
     return 0
 
 

@@ -149,6 +149,12 @@ def _ppl(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3g}"
 
 
+def print_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """One line a task that has figures beside accuracy: IFEval's four, the perplexity of texts."""
+    for task, found in figures.items():
+        out.print(f"{task}: {', '.join(f'{name} {value:.4g}' for name, value in found.items())}")
+
+
 def print_comparison(comparison: EvalComparison, flips: int) -> None:
     """One line a task with its paired difference; then forgetting, power, unlike settings, notes, the gate, flips."""
     table = table_of(*HEADERS)

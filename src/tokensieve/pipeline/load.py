@@ -166,6 +166,12 @@ def gold_examples(task: str, split: str, folder: Path | None = None, limit: int 
     from tokensieve.tasks import get_task
 
     for problem in get_task(task).problems(split, folder, limit):
+        if not problem.gold:
+            raise InputError(
+                "its problems have no reference answers to train on",
+                where=f"task {task}",
+                fix="tokensieve generate makes the model's own answers",
+            )
         answer = Message(role="assistant", content=problem.gold)
         yield Example(problem.id, (*problem.prompt, answer), problem.task)
 

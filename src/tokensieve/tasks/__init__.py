@@ -9,6 +9,7 @@ from tokensieve.tasks.arc_challenge import ARC_TASKS
 from tokensieve.tasks.bird import BIRD_TASKS
 from tokensieve.tasks.gsm8k import GSM8K_TASKS
 from tokensieve.tasks.humaneval import HUMANEVAL_TASKS
+from tokensieve.tasks.ifeval import IFEVAL_TASKS
 from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
 from tokensieve.tasks.multiple_choice import MULTIPLE_CHOICE_TASKS
@@ -24,11 +25,9 @@ TASKS: dict[str, Task] = {
     **ARC_TASKS,
     **BIRD_TASKS,
     **MULTIPLE_CHOICE_TASKS,
+    **IFEVAL_TASKS,
 }
 """Every task by name; where a benchmark has a strict rule beside the robust one, each has a name of its own."""
-
-_BY_HARNESS: Final = {"ifeval": "lm-eval:ifeval"}
-"""Names that a user may expect among ours, and that the harness has."""
 
 _SPLITS: Final = ("train", "validation", "test")
 """Names that a split of a YAML file's or the harness's task may have."""
@@ -52,7 +51,6 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    name = _BY_HARNESS.get(name, name)
     if name.startswith("lm-eval:"):
         from tokensieve.tasks.lm_eval_tasks import read_harness_task
 

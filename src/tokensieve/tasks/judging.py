@@ -139,6 +139,8 @@ def check_gold(
             if splits is not None or (split == task.splits[-1] and not rows):
                 raise
             continue
+        if not all(problem.gold for problem in problems):
+            raise InputError("some problems have no reference answer to check", where=task.name)
         verdicts = judge(task, ((problem, problem.gold) for problem in problems), workers=workers)
         rows[split], correct[split] = len(problems), 0
         for problem, verdict in zip(problems, verdicts, strict=True):

@@ -1,13 +1,13 @@
 """A benchmark: problems to load, and a checker that judges one answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from tokensieve.tasks.reasoning import judge_behind_reasoning
-from tokensieve.types import Message, Problem, Verdict
+from tokensieve.types import Message, Problem, Sample, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class Task:
         ended: ``ended(problem, text)`` is an answer up to the first of the texts that end answers to this problem,
             None where it holds none of them; None where only the model's own stop token ends an answer.
         likelihood_choice: where the likeliest of given texts is the answer; None where the model writes one.
+        figures: ``figures(problems by id, samples)`` are figures of all answers beside accuracy, by name; None where
+            there are none.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Task:
     rephrase: Callable[[Problem, str], str] | None = None
     ended: Callable[[Problem, str], str | None] | None = None
     likelihood_choice: LikelihoodChoice | None = None
+    figures: Callable[[Mapping[str, Problem], Sequence[Sample]], dict[str, float]] | None = None
 
     def problems(self, split: str, data: Path | None = None, limit: int | None = None) -> Iterator[Problem]:
         """The problems of a split, in their fixed order.

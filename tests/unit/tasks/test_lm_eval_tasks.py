@@ -32,7 +32,7 @@ def only(folder: Path, name: str) -> Problem:
     return next(get_task(f"lm-eval:{folder}/{name}").load("test", None))
 
 
-@pytest.mark.parametrize("name", ["ifeval", "lm-eval:ifeval"])
+@pytest.mark.parametrize("name", ["lm-eval:ifeval"])
 def test_without_the_harness_its_install_line_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read_leaves.cache_clear()
     for module in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
