@@ -61,25 +61,25 @@ def _from_hidden_states(rows, loaded) -> np.ndarray:
     import torch
 
     from tokensieve.config import ScoreSettings
+    from tokensieve.scoring.backend import request_for
     from tokensieve.scoring.batching import batches
     from tokensieve.scoring.hf import open_backend
-    from tokensieve.scoring.request import request_for
 
     network = open_backend(loaded, ScoreSettings(token_budget=256)).network
     requests = [request_for(row, prompts=False) for row in rows]
     found = {}
     head = network.head
     with torch.inference_mode():
-        for batch in batches([r for r in requests if len(r.places_N)], 256, network.layout):
+        for batch in batches([r for r in requests if len(r.positions_N)], 256, network.layout):
             hidden_ND = network.hidden_states(batch).double()
             logits_NV = hidden_ND @ head.weight_VD.double().T
             logits_NV = head.shaped(logits_NV, None if head.bias_V is None else head.bias_V.double())
             targets_N = torch.from_numpy(np.concatenate([r.targets_N for r in batch.requests])).long()
             nll_N = logits_NV.logsumexp(1) - logits_NV.gather(1, targets_N[:, None])[:, 0]
-            bounds = np.cumsum([len(r.places_N) for r in batch.requests])[:-1]
+            bounds = np.cumsum([len(r.positions_N) for r in batch.requests])[:-1]
             for request, part in zip(batch.requests, np.split(nll_N.numpy(), bounds), strict=True):
                 found[id(request)] = part
-    return np.concatenate([found[id(r)] for r in requests if len(r.places_N)])
+    return np.concatenate([found[id(r)] for r in requests if len(r.positions_N)])
 
 
 if __name__ == "__main__":

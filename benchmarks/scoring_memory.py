@@ -45,21 +45,21 @@ def stream(count: int) -> dict[str, object]:
     from tokensieve.config import ScoreSettings
     from tokensieve.data.dataset import Rows
     from tokensieve.data.manifest import Counts, Manifest, ModelIdentity
-    from tokensieve.data.score_record import Record
     from tokensieve.scoring import score_with
+    from tokensieve.scoring.backend import ScoreRecord
     from tokensieve.types import Tokens
 
     class Nothing:
         identity = ModelIdentity(name="nothing", weights_digest="0")
         facts: dict[str, object] = {}  # noqa: RUF012
-        longest = vocabulary = None
-        tells_entropy = tells_rank = True
+        max_length = vocab_size = None
+        has_entropy = has_rank = True
 
-        def pinned(self, facts: object) -> "Nothing":  # noqa: ARG002
+        def resumed(self, facts: object) -> "Nothing":  # noqa: ARG002
             return self
 
-        def answer(self, requests, wanted) -> list[Record]:  # noqa: ARG002
-            return [Record(np.zeros(len(r.places_N), np.float32)) for r in requests]
+        def score(self, requests, measures) -> list[ScoreRecord]:  # noqa: ARG002
+            return [ScoreRecord(np.zeros(len(r.positions_N), np.float32)) for r in requests]
 
     def rows() -> Iterator[Tokens]:
         for index in range(count):

@@ -151,6 +151,23 @@ class ScoreSettings(BaseModel):
     """Look up and keep scores in the store."""
 
 
+class LaunchSettings(BaseModel):
+    """Where scores are computed, and by what; scores depend on the backend, never on the engine."""
+
+    model_config = STRICT
+
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """Library that computes. vllm's scores differ from those of transformers; compare-backends says by how much."""
+    url: str | None = None
+    """A running vLLM server, up to and with /v1, that serves --model; without it vllm runs in this process."""
+    engine: Literal["local", "ray"] = "local"
+    """This process, or the workers of a Ray cluster (one is started here where none is running)."""
+    workers: int = Field(2, gt=0)
+    """Ray: models at the same time, each on a GPU of its own where there are any."""
+    shard: str | None = None
+    """The part i/N of the work that this process does, i from 0, for job arrays; torchrun sets it by itself."""
+
+
 class SelectSettings(BaseModel):
     """Which tokens teach."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tokensieve.config import LaunchSettings, ModelSettings
 from tokensieve.errors import InputError
 
 
@@ -65,6 +66,21 @@ def portion_of_launch(environment: Mapping[str, str] = os.environ) -> Portion:
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return Portion()
     return Portion(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+
+
+def portion_of(launch: LaunchSettings, model: ModelSettings) -> Portion:
+    """This process's portion of the shards: as set, else as the launcher says; all where processes share one model.
+
+    Raises:
+        InputError: settings that exclude each other.
+    """
+    shared = model.tp_plan != "none"
+    portion = parse_portion(launch.shard) if launch.shard else Portion() if shared else portion_of_launch()
+    if launch.url is not None and launch.backend != "vllm":
+        raise InputError("a server is asked with --backend vllm only", where="--url")
+    if launch.engine == "ray" and (launch.backend != "transformers" or not portion.whole):
+        raise InputError("Ray deals the work out itself, to the transformers backend", where="--engine ray")
+    return portion
 
 
 def device_of_launch(environment: Mapping[str, str] = os.environ) -> str:

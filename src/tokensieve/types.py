@@ -4,7 +4,7 @@ Arrays carry their dimensions in their names: ``_T`` is one value a token, and i
 shifted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,9 @@ JSON: TypeAlias = JsonValue
 IntArray: TypeAlias = NDArray[np.int32]
 FloatArray: TypeAlias = NDArray[np.float32]
 BoolArray: TypeAlias = NDArray[np.bool_]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Callback for progress: called with the units of work done and in all; 0 in all where that is not known."""
 
 BASE_SCORER = "base"
 """Name under which the scores of the model that is about to be trained are kept."""

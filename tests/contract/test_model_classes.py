@@ -11,10 +11,10 @@ from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
-from tokensieve.scoring.backbone import open_network
+from tokensieve.scoring.backbone import open_backbone
+from tokensieve.scoring.backend import request_for
 from tokensieve.scoring.batching import batches
 from tokensieve.scoring.hf import open_backend
-from tokensieve.scoring.request import request_for
 from tokensieve.types import Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_models_own_logits(tiny_model: ModelFactory, pla
     loaded = make(tiny_model, name)
     rows = make_rows([40, 3, 17, 18, 31, 2, 9])
     scored = score(in_memory(rows, Manifest(stage="tokens")), loaded, ScoreSettings(token_budget=64))
-    assert open_network(loaded, ScoreSettings()).head_path == "tiled"
+    assert open_backbone(loaded, ScoreSettings()).head_path == "tiled"
     spread = []
     for row, result in zip(rows, scored, strict=True):
         nll, entropy, rank = plain_scores(loaded, row.ids_T.tolist())
@@ -103,8 +103,8 @@ def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, na
     alone = score(in_memory(rows, Manifest(stage="tokens")), loaded, settings)
     together = settings.model_copy(update={"token_budget": 4096, "packing": packing})
     backend = open_backend(loaded, together)
-    assert backend.network.layout.packs == packing
-    planned = batches([request_for(row, prompts=False) for row in rows], 4096, backend.network.layout)
+    assert backend.backbone.layout.packs == packing
+    planned = batches([request_for(row, prompts=False) for row in rows], 4096, backend.backbone.layout)
     assert {batch.shared for batch in planned} == {0, 19}
     assert any(batch.packed for batch in planned) == packing
     found = score_with(in_memory(rows, Manifest(stage="tokens")), backend, together)
@@ -141,8 +141,8 @@ def test_models_with_a_running_state_are_scored_unpacked(
 ) -> None:
     loaded = tiny_model(config_name, spread=2.0, **changes)
     backend = open_backend(loaded, ScoreSettings(packing=True))
-    assert not backend.network.layout.packs
-    assert not backend.network.layout.shares
+    assert not backend.backbone.layout.packs
+    assert not backend.backbone.layout.shares
     assert "unpacked" in str(backend.facts["notes"])
     rows = make_rows([30, 3, 17, 18])
     for row, result in zip(rows, score(in_memory(rows, Manifest(stage="tokens")), loaded), strict=True):
@@ -160,19 +160,19 @@ def test_a_scale_or_cap_that_we_miss_is_noticed(
     tiny_model: ModelFactory, name: str, attribute: str, value: float | None, dtype: torch.dtype
 ) -> None:
     """The probe at opening must see it, whatever the model's numbers, and leave the head to the model."""
-    from tokensieve.scoring import backbone
+    from tokensieve.scoring import backbone, lm_head
 
     loaded = make(tiny_model, name)
     loaded.model.to(dtype)
     causal = loaded.model
-    head = backbone._head_of(causal, torch.float32, tf32=False)
+    head = lm_head.tiled_head_of(causal, torch.float32, tf32=False)
     assert head is not None
-    network = open_network(loaded, ScoreSettings())
-    assert backbone._agrees(network, causal, head)
+    split = open_backbone(loaded, ScoreSettings())
+    assert backbone._agrees(split, causal, head)
     from dataclasses import replace
 
     wrong = replace(head, softcap=None) if attribute == "final_logit_softcapping" else replace(head, scale=1.0)
-    assert not backbone._agrees(replace(network, head=wrong), causal, wrong)
+    assert not backbone._agrees(replace(split, head=wrong), causal, wrong)
 
 
 def test_rows_that_would_reach_into_each_other_are_not_packed(
@@ -183,6 +183,6 @@ def test_rows_that_would_reach_into_each_other_are_not_packed(
 
     loaded = tiny_model("MambaConfig", spread=2.0, state_size=4, expand=2, conv_kernel=4)
     monkeypatch.setattr(backbone, "is_recurrent", lambda _: False)
-    network = open_network(loaded, ScoreSettings(packing=True))
-    assert not network.layout.packs
-    assert "scored unpacked" in network.notes[0]
+    split = open_backbone(loaded, ScoreSettings(packing=True))
+    assert not split.layout.packs
+    assert "scored unpacked" in split.notes[0]

@@ -9,10 +9,10 @@ import pytest
 from tokensieve.config import ModelSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
-from tokensieve.data.store import model_digest
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring import score
+from tokensieve.scoring.store import model_digest
 from tokensieve.types import Tokens, bools, ints
 
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]

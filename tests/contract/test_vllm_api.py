@@ -151,7 +151,7 @@ def test_prompts_are_scored_with_documented_options_and_fields(
         Manifest(stage="tokens"),
     )
     backend = open_offline(ModelSettings(model=str(tiny_folder)))
-    assert (backend.identity.backend, backend.longest) == ("vllm", 63)
+    assert (backend.identity.backend, backend.max_length) == ("vllm", 63)
     settings = ScoreSettings(entropy=False)
     for one, other in zip(score_with(rows, backend, settings), score(rows, tiny_model(), settings), strict=True):
         np.testing.assert_allclose(one.nll_T(), other.nll_T(), atol=1e-5)

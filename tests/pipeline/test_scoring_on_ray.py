@@ -17,8 +17,8 @@ from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.data.dataset import Rows, in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.scoring import score, score_on_ray
-from tokensieve.scoring.ray import RayJob, RayScorer
+from tokensieve.scoring import score
+from tokensieve.scoring.ray import RayJob, RayScorer, score_on_ray
 from tokensieve.types import Tokens, bools, ints
 
 SETTINGS = ScoreSettings(shard_rows=4, use_store=False, token_budget=64)

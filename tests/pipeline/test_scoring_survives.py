@@ -27,7 +27,7 @@ import numpy as np
 from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.data.score_record import Record
+from tokensieve.scoring.backend import ScoreRecord
 from tokensieve.launch import portion_of_launch
 from tokensieve.errors import TokensieveError
 from tokensieve.scoring import score_with
@@ -40,17 +40,17 @@ out, store, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 class Backend:
     identity = ModelIdentity(name="m", weights_digest="w")
     facts = {"token_budget": 64}
-    longest = None
-    vocabulary = None
-    tells_entropy = tells_rank = True
-    def pinned(self, facts): return self
-    def answer(self, requests, wanted):
+    max_length = None
+    vocab_size = None
+    has_entropy = has_rank = True
+    def resumed(self, facts): return self
+    def score(self, requests, measures):
         found = {}
         for batch in batches(requests, 64):
             time.sleep(pause)
             noise = 1e-6 * len(batch.requests)
             for request in batch.requests:
-                found[id(request)] = Record((request.targets_N + noise).astype(np.float32))
+                found[id(request)] = ScoreRecord((request.targets_N + noise).astype(np.float32))
         return [found[id(request)] for request in requests]
 
 generator = np.random.default_rng(0)

@@ -1,12 +1,13 @@
 """Commands on training data: score, compare-backends, select, show, export, verify-export."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter, validators
 
 from tokensieve.cli.console import FLAT, Count, Limit, Out, Work, hush_datasets, hush_transformers, out
-from tokensieve.config import DataSettings, ModelSettings, ScoreSettings, SelectSettings
+from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings, SelectSettings
 
 BackendName: TypeAlias = Literal["transformers", "vllm"]
 
@@ -19,30 +20,20 @@ def score(
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     read: Annotated[DataSettings, FLAT] = DataSettings(),
     settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
-    backend: BackendName = "transformers",
-    url: str | None = None,
-    shard: str | None = None,
-    engine: Literal["local", "ray"] = "local",
-    workers: Count = 2,
+    launch: Annotated[LaunchSettings, FLAT] = LaunchSettings(),
 ) -> int:
     """Score every response token of a data set under the model that is about to be trained.
 
     Args:
         data: A file (JSONL, Parquet, CSV), a saved data set, a Hub name, task:NAME/SPLIT, or a folder of a stage.
         out_: Folder of the result; the same command goes on in it where it stopped.
-        backend: Who computes. The scores of vllm differ from those of transformers; compare-backends says by how much.
-        url: A running vLLM server, up to and with /v1, that serves --model; without it vllm runs in this process.
-        shard: The part i/N of the work that this process does, i from 0, for job arrays; torchrun sets it by itself.
-        engine: This process, or the workers of a Ray cluster (one is started here where none is running).
-        workers: Ray: models at the same time, each on a GPU of its own where there are any.
     """
-    from tokensieve.cli import scoring
     from tokensieve.cli.tables import print_counts
+    from tokensieve.scoring import score_data
 
     hush_transformers()
-    where = scoring.Where(backend, url, shard, engine, workers)
     with Work("score") as work:
-        scored = scoring.score(data, out_, model, read, settings, where, work.advanced)
+        scored = score_data(data, out_, model, read, settings, launch, work.advanced)
     print_counts(scored.manifest, out_)
     return 0
 
@@ -59,24 +50,31 @@ def compare_backends(
     settings: Annotated[ScoreSettings, FLAT] = ScoreSettings(),
     threshold: Annotated[float, Parameter(validator=validators.Number(gte=1))] = 2.5,
 ) -> int:
-    """Score the same rows by two backends, models, numbers or attentions, and say how far they are apart.
+    """Score the same rows by two backends, models, dtypes or attention kernels, and say how far they are apart.
 
     Args:
         data: As for score.
         other: The second of the two, e.g. --other.dtype bfloat16; its model is the first one's unless it is given.
-        other_backend: Who computes the second; the first is always transformers, the reference.
+        other_backend: Backend of the second; the first is always transformers, the reference.
         other_url: A running vLLM server, up to and with /v1, that serves the second.
         threshold: Perplexity of the selection whose flips are counted.
     """
-    from tokensieve.cli import scoring
     from tokensieve.cli.tables import print_backends
+    from tokensieve.errors import InputError
+    from tokensieve.models import context_length
+    from tokensieve.pipeline import load
+    from tokensieve.scoring import compare_backends as compare
+    from tokensieve.scoring import open_vllm
 
+    if other_url is not None and other_backend != "vllm":
+        raise InputError("a server is asked with --other-backend vllm only", where="--other-url")
     hush_transformers()
     if other.model == ModelSettings().model:
         other = other.model_copy(update={"model": model.model, "revision": model.revision})
-    if not other.template_kwargs:  # the rows are the same, so their template is
-        other = other.model_copy(update={"template_kwargs": model.template_kwargs})
-    print_backends(scoring.compare(data, model, other, read, settings, threshold, other_backend, other_url))
+    rows = load(data, model, read, longest=context_length(model))
+    # vLLM is opened once the first model is gone.
+    second = other if other_backend == "transformers" else partial(open_vllm, other, other_url)
+    print_backends(compare(rows, model, second, settings, threshold=threshold))
     return 0
 
 

@@ -8,8 +8,8 @@ from typing import cast
 
 from tokensieve.cli.console import out
 from tokensieve.config import ModelSettings
-from tokensieve.data.cache import cache_folder
 from tokensieve.data.dataset import open_rows
+from tokensieve.data.hashing import cache_folder
 from tokensieve.data.manifest import package_versions
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.types import Scored, Selected

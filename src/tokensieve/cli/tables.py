@@ -9,12 +9,12 @@ from tokensieve.cli.console import out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
-from tokensieve.data.store import StoredModel
 from tokensieve.drift import Drift
 from tokensieve.metrics import Estimate as Measured
 from tokensieve.repair import Repair
 from tokensieve.report import ArmReport, Estimate, Report, TargetReport
-from tokensieve.scoring import Comparison
+from tokensieve.scoring import BackendComparison
+from tokensieve.scoring.store import StoredModel
 from tokensieve.types import JSON, Outcome
 
 _POINTS = " pts"
@@ -186,7 +186,7 @@ def print_study(report: Report) -> None:
             out.print(f"{task} is left out of BWT: the base solves none of its problems")
 
 
-def print_backends(comparison: Comparison) -> None:
+def print_backends(comparison: BackendComparison) -> None:
     """How far two computations of the same scores are apart, and what that changes."""
     first, second = comparison.first, comparison.second
     out.print(f"first:  {first.name}, {first.dtype}, head {first.head_dtype}, {first.attention}, {first.backend}")

@@ -50,7 +50,7 @@ def store_list(*, folder: Path | None = None) -> int:
         folder: The store; the user's cache by default.
     """
     from tokensieve.cli.tables import print_store
-    from tokensieve.data.store import stored_models
+    from tokensieve.scoring.store import stored_models
 
     print_store(stored_models(folder))
     return 0
@@ -83,8 +83,8 @@ def store_prune(
         everything: All of them; needed where neither of the two is given.
         folder: The store; the user's cache by default.
     """
-    from tokensieve.data.store import prune_store
     from tokensieve.errors import InputError
+    from tokensieve.scoring.store import prune_store
 
     if model is None and unused_days is None and not everything:
         raise InputError("expected a choice of what to delete", fix="--unused-days 90, --model NAME or --everything")

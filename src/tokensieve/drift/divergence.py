@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from tokensieve.config import ModelSettings, ScoreSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.scoring.backbone import open_network
-from tokensieve.scoring.lm_head import Head
-from tokensieve.scoring.lm_head_dtype import OwnHead
-from tokensieve.scoring.request import Request, request_for
+from tokensieve.scoring.backbone import open_backbone
+from tokensieve.scoring.backend import ScoreRequest, request_for
+from tokensieve.scoring.lm_head import ModelHead, TiledHead
 from tokensieve.scoring.response_states import response_states
 from tokensieve.types import FloatArray, Tokens
 
@@ -73,7 +72,7 @@ def row_divergences(
         InputError: the models have vocabularies of different sizes or another tokenizer, or as in ``load_model``.
     """
     requests = [request_for(row, prompts=False) for row in rows]
-    starts = np.cumsum([0, *(len(request.places_N) for request in requests)])
+    starts = np.cumsum([0, *(len(request.positions_N) for request in requests)])
     with tempfile.TemporaryFile() as file:
         before = base if isinstance(base, LoadedModel) else load_model(base)
         tokenizer = before.identity.tokenizer_digest
@@ -110,27 +109,27 @@ def row_divergences(
 
 def _write_states(
     loaded: LoadedModel,
-    requests: Sequence[Request],
+    requests: Sequence[ScoreRequest],
     starts: NDArray[np.int64],
     file: object,
     token_budget: int | None,
-) -> tuple[Head | OwnHead, NDArray[np.float32]]:
+) -> tuple[TiledHead | ModelHead, NDArray[np.float32]]:
     """Hidden states [N, D] of all rows in a file, float32, and the LM head that makes logits of them."""
     width = int(loaded.model.config.get_text_config().hidden_size)
     states_ND: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
     if starts[-1]:
         states_ND = np.memmap(file, dtype=np.float32, mode="w+", shape=(int(starts[-1]), width))  # type: ignore[call-overload]
-    head: Head | OwnHead | None = None
+    head: TiledHead | ModelHead | None = None
     for places_M, hidden_MD, one, _ in response_states(loaded, requests, token_budget):
         states_ND[places_M] = hidden_MD.float().cpu().numpy()
         head = one
-    return head or open_network(loaded, ScoreSettings()).head, states_ND
+    return head or open_backbone(loaded, ScoreSettings()).head, states_ND
 
 
 def _compare(
-    base_head: Head | OwnHead,
+    base_head: TiledHead | ModelHead,
     base_ND: torch.Tensor,
-    tuned_head: Head | OwnHead,
+    tuned_head: TiledHead | ModelHead,
     tuned_ND: torch.Tensor,
     targets_N: torch.Tensor,
 ) -> NDArray[np.float32]:
@@ -150,5 +149,5 @@ def _compare(
     return torch.cat(parts, 1).numpy()
 
 
-def _vocabulary(head: Head | OwnHead) -> int:
-    return len(head.weight_VD) if isinstance(head, Head) else int(head.causal.config.get_text_config().vocab_size)
+def _vocabulary(head: TiledHead | ModelHead) -> int:
+    return len(head.weight_VD) if isinstance(head, TiledHead) else int(head.causal.config.get_text_config().vocab_size)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tokensieve import metrics
 from tokensieve.config import STRICT, DriftSettings, ModelSettings
-from tokensieve.data.cache import cache_folder
+from tokensieve.data.hashing import cache_folder
 from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.drift.divergence import RowDivergence, row_divergences
 from tokensieve.drift.probe_rows import answer_rows, dialogue_rows, text_rows

@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from tokensieve.data.cache import cache_folder
-from tokensieve.data.hashing import file_digest
+from tokensieve.data.hashing import cache_folder, file_digest
 from tokensieve.errors import EnvironmentProblem, InputError, first_line
 
 if TYPE_CHECKING:

@@ -240,7 +240,9 @@ def load_chat(settings: ModelSettings | str | Path) -> ChatTemplate:
         EnvironmentProblem: as in ``load_tokenizer``.
     """
     settings = settings_of(settings)
-    return prepare(load_tokenizer(settings), settings.template_kwargs, vocabulary=vocabulary_size(settings))
+    # With a tokenizer of its own, the model may be a name that only a server knows; scoring checks the ids then.
+    size = vocabulary_size(settings) if settings.tokenizer is None else None
+    return prepare(load_tokenizer(settings), settings.template_kwargs, vocabulary=size)
 
 
 def vocabulary_size(settings: ModelSettings | str | Path) -> int | None:

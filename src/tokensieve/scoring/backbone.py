@@ -1,109 +1,230 @@
-"""Take a loaded model apart, and check on a probe that its pieces do what the whole does."""
+"""Split a causal LM into backbone and LM head, verify the split's logits on a probe, and score batches with it."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tokensieve.config import ScoreSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
-from tokensieve.scoring.batching import Layout
-from tokensieve.scoring.layout import is_recurrent, packing_pays
-from tokensieve.scoring.lm_head import Head
-from tokensieve.scoring.lm_head_dtype import OwnHead
-from tokensieve.scoring.network import Network
-from tokensieve.scoring.request import Request
-from tokensieve.scoring.varlen_attention import NotByRow, longest_by_row
+from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
+from tokensieve.scoring.batching import (
+    Batch,
+    BatchLayout,
+    is_recurrent,
+    packed,
+    packing_pays,
+    padded,
+    split_by_tokens,
+)
+from tokensieve.scoring.lm_head import ModelHead, TiledHead, tiled_head_of
+from tokensieve.scoring.varlen_attention import UnsupportedAttention, longest_unwindowed, varlen_rows
+from tokensieve.types import FloatArray
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PROBE_ROWS: Final = 2
 _PROBE_LENGTH: Final = 8
-_KNOWN_LOGIT_KEYS: Final = frozenset(
-    {"final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping", "router_logit_softcapping"}
-)
+HeadPath: TypeAlias = Literal["tiled", "own"]
+"""LM head in use: our tiles, or the model's own code on a few positions at a time."""
+
+_CPU_SEQUENCE: Final = 1024
+"""Tokens of one packed forward pass on a CPU: more would not stay in its caches. The LM head takes a whole batch, so
+that its weights are read once."""
 
 
-def open_network(loaded: LoadedModel, settings: ScoreSettings) -> Network:
-    """Take a model apart, and check on a probe that its pieces give the model's own logits.
+@dataclass(frozen=True, slots=True, eq=False)
+class Backbone:
+    """A causal LM split into backbone and LM head.
 
-    Where they do not (a head that does more than we know of), the model's own head is run instead, on a few places
-    at a time and in the model's own numbers; a note says so.
+    Attributes:
+        layers: the model without its head: token ids to hidden states after the final norm.
+        head: the LM head.
+        head_path: ``own`` where our tiles did not reproduce the model's logits.
+        head_dtype: dtype of the LM-head matmul: float32, tf32, bfloat16 or float16.
+        notes: findings of opening, for the manifest.
+        layout: batch layouts that the model allows.
+        varlen: True where packed rows go through our variable-length attention.
+        device: of the inputs.
+    """
+
+    layers: "PreTrainedModel"
+    head: TiledHead | ModelHead
+    head_path: HeadPath
+    head_dtype: str
+    notes: tuple[str, ...]
+    layout: BatchLayout
+    varlen: bool
+    device: torch.device
+
+    def measure(self, batch: Batch, measures: Measures) -> list[ScoreRecord]:
+        """Score the requests of a batch.
+
+        Raises:
+            torch.OutOfMemoryError: the batch does not fit.
+        """
+        with torch.inference_mode():
+            return self._apply_head(self.hidden_states(batch), batch.requests, measures)
+
+    def hidden_states(self, batch: Batch) -> torch.Tensor:
+        """Hidden states [N, D] that predict the scored positions of a batch, request after request."""
+        return self.read_packed(batch.requests) if batch.packed else self._read_padded(batch)
+
+    def measure_in_chunks(self, request: ScoreRequest, length: int, measures: Measures) -> ScoreRecord:
+        """Score one request in chunks of ``length`` tokens over one KV cache.
+
+        Raises:
+            torch.OutOfMemoryError: a chunk beside the KV cache does not fit.
+        """
+        ids_T = torch.from_numpy(request.inputs_T.astype(np.int64)).to(self.device)
+        sources_N = torch.from_numpy(request.sources_N.astype(np.int64)).to(self.device)
+        with torch.inference_mode():
+            cache: object = None
+            found: list[torch.Tensor] = []
+            for start in range(0, len(ids_T), length):
+                chunk_T = ids_T[start : start + length]
+                output = self.layers(input_ids=chunk_T[None], past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                here_N = sources_N[(sources_N >= start) & (sources_N < start + length)]
+                found.append(output.last_hidden_state[0, here_N - start])
+            del cache, output  # the head needs the room
+            return self._apply_head(torch.cat(found), [request], measures)[0]
+
+    def _read_padded(self, batch: Batch) -> torch.Tensor:
+        """Hidden states [N, D] from padded rows."""
+        ids_BT, rows_N, sources_N = (part.to(self.device) for part in padded(batch.requests, batch.shared))
+        if not batch.shared:
+            return self.hidden(ids_BT)[rows_N, sources_N]
+        beginning_T = torch.from_numpy(batch.requests[0].ids_T[: batch.shared].astype(np.int64)).to(self.device)
+        cache = self.layers(input_ids=beginning_T[None], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(len(ids_BT))
+        output = self.layers(input_ids=ids_BT, past_key_values=cache, use_cache=True)
+        return output.last_hidden_state[rows_N, sources_N]  # type: ignore[no-any-return]
+
+    def read_packed(self, requests: Sequence[ScoreRequest]) -> torch.Tensor:
+        """Hidden states [N, D] from packed rows."""
+        parts = [requests] if self.device.type != "cpu" else split_by_tokens(requests, _CPU_SEQUENCE)
+        return torch.cat([self._read_sequence(part) for part in parts])
+
+    def _read_sequence(self, requests: Sequence[ScoreRequest]) -> torch.Tensor:
+        ids_BT, positions_BT, sources_N = (part.to(self.device) for part in packed(requests))
+        lengths = [len(request.inputs_T) for request in requests]
+        with varlen_rows(self.layers, lengths) if self.varlen else nullcontext():
+            output = self.layers(input_ids=ids_BT, position_ids=positions_BT, use_cache=False)
+        return output.last_hidden_state[0, sources_N]  # type: ignore[no-any-return]
+
+    def hidden(self, ids_BT: torch.Tensor) -> torch.Tensor:
+        """Hidden states after the final norm, ``[B, T, D]``."""
+        return self.layers(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    def free(self) -> None:
+        """Empty the CUDA cache, after a batch that did not fit."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _apply_head(
+        self, hidden_ND: torch.Tensor, requests: Sequence[ScoreRequest], measures: Measures
+    ) -> list[ScoreRecord]:
+        """Apply the LM head to the hidden states [N, D] of some requests."""
+        targets_N = torch.from_numpy(np.concatenate([request.targets_N for request in requests]))
+        found = self.head.measure(hidden_ND, targets_N.long().to(self.device), measures)
+        bounds = np.cumsum([len(request.positions_N) for request in requests])[:-1]
+        nll = _split(found.nll_N, bounds)
+        optional = [
+            [None] * len(requests) if values_N is None else _split(values_N, bounds)
+            for values_N in (found.entropy_N, found.rank_N, found.top_entropy_N)
+        ]
+        return [ScoreRecord(*arrays) for arrays in zip(nll, *optional, strict=True)]
+
+
+def _split(values_N: torch.Tensor, bounds: NDArray[np.int64]) -> list[FloatArray]:
+    """Split values [N] into one array a request."""
+    return np.split(values_N.cpu().numpy().astype(np.float32), bounds)
+
+
+def open_backbone(loaded: LoadedModel, settings: ScoreSettings) -> Backbone:
+    """Split a causal LM into backbone and LM head; verify the split's logits on a probe.
+
+    Where they differ (a head that does more than we know of), the model's own head is run instead, on a few positions
+    at a time and in the model's own dtype; a note says so.
 
     Raises:
-        InputError: the model has no backbone and head to take apart, or an adapter that adds virtual tokens.
+        InputError: the model has no backbone and LM head, or an adapter that adds virtual tokens.
     """
     causal = _causal(loaded)
     dtype = causal.dtype if settings.head_dtype == "model" else torch.float32
     tf32 = settings.head_dtype == "tf32" and loaded.device.type == "cuda"
-    head = _head_of(causal, dtype, tf32=tf32)
+    head = tiled_head_of(causal, dtype, tf32=tf32)
     recurrent = is_recurrent(causal)
     notes = ("layers carry a state along the sequence: rows are scored unpacked",) if recurrent else ()
-    network = Network(
-        backbone=causal.base_model,
-        head=head or OwnHead(causal),
+    backbone = Backbone(
+        layers=causal.base_model,
+        head=head or ModelHead(causal),
         head_path="tiled" if head else "own",
         head_dtype="tf32" if tf32 else str(dtype).removeprefix("torch."),
         notes=notes,
-        layout=Layout(shares=not recurrent),
-        by_row=False,
+        layout=BatchLayout(shares=not recurrent),
+        varlen=False,
         device=loaded.device,
     )
     if not recurrent:
-        network = _with_packing(network, causal, settings.packing)
-    if head is not None and _agrees(network, causal, head):
-        return network
+        backbone = _with_packing(backbone, causal, settings.packing)
+    if head is not None and _agrees(backbone, causal, head):
+        return backbone
     return replace(
-        network,
-        head=OwnHead(causal),
+        backbone,
+        head=ModelHead(causal),
         head_path="own",
         head_dtype=str(causal.dtype).removeprefix("torch."),
-        notes=(*network.notes, f"the head of {type(causal).__name__} is not one we know; the model's own head is run"),
+        notes=(*backbone.notes, f"the head of {type(causal).__name__} is not one we know; the model's own head is run"),
     )
 
 
-def _with_packing(network: Network, causal: "PreTrainedModel", wanted: bool | None) -> Network:
-    """The network with rows laid end to end where that is wanted, or pays and nobody said."""
+def _with_packing(backbone: Backbone, causal: "PreTrainedModel", wanted: bool | None) -> Backbone:
+    """Enable packing where it is requested, or pays and nothing is requested, and is exact on a probe."""
     if wanted is False:
-        return network
-    by_row = replace(
-        network,
-        layout=replace(network.layout, packs=True, longest_packed=longest_by_row(causal)),
-        by_row=True,
+        return backbone
+    varlen = replace(
+        backbone,
+        layout=replace(backbone.layout, packs=True, longest_packed=longest_unwindowed(causal)),
+        varlen=True,
     )
     # torch's variable-length kernel takes 16-bit numbers only, the loop over rows is for a CPU.
-    kernel = network.device.type == "cpu" or (network.device.type == "cuda" and causal.dtype.itemsize == 2)
-    if causal.config._attn_implementation == "sdpa" and kernel and _reads_packed(by_row, causal):
-        return by_row
+    kernel = backbone.device.type == "cpu" or (backbone.device.type == "cuda" and causal.dtype.itemsize == 2)
+    if causal.config._attn_implementation == "sdpa" and kernel and _packing_is_exact(varlen, causal):
+        return varlen
     if not (packing_pays(causal) if wanted is None else wanted):
-        return network
-    packing = replace(network, layout=replace(network.layout, packs=True))
-    if _reads_packed(packing, causal):
+        return backbone
+    packing = replace(backbone, layout=replace(backbone.layout, packs=True))
+    if _packing_is_exact(packing, causal):
         return packing
-    return replace(network, notes=(*network.notes, "packed rows reach into each other: they are scored unpacked"))
+    return replace(backbone, notes=(*backbone.notes, "packed rows reach into each other: they are scored unpacked"))
 
 
-def _reads_packed(network: Network, causal: "PreTrainedModel") -> bool:
-    """Whether rows of different lengths, end to end, give the hidden states that each gives alone."""
+def _packing_is_exact(backbone: Backbone, causal: "PreTrainedModel") -> bool:
+    """True where packed rows of different lengths give the hidden states that each gives alone."""
     ids_T = _probe_ids(causal).cpu().numpy().astype(np.int32)
     lengths = [
         length
         for length in (5, 3, 3)
-        if network.layout.longest_packed is None or length < network.layout.longest_packed
+        if backbone.layout.longest_packed is None or length < backbone.layout.longest_packed
     ]
     if not lengths:
         return False
-    requests = [Request(ids_T[: length + 1], np.arange(1, length + 1, dtype=np.int32)) for length in lengths]
-    requests = [Request(np.roll(one.ids_T, shift), one.places_N) for shift, one in enumerate(requests)]
+    requests = [ScoreRequest(ids_T[: length + 1], np.arange(1, length + 1, dtype=np.int32)) for length in lengths]
+    requests = [ScoreRequest(np.roll(one.ids_T, shift), one.positions_N) for shift, one in enumerate(requests)]
     with torch.inference_mode():
-        rows = [torch.from_numpy(one.inputs_T.astype(np.int64)).to(network.device) for one in requests]
-        alone = [network.hidden(ids_T[None])[0] for ids_T in rows]
+        rows = [torch.from_numpy(one.inputs_T.astype(np.int64)).to(backbone.device) for one in requests]
+        alone = [backbone.hidden(ids_T[None])[0] for ids_T in rows]
         try:
-            together_ND = network.read_packed(requests)
-        except NotByRow:
+            together_ND = backbone.read_packed(requests)
+        except UnsupportedAttention:
             return False
     return _close(together_ND.float(), torch.cat(alone).float(), causal.dtype)
 
@@ -115,7 +236,7 @@ def _probe_ids(causal: "PreTrainedModel") -> torch.Tensor:
 
 
 def _causal(loaded: LoadedModel) -> "PreTrainedModel":
-    """The transformers model, adapter layers in place; a PEFT wrapper is only a shell around it."""
+    """The transformers model with adapter layers in place, without its PEFT wrapper."""
     get_base = getattr(loaded.model, "get_base_model", None)
     causal = loaded.model if get_base is None else get_base()
     if get_base is not None and loaded.model.active_peft_config.is_prompt_learning:
@@ -133,55 +254,24 @@ def _causal(loaded: LoadedModel) -> "PreTrainedModel":
     return causal
 
 
-def _head_of(causal: "PreTrainedModel", dtype: torch.dtype, *, tf32: bool) -> Head | None:
-    """The head as numbers; None where the configuration speaks of something that we do not know."""
-    layer = causal.get_output_embeddings()
-    if type(layer) is not torch.nn.Linear:  # an adapter on the head, or a quantised one: more than its weight
-        return None
-    config = causal.config.get_text_config()
-    unknown = [
-        key
-        for key, value in config.to_dict().items()
-        if ("logit" in key or "lm_head" in key) and key not in _KNOWN_LOGIT_KEYS and isinstance(value, float)
-    ]
-    scaling = 1.0 if (value := getattr(config, "logits_scaling", None)) is None else value
-    scale = 1.0 if (value := getattr(config, "logit_scale", None)) is None else value
-    if unknown or isinstance(scale, str) or isinstance(scaling, str):  # MPT's scale may be a formula's name
-        return None
-    return Head(
-        weight_VD=_whole(layer.weight),
-        bias_V=None if layer.bias is None else _whole(layer.bias),
-        scale=float(scale) / float(scaling),
-        softcap=getattr(config, "final_logit_softcapping", None),
-        dtype=dtype,
-        tf32=tf32,
-    )
+def _agrees(backbone: Backbone, causal: "PreTrainedModel", head: TiledHead) -> bool:
+    """True where backbone and head give the model's own logits, and the head alone does on large ones.
 
-
-def _whole(parameter: torch.Tensor) -> torch.Tensor:
-    """A parameter's values; of one that lies over several processes, all of them in each."""
-    gather = getattr(parameter, "full_tensor", None)
-    return (parameter if gather is None else gather()).detach()
-
-
-def _agrees(network: Network, causal: "PreTrainedModel", head: Head) -> bool:
-    """Whether head and backbone together give the model's own logits, and the head alone does on large ones.
-
-    The second look uses the same hidden states made larger until their logits are far apart, where a soft cap
+    The second check uses the same hidden states made larger until their logits are far apart, where a soft cap
     or a scale that we missed stands out of the rounding of 16-bit numbers.
     """
     ids_BT = _probe_ids(causal).view(_PROBE_ROWS, _PROBE_LENGTH)
     with torch.inference_mode():
         own_NV = causal(input_ids=ids_BT, use_cache=False).logits.float().flatten(0, 1)
-        hidden_ND = network.hidden(ids_BT).flatten(0, 1)
+        hidden_ND = backbone.hidden(ids_BT).flatten(0, 1)
         if own_NV.shape[1] != len(head.weight_VD) or not _close(head.logits(hidden_ND), own_NV, causal.dtype):
             return False
         factor = 100.0 / own_NV.abs().amax().clamp_min(1e-3)
         large_ND = (hidden_ND.float() * factor).to(hidden_ND.dtype)
-        return _close(head.logits(large_ND), OwnHead(causal).logits(large_ND), causal.dtype)
+        return _close(head.logits(large_ND), ModelHead(causal).logits(large_ND), causal.dtype)
 
 
 def _close(ours: torch.Tensor, theirs: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Equal but for the rounding of the model's numbers."""
+    """True where two tensors are equal up to the rounding of a dtype."""
     tolerance = {torch.float32: 1e-4, torch.float16: 5e-3}.get(dtype, 2e-2)
     return bool((ours - theirs).abs().amax() <= tolerance * theirs.abs().amax().clamp_min(1.0))

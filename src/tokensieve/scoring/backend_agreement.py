@@ -1,4 +1,4 @@
-"""How far two backends, or two kinds of numbers, are apart on the same rows, and which selections that changes."""
+"""Agreement of two backends, or two dtypes, on the same rows, and the selections that their differences change."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,23 +11,24 @@ from tokensieve.data.dataset import in_shards
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.scoring.scorer import Backend, Scorer, TokenRows, open_store
+from tokensieve.scoring.backend import Backend
+from tokensieve.scoring.run import Scorer, TokenRows, open_store
 from tokensieve.types import BASE_SCORER, Scored, Tokens
 
 Compared: TypeAlias = Backend | LoadedModel | ModelSettings | str | Callable[[], Backend]
-"""What can be compared: a backend, a model for the transformers backend, or a function that opens a backend."""
+"""A backend, a model for the transformers backend, or a function that opens a backend."""
 
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999, 1.0)
 """Of the differences that are reported; the last is the largest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BackendComparison:
     """Two backends' nll of the same tokens.
 
     Attributes:
-        first: who computed the one.
-        second: who computed the other.
+        first: model and backend of the reference.
+        second: model and backend that are compared with it.
         tokens: number of tokens that both scored.
         quantiles: ``|difference|`` in nats by quantile; NaN where there are no tokens.
         mean: mean difference, second minus first, in nats; NaN where there are no tokens.
@@ -56,13 +57,13 @@ def compare_backends(
     settings: ScoreSettings | None = None,
     *,
     threshold: float = 2.5,
-) -> Comparison:
+) -> BackendComparison:
     """Score the same rows twice and say how far the two are apart.
 
     Args:
         rows: tokens; other scores that they hold are left alone.
         first: the reference: a backend, or a model for the transformers backend.
-        second: what is compared with it: another backend, or the same model in other numbers. What is given by name,
+        second: what is compared with it: another backend, or the same model in another dtype. What is given by name,
             settings or as a function is opened here, the second after the first is gone, so that each has the memory
             to itself.
         settings: what is scored, by both.
@@ -84,7 +85,7 @@ def compare_backends(
     gap_N = np.abs(second_N - first_N)
     limit = np.log(threshold)
     quantiles = {q: float(np.quantile(gap_N, q)) if len(gap_N) else float("nan") for q in QUANTILES}
-    return Comparison(
+    return BackendComparison(
         first=one,
         second=other,
         tokens=len(gap_N),
@@ -98,7 +99,7 @@ def compare_backends(
 
 
 def _opened(which: Compared, settings: ScoreSettings) -> Backend:
-    from tokensieve.scoring.hf import open_backend
+    from tokensieve.scoring.hf import open_backend  # torch, which `tokensieve --help` does without
 
     if isinstance(which, ModelSettings | str):
         which = load_model(which)
@@ -110,7 +111,7 @@ def _opened(which: Compared, settings: ScoreSettings) -> Backend:
 def _nll(
     rows: TokenRows, which: Compared, settings: ScoreSettings
 ) -> tuple[ModelIdentity, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
-    """Who computed, and the nll of all tokens of all rows, one after the other; NaN where not scored."""
+    """Identity of the backend, and the NLL of all tokens of all rows concatenated; NaN where not scored."""
     backend = _opened(which, settings)
     parts = [np.zeros(0, dtype=np.float32)]
     with open_store(settings, backend.identity) as store:

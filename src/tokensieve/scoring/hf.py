@@ -1,24 +1,23 @@
-"""The reference backend: a transformers model in this process."""
+"""Reference backend: a transformers model in this process."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+import torch
+
 from tokensieve.config import ScoreSettings
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.score_record import Record, Wanted
 from tokensieve.models import LoadedModel
-from tokensieve.scoring.backbone import open_network
-from tokensieve.scoring.batch_size import find_token_budget, is_out_of_memory, keep_heap
-from tokensieve.scoring.batching import Batch, batches
+from tokensieve.scoring.backbone import Backbone, open_backbone
+from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
+from tokensieve.scoring.batching import Batch, batches, find_token_budget
 from tokensieve.scoring.lm_head import matmul_precision
-from tokensieve.scoring.network import Network
-from tokensieve.scoring.request import Request
 
 T = TypeVar("T")
 
-_SHORTEST_PIECE: Final = 32
-"""Tokens; a model of which so few do not fit is itself too large."""
+_SHORTEST_CHUNK: Final = 32
+"""Tokens; where so few do not fit, the model itself is too large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,69 +25,69 @@ class TransformersBackend:
     """Scores requests in padded batches of similar length.
 
     Attributes:
-        network: the model, taken apart.
-        identity: of the model, with the numbers of its head.
+        backbone: the model, split into backbone and LM head.
+        identity: of the model, with the dtype of its LM-head matmul.
         facts: token budget, head path and notes.
-        longest: most tokens in a row.
-        vocabulary: number of ids.
+        max_length: most tokens in a row.
+        vocab_size: number of token ids.
         token_budget: tokens in one batch, padding included.
-        before_answer: called with requests, what is wanted and the token budget, before they are scored.
+        before_score: called with requests, measures and token budget before they are scored.
     """
 
-    network: Network
+    backbone: Backbone
     identity: ModelIdentity
     facts: Mapping[str, object]
-    longest: int | None
-    vocabulary: int
+    max_length: int | None
+    vocab_size: int
     token_budget: int
-    before_answer: Callable[[Sequence[Request], Wanted, int], object] | None = None
-    tells_entropy: bool = True
-    tells_rank: bool = True
+    before_score: Callable[[Sequence[ScoreRequest], Measures, int], object] | None = None
+    has_entropy: bool = True
+    has_rank: bool = True
 
-    def pinned(self, facts: Mapping[str, object]) -> "TransformersBackend":
+    def resumed(self, facts: Mapping[str, object]) -> "TransformersBackend":
         """The same backend with the token budget of an earlier start."""
         budget = facts.get("token_budget")
         return replace(self, token_budget=budget) if isinstance(budget, int) else self
 
-    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record | None]:
+    def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> list[ScoreRecord | None]:
         """Score requests; the batches depend on them and on the token budget only."""
-        if self.before_answer is not None:
-            self.before_answer(requests, wanted, self.token_budget)
-        found: dict[int, Record | None] = {}
+        if self.before_score is not None:
+            self.before_score(requests, measures, self.token_budget)
+        found: dict[int, ScoreRecord | None] = {}
         with matmul_precision("highest"):
-            for batch in batches(requests, self.token_budget, self.network.layout):
-                records = self._fitting(batch, wanted)
+            for batch in batches(requests, self.token_budget, self.backbone.layout):
+                records = self._score_batch(batch, measures)
                 found.update((id(request), record) for request, record in zip(batch.requests, records, strict=True))
         return [found[id(request)] for request in requests]
 
-    def _fitting(self, batch: Batch, wanted: Wanted) -> Sequence[Record | None]:
-        """Score a batch; where memory runs out, in halves, and a row that is alone in pieces."""
-        records = _unless_out_of_memory(lambda: self.network.measure(batch, wanted))
+    def _score_batch(self, batch: Batch, measures: Measures) -> Sequence[ScoreRecord | None]:
+        """Score a batch; where memory runs out in halves, and a single row in chunks."""
+        records = _unless_out_of_memory(lambda: self.backbone.measure(batch, measures))
         if records is not None:
             return records
         # The failed batch's tensors are gone by now: the traceback that kept them alive is.
-        self.network.free()
+        self.backbone.free()
         if len(batch.requests) == 1:
-            return [self._in_pieces(batch.requests[0], wanted)]
-        return [record for half in batch.halves() for record in self._fitting(half, wanted)]
+            return [self._score_in_chunks(batch.requests[0], measures)]
+        return [record for half in batch.halves() for record in self._score_batch(half, measures)]
 
-    def _in_pieces(self, request: Request, wanted: Wanted) -> Record | None:
-        """Score a row piece by piece, in ever shorter ones; None where it does not fit even so."""
-        length = len(request.inputs_T) if self.network.layout.shares else 0
-        while length > _SHORTEST_PIECE:
-            length = max(_SHORTEST_PIECE, -(-length // 2))
-            record = self._piecewise(request, length, wanted)
+    def _score_in_chunks(self, request: ScoreRequest, measures: Measures) -> ScoreRecord | None:
+        """Score a row in ever shorter chunks; None where it does not fit even so."""
+        length = len(request.inputs_T) if self.backbone.layout.shares else 0
+        while length > _SHORTEST_CHUNK:
+            length = max(_SHORTEST_CHUNK, -(-length // 2))
+            record = self._chunked(request, length, measures)
             if record is not None:
                 return record
-            self.network.free()
+            self.backbone.free()
         return None
 
-    def _piecewise(self, request: Request, length: int, wanted: Wanted) -> Record | None:
-        return _unless_out_of_memory(lambda: self.network.measure_in_pieces(request, length, wanted))
+    def _chunked(self, request: ScoreRequest, length: int, measures: Measures) -> ScoreRecord | None:
+        return _unless_out_of_memory(lambda: self.backbone.measure_in_chunks(request, length, measures))
 
 
 def _unless_out_of_memory(work: Callable[[], T]) -> T | None:
-    """What the work returns; None where memory ran out."""
+    """The result of ``work``; None where memory ran out."""
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
@@ -97,21 +96,39 @@ def _unless_out_of_memory(work: Callable[[], T]) -> T | None:
     return None
 
 
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """True for an out-of-memory error; the CPU allocator's has no class of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def keep_heap() -> None:
+    """Have the C library keep freed blocks of up to 32 MiB for the next layer instead of returning them to the system.
+
+    glibc raises its thresholds for that to the size of the largest block that it has mapped and freed. Without this
+    every activation is made of fresh pages, which took a tenth of the time of a small model. Harmless elsewhere.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8).fill_(0)
+
+
 def open_backend(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBackend:
-    """The backend for a model; looks for a token budget where the settings give none."""
+    """Open the transformers backend; finds a token budget where the settings give none."""
     if loaded.device.type == "cpu":
         keep_heap()
-    network = open_network(loaded, settings)
+    backbone = open_backbone(loaded, settings)
     budget = settings.token_budget or find_token_budget(loaded.model, loaded.device)
     config = loaded.model.config.get_text_config()
-    facts: dict[str, object] = {"token_budget": budget, "head_path": network.head_path, "packed": network.layout.packs}
-    if network.notes:
-        facts["notes"] = list(network.notes)
+    facts: dict[str, object] = {
+        "token_budget": budget,
+        "head_path": backbone.head_path,
+        "packed": backbone.layout.packs,
+    }
+    if backbone.notes:
+        facts["notes"] = list(backbone.notes)
     return TransformersBackend(
-        network=network,
-        identity=loaded.identity.model_copy(update={"head_dtype": network.head_dtype}),
+        backbone=backbone,
+        identity=loaded.identity.model_copy(update={"head_dtype": backbone.head_dtype}),
         facts=facts,
-        longest=getattr(config, "max_position_embeddings", None),
-        vocabulary=int(loaded.model.get_input_embeddings().weight.shape[0]),
+        max_length=getattr(config, "max_position_embeddings", None),
+        vocab_size=int(loaded.model.get_input_embeddings().weight.shape[0]),
         token_budget=budget,
     )

@@ -1,19 +1,32 @@
-"""From hidden states to nll, entropy and rank without ever holding the logits of more than one tile."""
+"""LM heads: NLL, entropy and rank from hidden states, without the logits of more than one tile in memory.
+
+``TiledHead`` multiplies in tiles of our own; ``ModelHead`` runs the model's own head, whatever it does.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import torch
 
-from tokensieve.data.score_record import Wanted
-from tokensieve.scoring.lm_head_tiles import Block
+from tokensieve.scoring.backend import Measures
+from tokensieve.scoring.lm_head_tiles import OnlineSoftmax, entropy_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _CPU_TILE: Final = (1024, 512)
 _GPU_TILE: Final = (2048, 16384)
 """Positions and vocabulary entries in one tile: what a CPU's cache, or a small part of a GPU's memory, holds."""
 
+
+_LOGITS_AT_ONCE: Final = 2**25
+"""Values in one float32 tile of the model's own head: 128 MiB."""
+
+_KNOWN_LOGIT_KEYS: Final = frozenset(
+    {"final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping", "router_logit_softcapping"}
+)
 
 Precision: TypeAlias = Literal["highest", "high", "medium"]
 """Torch's names for float32 products in full, with factors rounded to TF32, and to bfloat16."""
@@ -21,7 +34,7 @@ Precision: TypeAlias = Literal["highest", "high", "medium"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenMeasures:
-    """One value a position, float32; all but nll are None where not wanted."""
+    """Measures [N] of N positions, float32; all but the NLL are None where not requested."""
 
     nll_N: torch.Tensor
     entropy_N: torch.Tensor | None
@@ -30,7 +43,7 @@ class TokenMeasures:
 
     @staticmethod
     def joined(parts: Sequence["TokenMeasures"]) -> "TokenMeasures":
-        """The measures of consecutive positions as one; at least one part."""
+        """Concatenate the measures of consecutive positions; at least one part."""
 
         def join(pieces: list[torch.Tensor | None]) -> torch.Tensor | None:
             present = [piece for piece in pieces if piece is not None]
@@ -45,16 +58,16 @@ class TokenMeasures:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """The last linear layer of a language model and what it does to its logits, in the order in which it is applied.
+class TiledHead:
+    """LM head as a weight matrix with bias, scale and soft-cap, applied in this order.
 
     Attributes:
-        weight_VD: one row a vocabulary entry.
-        bias_V: added to the logits; None where there is none.
+        weight_VD: weights, ``[V, D]``.
+        bias_V: bias, ``[V]``; None where there is none.
         scale: factor on the logits (Cohere's ``logit_scale``, one over Granite's ``logits_scaling``).
         softcap: ``softcap * tanh(logits / softcap)`` after the scale (Gemma 2); None where there is none.
-        dtype: numbers of the product; the softmax is always in float32.
-        tf32: whether the product may be rounded to TF32.
+        dtype: dtype of the matmul; the softmax is always in float32.
+        tf32: True lets the matmul use TF32.
     """
 
     weight_VD: torch.Tensor
@@ -69,65 +82,65 @@ class Head:
         with matmul_precision(self._precision(hidden_ND)):
             return next(self._tiles([hidden_ND.to(self.dtype)], len(self.weight_VD)))[2]
 
-    def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, wanted: Wanted) -> TokenMeasures:
-        """Nll (nats) and what else is wanted of each target given its hidden state.
+    def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, measures: Measures) -> TokenMeasures:
+        """Per-token NLL [N] in nats, and the requested entropy, rank and top-k entropy.
 
         Memory is one tile and a few numbers a position, whatever N and V. The vocabulary is the outer loop, so that
         each of its rows is read once however many positions there are.
 
         Args:
-            hidden_ND: hidden states behind the model's final norm.
-            targets_N: vocabulary entries, int64.
-            wanted: what is measured beside nll. Ranks: ties are strict, an equal logit does not count as likelier;
-                logits that differ by float rounding only may count either way.
+            hidden_ND: hidden states after the final norm.
+            targets_N: target ids, int64.
+            measures: beside the NLL. An equal logit does not count for a rank; logits that differ by float rounding
+                only may count either way.
         """
         positions, width = _GPU_TILE if self.weight_VD.is_cuda else _CPU_TILE
         count = max(1, -(-len(targets_N) // positions))
-        hiddens = hidden_ND.to(self.dtype).tensor_split(count)
+        hidden_parts = hidden_ND.to(self.dtype).tensor_split(count)
         blocks = [
-            Block(targets_N, self._target_logits(hidden_ND, targets_N), width, len(self.weight_VD), wanted)
-            for hidden_ND, targets_N in zip(hiddens, targets_N.tensor_split(count), strict=True)
+            OnlineSoftmax(targets_N, self._target_logits(hidden_ND, targets_N), width, len(self.weight_VD), measures)
+            for hidden_ND, targets_N in zip(hidden_parts, targets_N.tensor_split(count), strict=True)
         ]
-        work = torch.empty(len(hiddens[0]) * min(width, len(self.weight_VD)), device=hidden_ND.device)
+        work = torch.empty(len(hidden_parts[0]) * min(width, len(self.weight_VD)), device=hidden_ND.device)
         with matmul_precision(self._precision(hidden_ND)):
-            for number, tile, logits_NV in self._tiles(hiddens, width):
-                blocks[number].add(tile, logits_NV, work[: logits_NV.numel()].view_as(logits_NV))
+            for part, tile, logits_NV in self._tiles(hidden_parts, width):
+                blocks[part].add(tile, logits_NV, work[: logits_NV.numel()].view_as(logits_NV))
         return TokenMeasures.joined(
             [TokenMeasures(b.nll_N(), b.entropy_N(), b.rank_N(), b.top_entropy_N()) for b in blocks]
         )
 
     def _precision(self, hidden_ND: torch.Tensor) -> Precision:
-        """Which units may multiply: the fast ones too, where they lose nothing.
+        """Float32 matmul precision: reduced where it loses nothing.
 
-        They round what they multiply and add up in float32. Numbers that were bfloat16 before pass a CPU's bfloat16
-        units unrounded, and a GPU's TF32 units pass float16 too: the same product as in float32, several times faster.
+        Tensor cores and a CPU's bfloat16 units round factors and accumulate in float32. Factors that were bfloat16
+        before are not rounded again on a CPU, and TF32 holds float16 too: the float32 result, several times faster.
         """
         if self.tf32:
             return "high"
-        made_of = {hidden_ND.dtype, self.weight_VD.dtype}
-        if self.dtype is torch.float32 and self.weight_VD.is_cuda and made_of <= {torch.bfloat16, torch.float16}:
+        dtypes = {hidden_ND.dtype, self.weight_VD.dtype}
+        if self.dtype is torch.float32 and self.weight_VD.is_cuda and dtypes <= {torch.bfloat16, torch.float16}:
             return "high"
-        if self.dtype is torch.float32 and self.weight_VD.device.type == "cpu" and made_of == {torch.bfloat16}:
+        if self.dtype is torch.float32 and self.weight_VD.device.type == "cpu" and dtypes == {torch.bfloat16}:
             return "medium"
         return "highest"
 
-    def _tiles(self, hiddens: Sequence[torch.Tensor], width: int) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Number of the block, number of the tile, and the logits there; they are overwritten by the next ones.
+    def _tiles(self, hidden_parts: Sequence[torch.Tensor], width: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Chunk of positions, tile of the vocabulary, and the logits there; they are overwritten by the next ones.
 
         All go into the same memory where the product is in float32: fresh memory for each costs more than the softmax.
         """
         vocabulary = len(self.weight_VD)
-        room = torch.empty(len(hiddens[0]) * min(width, vocabulary), device=self.weight_VD.device)
+        buffer = torch.empty(len(hidden_parts[0]) * min(width, vocabulary), device=self.weight_VD.device)
         for tile, start in enumerate(range(0, vocabulary, width)):
             weight_VD = self.weight_VD[start : start + width].to(self.dtype)
             bias_V = None if self.bias_V is None else self.bias_V[start : start + width].float()
-            for number, hidden_ND in enumerate(hiddens):
+            for part, hidden_ND in enumerate(hidden_parts):
                 if self.dtype is torch.float32:
-                    out_NV = room[: len(hidden_ND) * len(weight_VD)].view(len(hidden_ND), len(weight_VD))
+                    out_NV = buffer[: len(hidden_ND) * len(weight_VD)].view(len(hidden_ND), len(weight_VD))
                     logits_NV = torch.mm(hidden_ND, weight_VD.T, out=out_NV)
                 else:
                     logits_NV = (hidden_ND @ weight_VD.T).float()
-                yield number, tile, self.shaped(logits_NV, bias_V)
+                yield part, tile, self.shaped(logits_NV, bias_V)
 
     def shaped(self, logits: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Bias, scale and soft-cap, in place."""
@@ -140,14 +153,90 @@ class Head:
         return logits
 
     def _target_logits(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        """The targets' own logits, known before the tiles are, so that ranks can be counted on the way."""
+        """Logits [N] of the targets, needed before the tiles so that ranks can be counted on the way."""
         logits_N = torch.einsum("nd,nd->n", hidden_ND, self.weight_VD[targets_N].to(self.dtype)).float()
         return self.shaped(logits_N, None if self.bias_V is None else self.bias_V[targets_N].float())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelHead:
+    """The model's own head, run by the model's own code on given hidden states.
+
+    Attributes:
+        causal: the model. While its head runs, its backbone is replaced by one that hands out the hidden states.
+    """
+
+    causal: "PreTrainedModel"
+
+    def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """Float32 logits of shape ``[N, V]``."""
+        backbone = self.causal.base_model
+        dummy_BT = torch.zeros((1, len(hidden_ND)), dtype=torch.long, device=hidden_ND.device)
+        # An output of the model's own kind, from one token, in which only the hidden states are ours.
+        output = backbone(input_ids=dummy_BT[:, :1], use_cache=False)
+        output.last_hidden_state = hidden_ND[None]
+        backbone.forward = lambda *_args, **_kwargs: output
+        try:
+            logits: torch.Tensor = self.causal(input_ids=dummy_BT, use_cache=False).logits
+        finally:
+            del backbone.forward  # the class's own method shows through again
+        return logits[0].float()
+
+    def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, measures: Measures) -> TokenMeasures:
+        """As ``TiledHead.measure``, some positions and the whole vocabulary at a time."""
+        vocabulary = int(self.causal.config.get_text_config().vocab_size)
+        positions = max(1, _LOGITS_AT_ONCE // vocabulary)
+        tiles = zip(torch.split(hidden_ND, positions), torch.split(targets_N, positions), strict=True)
+        return TokenMeasures.joined(
+            [self._measure_tile(hidden_ND, targets_N, measures) for hidden_ND, targets_N in tiles]
+        )
+
+    def _measure_tile(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, measures: Measures) -> TokenMeasures:
+        logits_NV = self.logits(hidden_ND)
+        own_N1 = logits_NV.gather(1, targets_N[:, None])
+        top_k = measures.top_k and min(measures.top_k, logits_NV.shape[1])
+        return TokenMeasures(
+            nll_N=(logits_NV.logsumexp(1) - own_N1[:, 0]).clamp_min(0.0),
+            entropy_N=entropy_of(logits_NV) if measures.entropy else None,
+            rank_N=(logits_NV > own_N1).sum(1).float() if measures.rank else None,
+            top_entropy_N=entropy_of(logits_NV.topk(top_k, dim=1).values) if top_k else None,
+        )
+
+
+def tiled_head_of(causal: "PreTrainedModel", dtype: torch.dtype, *, tf32: bool) -> TiledHead | None:
+    """Read a model's LM head; None where its layer or configuration does something that ``TiledHead`` does not know."""
+    layer = causal.get_output_embeddings()
+    if type(layer) is not torch.nn.Linear:  # an adapter on the head, or a quantised one: more than its weight
+        return None
+    config = causal.config.get_text_config()
+    unknown = [
+        key
+        for key, value in config.to_dict().items()
+        if ("logit" in key or "lm_head" in key) and key not in _KNOWN_LOGIT_KEYS and isinstance(value, float)
+    ]
+    scaling = 1.0 if (value := getattr(config, "logits_scaling", None)) is None else value
+    scale = 1.0 if (value := getattr(config, "logit_scale", None)) is None else value
+    if unknown or isinstance(scale, str) or isinstance(scaling, str):  # MPT's scale may be a formula's name
+        return None
+    return TiledHead(
+        weight_VD=_whole(layer.weight),
+        bias_V=None if layer.bias is None else _whole(layer.bias),
+        scale=float(scale) / float(scaling),
+        softcap=getattr(config, "final_logit_softcapping", None),
+        dtype=dtype,
+        tf32=tf32,
+    )
+
+
+def _whole(parameter: torch.Tensor) -> torch.Tensor:
+    """A parameter's values; those of a tensor-parallel one gathered from all processes."""
+    gather = getattr(parameter, "full_tensor", None)
+    return (parameter if gather is None else gather()).detach()
+
+
 @contextmanager
 def matmul_precision(wanted: Precision) -> Iterator[None]:
-    """Float32 products as wanted, whatever the process chose for the rest of its work."""
+    """Set torch's float32 matmul precision for a while, whatever the process chose for the rest of its work."""
     before = torch.get_float32_matmul_precision()
     if before == wanted:
         yield

@@ -1,10 +1,10 @@
-"""What the tiles of a vocabulary tell of some positions: logsumexp, entropies and ranks, carried along."""
+"""Online softmax over tiles of the vocabulary: log-sum-exp, entropy, rank and top-k entropy."""
 
 from typing import Final
 
 import torch
 
-from tokensieve.data.score_record import Wanted
+from tokensieve.scoring.backend import Measures
 
 _LOG2_E: Final = 1.4426950408889634
 _LN_2: Final = 0.6931471805599453
@@ -14,22 +14,22 @@ _SLACK: Final = 8.0
 small arrays, and a sum far from its reference loses digits."""
 
 
-class Block:
-    """Positions that are measured together.
+class OnlineSoftmax:
+    """Running sums of N positions that are measured together.
 
     The sums are of an online softmax (Milakov and Gimelshein 2018) in powers of two: shifting and changing the base
     are one pass over a tile, and ``exp2`` is three times as fast as ``exp`` on a CPU.
 
     Args:
-        targets_N: vocabulary entry of each position, int64.
-        guess_N: the targets' own logits, equal to those in the tiles but for rounding.
-        width: entries in a tile.
-        vocabulary: number of all entries.
-        wanted: what is measured beside nll.
+        targets_N: target id of each position, int64.
+        guess_N: logits of the targets, equal to those in the tiles but for rounding.
+        width: vocabulary entries in a tile.
+        vocabulary: size of the vocabulary.
+        measures: beside the NLL.
     """
 
     def __init__(
-        self, targets_N: torch.Tensor, guess_N: torch.Tensor, width: int, vocabulary: int, wanted: Wanted
+        self, targets_N: torch.Tensor, guess_N: torch.Tensor, width: int, vocabulary: int, measures: Measures
     ) -> None:
         self._guess_N1 = guess_N[:, None]
         counts = torch.bincount(targets_N // width, minlength=-(-vocabulary // width)).tolist()
@@ -40,20 +40,20 @@ class Block:
         self._reference_N1 = guess_N[:, None].clone()
         self._shift_N1 = self._reference_N1 * -_LOG2_E
         self._sum_N = torch.zeros_like(guess_N)
-        self._weighted_N = torch.zeros_like(guess_N) if wanted.entropy else None
-        self._likelier_N = torch.zeros_like(guess_N) if wanted.rank else None
-        top_k = wanted.top_k and min(wanted.top_k, vocabulary)
+        self._weighted_N = torch.zeros_like(guess_N) if measures.entropy else None
+        self._rank_N = torch.zeros_like(guess_N) if measures.rank else None
+        top_k = measures.top_k and min(measures.top_k, vocabulary)
         self._top_NK = guess_N.new_full((len(guess_N), top_k), -torch.inf) if top_k else None
 
     def add(self, tile: int, logits_NV: torch.Tensor, work_NV: torch.Tensor) -> None:
-        """Take in a tile; its memory and that of ``work_NV`` are used up."""
+        """Add a tile of logits; its memory and that of ``work_NV`` are overwritten."""
         self._own.append(logits_NV[self._rows[tile], self._columns[tile]])
-        if self._likelier_N is not None:
+        if self._rank_N is not None:
             # Compared into floats: summing booleans is ten times slower on a CPU.
-            self._likelier_N += torch.gt(logits_NV, self._guess_N1, out=work_NV).sum(1)
+            self._rank_N += torch.gt(logits_NV, self._guess_N1, out=work_NV).sum(1)
         largest_N1 = logits_NV.amax(1, keepdim=True)
         if self._top_NK is not None:
-            _keep_likeliest(self._top_NK, logits_NV, largest_N1[:, 0])
+            _merge_top_k(self._top_NK, logits_NV, largest_N1[:, 0])
         if bool((largest_N1 > self._reference_N1 + _SLACK).any()):
             self._move(torch.maximum(largest_N1, self._reference_N1))
         torch.add(self._shift_N1, logits_NV, alpha=_LOG2_E, out=logits_NV)
@@ -82,26 +82,26 @@ class Block:
         return own_N
 
     def nll_N(self) -> torch.Tensor:
-        """Nats, on the CPU; once all tiles are in."""
+        """NLL in nats, on the CPU; once all tiles are in."""
         log_sum_N = _exact(self._sum_N).log2() - _exact(self._shift_N1[:, 0])
         return (_LN_2 * log_sum_N - _exact(self._own_N())).clamp_min(0.0).float()
 
     def entropy_N(self) -> torch.Tensor | None:
-        """Nats, on the CPU; None where not wanted."""
+        """Entropy in nats, on the CPU; None where not requested."""
         if self._weighted_N is None:
             return None
         sum_N = _exact(self._sum_N)
         return (_LN_2 * (sum_N.log2() - _exact(self._weighted_N) / sum_N)).clamp_min(0.0).float()
 
     def rank_N(self) -> torch.Tensor | None:
-        """Number of likelier entries; None where not wanted."""
-        if self._likelier_N is None:
+        """Number of more likely entries; None where not requested."""
+        if self._rank_N is None:
             return None
         # The guess is the same number as the token's own logit but for rounding: a token must not outrank itself.
-        return self._likelier_N - (self._own_N() > self._guess_N1[:, 0]).float()
+        return self._rank_N - (self._own_N() > self._guess_N1[:, 0]).float()
 
     def top_entropy_N(self) -> torch.Tensor | None:
-        """Nats, of the likeliest entries alone; None where not wanted."""
+        """Entropy in nats of the K most likely entries; None where not requested."""
         return None if self._top_NK is None else entropy_of(self._top_NK)
 
 
@@ -116,8 +116,8 @@ def _exact(values_N: torch.Tensor) -> torch.Tensor:
     return values_N.cpu().double()
 
 
-def _keep_likeliest(top_NK: torch.Tensor, logits_NV: torch.Tensor, largest_N: torch.Tensor) -> None:
-    """Put the largest of a tile among the largest so far, which are sorted; after some tiles few positions change."""
+def _merge_top_k(top_NK: torch.Tensor, logits_NV: torch.Tensor, largest_N: torch.Tensor) -> None:
+    """Merge a tile's top-k logits into the sorted top-k so far; after some tiles few positions change."""
     changed_M = (largest_N > top_NK[:, -1]).nonzero()[:, 0]
     if len(changed_M):
         top_k = top_NK.shape[1]

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.config import LaunchSettings, ModelSettings, ScoreSettings
 from tokensieve.data.dataset import Rows, open_rows, open_rows_of
 from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel, load_model
-from tokensieve.scoring.run import score
-from tokensieve.scoring.scorer import TokenRows
+from tokensieve.scoring.run import TokenRows, score
 from tokensieve.types import Scored
 
 if TYPE_CHECKING:
@@ -29,13 +28,13 @@ _PORTIONS_A_WORKER: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RayJob:
-    """What every worker has to know; small enough to be sent to each.
+    """Job description that is sent to every worker.
 
     Attributes:
         tokens: folder of the rows, on a disk that all workers see.
         out: folder of the result, on such a disk too.
         model: what each worker loads.
-        settings: what is measured.
+        settings: measures and batching.
         portions: into how many portions the shards are dealt.
     """
 
@@ -69,7 +68,13 @@ class RayScorer:
         try:
             if isinstance(self.loaded, TokensieveError):
                 raise self.loaded
-            score(rows, self.loaded, self.job.settings, out=self.job.out, portion=portion)
+            score(
+                rows,
+                self.loaded,
+                self.job.settings,
+                out=self.job.out,
+                launch=LaunchSettings(shard=f"{portion.index}/{portion.count}"),
+            )
         except TokensieveError as error:
             return json.dumps([error.exit_code, error.problem, error.where, error.fix])
         return ""
@@ -89,7 +94,7 @@ def score_on_ray(
     Args:
         rows: tokens in a folder that all workers can read.
         model: what each worker loads.
-        settings: what is measured. The score store must lie on a disk of its own machine; see ``data.store``.
+        settings: measures and batching. The score store must lie on a disk of its own machine; see ``scoring.store``.
         out: folder of the result, on a disk that all workers can write.
         workers: number of actors.
         gpus_a_worker: GPUs that each of them reserves; None is one where the cluster has any.

@@ -9,23 +9,21 @@ from numpy.typing import NDArray
 
 from tokensieve.config import ScoreSettings
 from tokensieve.models import LoadedModel
-from tokensieve.scoring.backbone import open_network
-from tokensieve.scoring.batch_size import find_token_budget
-from tokensieve.scoring.batching import batches
-from tokensieve.scoring.lm_head import Head, matmul_precision
-from tokensieve.scoring.lm_head_dtype import OwnHead
-from tokensieve.scoring.request import Request, request_for
+from tokensieve.scoring.backbone import open_backbone
+from tokensieve.scoring.backend import ScoreRequest, request_for
+from tokensieve.scoring.batching import batches, find_token_budget
+from tokensieve.scoring.lm_head import ModelHead, TiledHead, matmul_precision
 from tokensieve.types import FloatArray, IntArray, Tokens
 
 _LOGITS_AT_ONCE: Final = 2**24
 """Float32 logits in one chunk of positions: 64 MiB."""
 
-States: TypeAlias = tuple[NDArray[np.int64], torch.Tensor, Head | OwnHead, torch.Tensor]
+States: TypeAlias = tuple[NDArray[np.int64], torch.Tensor, TiledHead | ModelHead, torch.Tensor]
 """Of one batch: indices [M] among all N positions, hidden states [M, D], the LM head, target token ids [M]."""
 
 
 def response_states(
-    loaded: LoadedModel, requests: Sequence[Request], token_budget: int | None = None
+    loaded: LoadedModel, requests: Sequence[ScoreRequest], token_budget: int | None = None
 ) -> Iterator[States]:
     """Run the backbone over all requests; N counts their places, request after request.
 
@@ -34,17 +32,17 @@ def response_states(
         requests: rows and the places of each that are asked for.
         token_budget: tokens in one batch, padding included; None finds it from the free memory.
     """
-    network = open_network(loaded, ScoreSettings())
+    backbone = open_backbone(loaded, ScoreSettings())
     budget = token_budget or find_token_budget(loaded.model, loaded.device)
-    starts = np.cumsum([0, *(len(request.places_N) for request in requests)])
+    starts = np.cumsum([0, *(len(request.positions_N) for request in requests)])
     places = {id(request): np.arange(starts[i], starts[i + 1]) for i, request in enumerate(requests)}
-    asked = [request for request in requests if len(request.places_N)]
-    for batch in batches(asked, budget, network.layout) if asked else ():
+    asked = [request for request in requests if len(request.positions_N)]
+    for batch in batches(asked, budget, backbone.layout) if asked else ():
         with matmul_precision("highest"), torch.inference_mode():
-            hidden_MD = network.hidden_states(batch)
+            hidden_MD = backbone.hidden_states(batch)
         targets_M = np.concatenate([request.targets_N for request in batch.requests]).astype(np.int64)
         where_M = np.concatenate([places[id(request)] for request in batch.requests])
-        yield where_M, hidden_MD, network.head, torch.from_numpy(targets_M).to(hidden_MD.device)
+        yield where_M, hidden_MD, backbone.head, torch.from_numpy(targets_M).to(hidden_MD.device)
 
 
 def top_log_probs(
@@ -63,7 +61,7 @@ def top_log_probs(
         N is the number of response tokens that something precedes.
     """
     requests = [request_for(row, prompts=False) for row in rows]
-    bounds = np.cumsum([len(request.places_N) for request in requests])
+    bounds = np.cumsum([len(request.positions_N) for request in requests])
     kept = min(k, int(loaded.model.config.get_text_config().vocab_size))
     ids_NK = np.zeros((int(bounds[-1]) if len(bounds) else 0, kept), dtype=np.int32)
     log_p_NK = np.zeros(ids_NK.shape, dtype=np.float32)

@@ -1,92 +1,147 @@
-"""Score a data set: in memory, or shard by shard into a folder that a kill cannot spoil."""
+"""Score a data set: the way of a row through ``tokensieve score``, from the data to the folder of scores.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+``score_data`` reads the data and makes tokens; ``score`` opens the backend; ``score_with`` goes through the shards;
+``Scorer`` takes a shard's scores from the store, and sends the rest through the backend.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
-from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings
 from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, read_ahead
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import Manifest, ModelIdentity, package_versions
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.launch import Portion
-from tokensieve.models import LoadedModel, load_model
-from tokensieve.scoring.account import Account
-from tokensieve.scoring.scorer import Backend, Scorer, TokenRows, open_store
-from tokensieve.scoring.sharding import score_portion
-from tokensieve.types import BASE_SCORER, JSON, Scored, Tokens
+from tokensieve.launch import Portion, device_of_launch, portion_of
+from tokensieve.models import LoadedModel, ModelLike, context_length, load_model, settings_of
+from tokensieve.pipeline import load, load_beside_others
+from tokensieve.scoring.backend import Backend, Measures, ScoreRecord, ScoreRequest, request_for, unique
+from tokensieve.scoring.sharding import Portions, RowAccount
+from tokensieve.scoring.store import ScoreStore
+from tokensieve.scoring.vllm import open_vllm
+from tokensieve.types import BASE_SCORER, JSON, Progress, Scored, Tokens
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of rows done and of all rows, from the thread that scores."""
+TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
+"""Rows to score: tokens, or rows that hold other models' scores already."""
 
-NO_PART_OF_THE_RESULT = {"store", "use_store", "token_budget", "packing"}
+_TOKENS: Final = ".tokens"
+"""Folder of the tokens in that of their scores: on disk, so that memory does not grow with the rows."""
+
+NO_PART_OF_THE_RESULT: Final = {"store", "use_store", "token_budget", "packing"}
 """Settings that change how the work is done; the folder of a run may be taken up with others."""
+
+
+def score_data(
+    data: str,
+    out: Path,
+    model: ModelSettings,
+    read: DataSettings | None = None,
+    settings: ScoreSettings | None = None,
+    launch: LaunchSettings | None = None,
+    progress: Progress | None = None,
+) -> Rows[Scored]:
+    """Read a data set, make its tokens and score them; as ``tokensieve score``.
+
+    Args:
+        data: as in ``load``.
+        out: folder of the result, which holds the tokens too; the same call goes on where a killed one stopped.
+        model: settings of the model.
+        read: settings of reading.
+        settings: measures and batching.
+        launch: backend, engine, and this process's share of the work.
+        progress: called after every shard with rows done and rows in all.
+
+    Raises:
+        InputError: as in ``load`` and ``score``, or settings that exclude each other.
+        EnvironmentProblem: as in ``score``.
+    """
+    from tokensieve.scoring import hf, tensor_parallel  # torch, which `tokensieve --help` does without
+
+    read, settings, launch = read or DataSettings(), settings or ScoreSettings(), launch or LaunchSettings()
+    portion = portion_of(launch, model)
+    tokens = out / _TOKENS
+    if launch.backend == "vllm":
+        backend = open_vllm(model, launch.url)
+        rows = load_beside_others(data, model, read, tokens, portion, longest=backend.max_length)
+        return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
+    limit = context_length(model)
+    if launch.engine == "ray":
+        return score(load(data, model, read, tokens, longest=limit), model, settings, out=out, launch=launch)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        loading = beside.submit(_load, model)
+        if model.tp_plan != "none" and tensor_parallel.follows(loading.result()):
+            return tensor_parallel.follow(hf.open_backend(loading.result(), settings), out)
+        rows = load_beside_others(data, model, read, tokens, portion, longest=limit)  # while the weights are read
+        loaded = loading.result()
+    return score(rows, loaded, settings, out=out, launch=launch, progress=progress)
 
 
 def score(
     rows: TokenRows,
-    model: LoadedModel | ModelSettings | str,
+    model: ModelLike,
     settings: ScoreSettings | None = None,
     *,
-    out: Path | None = None,
-    portion: Portion | None = None,
+    out: str | Path | None = None,
+    launch: LaunchSettings | None = None,
     progress: Progress | None = None,
 ) -> Rows[Scored]:
-    """Score the response tokens of a data set: nll in nats, entropy in nats, rank, each given all tokens before it.
+    """Score the response tokens of a data set: NLL in nats, entropy in nats and rank, each given all tokens before it.
 
     Scores do not depend on batch size, padding, order or where the work runs, but for float rounding (1e-5 nats in
     float32). Rows that the store holds are not scored again.
 
     Args:
         rows: tokens, or rows that hold other models' scores, which are kept.
-        model: a loaded model, its settings, or its name.
-        settings: what is measured, and in what portions.
+        model: a name, folder or settings; a loaded model, ours or transformers'.
+        settings: measures and batching.
         out: folder of the result; the same call goes on where a killed one stopped. None keeps all in memory.
-        portion: the shards that this process does, where several work on one ``out``; None is all of them.
-        progress: called after every shard.
+        launch: backend (transformers, vLLM in this process, a vLLM server), engine (this process, Ray's workers), and
+            the share of the shards that this process scores where several work on one ``out``.
+        progress: called after every shard with rows done and rows in all.
 
     Returns:
         The rows with scores under ``settings.scorer``. Prompt tokens, and the first token of a row, are NaN; so is
-        every token of a row without a response. A row that does not fit into memory, alone and in pieces, is left
-        out and counted. With a ``portion``: those of this portion, or all rows where it was the last one to finish.
+        every token of a row without a response. A row that does not fit into memory, alone and in chunks, is left
+        out and counted. With a share of the shards: those rows, or all rows where it was the last to finish.
 
     Raises:
-        InputError: tokens of another tokenizer, over-long rows, scores of that name that are there already, a
-            folder that belongs to another run; or as in ``load_model``.
-        EnvironmentProblem: no disk space, or as in ``load_model``.
+        InputError: tokens of another tokenizer, over-long rows, scores of that name that are there already, a score
+            that is not finite, a folder that belongs to another run, settings that exclude each other; or as in
+            ``load_model``.
+        EnvironmentProblem: no disk space, vLLM or Ray not installed, a server that cannot be reached; or as in
+            ``load_model``.
     """
-    from tokensieve.scoring import tensor_parallel
-    from tokensieve.scoring.hf import open_backend
+    from tokensieve.scoring import hf, tensor_parallel
 
-    settings = settings or ScoreSettings()
-    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    settings, launch = settings or ScoreSettings(), launch or LaunchSettings()
+    out = None if out is None else Path(out)
+    if not isinstance(model, ModelSettings | str | Path):
+        model = load_model(model)
+    chosen = model.settings if isinstance(model, LoadedModel) else settings_of(model)
+    portion = portion_of(launch, chosen)
+    if isinstance(model, LoadedModel) and (launch.engine, launch.backend) != ("local", "transformers"):
+        raise InputError("Ray's workers and vLLM load the model themselves", fix="give its name or settings")
+    if launch.engine == "ray":
+        from tokensieve.scoring.ray import score_on_ray
+
+        if out is None:
+            raise InputError("Ray's workers write the scores into a folder", fix="give out=FOLDER")
+        return score_on_ray(rows, chosen, settings, out=out, workers=launch.workers)
+    if launch.backend == "vllm":
+        backend: Backend = open_vllm(chosen, launch.url)
+        check_same_tokenizer(rows.manifest.model, backend.identity, settings.scorer)
+        return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
+    loaded = model if isinstance(model, LoadedModel) else _load(chosen)
     check_same_tokenizer(rows.manifest.model, loaded.identity, settings.scorer)
-    backend = open_backend(loaded, settings)
+    local = hf.open_backend(loaded, settings)
     if tensor_parallel.leads_others(loaded):
-        with tensor_parallel.leading(backend) as leader:
+        with tensor_parallel.leading(local) as leader:
             return score_with(rows, leader, settings, out=out, portion=portion, progress=progress)
-    return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
-
-
-def compute_along(loaded: LoadedModel, settings: ScoreSettings, out: Path) -> Rows[Scored] | None:
-    """Where one model lies over several processes, the work of all but the first, which alone calls ``score``.
-
-    Args:
-        loaded: the model, by ``tp_plan="auto"``.
-        settings: as the first process has them.
-        out: folder of the result.
-
-    Returns:
-        The rows, once the first process has written them; None where this is the first process, or the only one.
-
-    Raises:
-        EnvironmentProblem: the first process ended without writing them.
-    """
-    from tokensieve.scoring import tensor_parallel
-    from tokensieve.scoring.hf import open_backend
-
-    return tensor_parallel.follow(open_backend(loaded, settings), out) if tensor_parallel.follows(loaded) else None
+    return score_with(rows, local, settings, out=out, portion=portion, progress=progress)
 
 
 def score_with(
@@ -98,33 +153,142 @@ def score_with(
     portion: Portion | None = None,
     progress: Progress | None = None,
 ) -> Rows[Scored]:
-    """As ``score``, by any backend.
+    """As ``score``, by a backend of one's own.
 
     Raises:
         InputError: a portion without a folder to put it into; or as in ``score``.
     """
-    if portion is not None and not portion.whole and out is None:
-        raise InputError("several processes need a folder to put their shards together in", fix="give --out")
-    draft = draft_manifest(rows, backend, settings)
-    with open_store(settings, backend.identity) as store:
-        scorer = Scorer(backend, settings, store)
-        if out is not None and portion is not None and not portion.whole:
-            passed = (lambda _: None) if progress is None else (lambda done: progress(done, len(rows)))
-            return score_portion(rows, scorer, draft, out, portion, passed)
-        account = Account(rows.manifest)
-        with ShardRun[Scored](out, draft) as run:
-            if run.finished is not None:
-                return run.finished
+    portion = portion or Portion()
+    draft, target, portions = draft_manifest(rows, backend, settings), out, None
+    if not portion.whole:
+        if out is None:
+            raise InputError("several processes need a folder to put their shards together in", fix="give --out")
+        portions = Portions(out, portion.count)
+        if (whole := portions.joined(draft)) is not None:
+            return whole
+        if portions.finished:
+            return portions.join(rows.manifest)
+        draft, target = portions.pin(draft), portions.folder(portion.index)
+    account = RowAccount(rows.manifest, others=portions is not None)
+    with open_store(settings, backend.identity) as store, ShardRun[Scored](target, draft) as run:
+        scored = run.finished
+        if scored is None:
             # An earlier start's batches are made again as they were, whatever memory is free now.
-            scorer = replace(scorer, backend=backend.pinned(run.draft.facts))
+            scorer = Scorer(backend.resumed(run.draft.facts), settings, store)
             run.make(
                 # The next shard is read while one is scored.
                 read_ahead(in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows)),
                 lambda shard: account.kept(shard, scorer.score(shard)),
                 recall=account.recall,
-                passed=lambda _: None if progress is None else progress(account.rows_in, len(rows)),
+                passed=lambda shard: account.passed(shard, len(rows), progress),
+                has=portion.has,
             )
-            return run.finish(account.counts)
+            scored = run.finish(account.counts)
+    return portions.join(rows.manifest) if portions is not None and portions.finished else scored
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scorer:
+    """A backend with its store.
+
+    Attributes:
+        backend: computes scores that the store does not hold.
+        settings: measures and the scorer's name.
+        store: keeps scores; None keeps none.
+    """
+
+    backend: Backend
+    settings: ScoreSettings
+    store: ScoreStore | None
+
+    def score(self, rows: Sequence[Tokens | Scored]) -> list[Scored | None]:
+        """Score rows, each once however often it occurs, and keep the scores before they are handed out.
+
+        Returns:
+            The rows in their order; None in the place of one that does not fit into memory.
+
+        Raises:
+            InputError: a row is too long for the model, holds an id that it does not have, or has scores of that
+                name already; or a score is not finite.
+        """
+        tokens = [row.tokens if isinstance(row, Scored) else row for row in rows]
+        requests = [request_for(one, prompts=self.settings.prompts) for one in tokens]
+        self._check(rows, tokens)
+        names = {request.key: one.id for request, one in zip(requests, tokens, strict=True)}
+        records = self._records(unique(request for request in requests if len(request.positions_N)), names)
+        scored: list[Scored | None] = []
+        for row, one, request in zip(rows, tokens, requests, strict=True):
+            record = records[request.key] if len(request.positions_N) else ScoreRecord.empty(self._measures)
+            if record is None:
+                scored.append(None)
+                continue
+            before = row.scores if isinstance(row, Scored) else {}
+            scores = record.over_row(request.positions_N, len(one))
+            scored.append(Scored(one, {**before, self.settings.scorer: scores}))
+        return scored
+
+    def _records(
+        self, requests: Mapping[bytes, ScoreRequest], names: Mapping[bytes, str]
+    ) -> dict[bytes, ScoreRecord | None]:
+        measures = self._measures
+        known = {} if self.store is None else self.store.get(list(requests), measures)
+        known = {key: one for key, one in known.items() if one.not_finite() is None}
+        missing = {key: request for key, request in requests.items() if key not in known}
+        if not missing:
+            return {**known}
+        answers = self.backend.score(list(missing.values()), measures)
+        fresh = dict(zip(missing, answers, strict=True))
+        for key, one in fresh.items():
+            if one is not None and (found := one.not_finite()) is not None:
+                self._refuse(*found, requests[key], names[key])
+        if self.store is not None:
+            self.store.put({key: one for key, one in fresh.items() if one is not None}, measures.top_k)
+        return {**known, **fresh}
+
+    def _refuse(self, measure: str, number: int, value: float, request: ScoreRequest, row: str) -> None:
+        position = int(request.positions_N[number])
+        raise InputError(
+            f"the {measure} of token {position} (id {int(request.ids_T[position])}) is {value}, expected a finite one",
+            where=f"row {row}, model {self.backend.identity.name}",
+            fix="check the model's weights for NaN; float16 can overflow: --dtype bfloat16 or float32",
+        )
+
+    @property
+    def _measures(self) -> Measures:
+        """Measures that the settings request and the backend can take."""
+        entropy = self.backend.has_entropy
+        return Measures(
+            entropy=self.settings.entropy and entropy,
+            rank=self.settings.rank and self.backend.has_rank,
+            top_k=self.settings.entropy_top_k if entropy else None,
+        )
+
+    def _check(self, rows: Sequence[Tokens | Scored], tokens: Sequence[Tokens]) -> None:
+        max_length, vocab_size = self.backend.max_length, self.backend.vocab_size
+        for row, one in zip(rows, tokens, strict=True):
+            if max_length is not None and len(one) > max_length:
+                raise InputError(
+                    f"{len(one):,} tokens, the model takes {max_length:,}",
+                    where=f"row {one.id}",
+                    fix=f"make the tokens again with --max-length {max_length}, which drops or cuts such rows",
+                )
+            if vocab_size is not None and len(one) and int(one.ids_T.max()) >= vocab_size:
+                raise InputError(
+                    f"token id {int(one.ids_T.max())}, the model has {vocab_size:,}",
+                    where=f"row {one.id}",
+                    fix="make the tokens again with this model's tokenizer",
+                )
+            if isinstance(row, Scored) and self.settings.scorer in row.scores:
+                raise InputError(
+                    f"there are scores by {self.settings.scorer!r} already",
+                    where=f"row {one.id}",
+                    fix="give the new ones another name with --scorer",
+                )
+
+
+def open_store(settings: ScoreSettings, identity: ModelIdentity) -> AbstractContextManager[ScoreStore | None]:
+    """Open the settings' score store; None where they use none."""
+    return ScoreStore(settings.store, identity) if settings.use_store else nullcontext()
 
 
 def score_all(rows: Sequence[Tokens], model: LoadedModel, settings: ScoreSettings) -> list[Scored]:
@@ -172,3 +336,10 @@ def check_same_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, 
     """
     if scorer == BASE_SCORER:
         refuse_another_tokenizer(made_with, model, fix="make the tokens again with this model")
+
+
+def _load(model: ModelSettings) -> LoadedModel:
+    """Load a model on the device that a launcher gave this process."""
+    if model.device == "auto" and model.tp_plan == "none":
+        model = model.model_copy(update={"device": device_of_launch()})
+    return load_model(model)

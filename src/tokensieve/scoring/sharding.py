@@ -1,32 +1,39 @@
 """Several processes, one folder: each scores its portion of the shards beside the others; the last one joins them.
 
-A portion is written to ``.portions/i-of-N`` inside the result's folder. Whoever finishes and finds all portions
-finished moves their shards together, which copies nothing, and writes the manifest. No process waits for another.
+A portion is written to ``.portions/i-of-N`` inside the result's folder. The process that finishes and finds all
+portions finished moves their shards together, which copies nothing, and writes the manifest. No process waits.
 """
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of, read_ahead
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest, remove_listed_files, write_atomically
+from tokensieve.data.dataset import FinishedShard, Rows, open_rows_of
+from tokensieve.data.manifest import (
+    MANIFEST_NAME,
+    Counts,
+    Manifest,
+    read_manifest,
+    remove_listed_files,
+    write_atomically,
+)
+from tokensieve.data.row_counts import Tally
 from tokensieve.data.shards import check_empty, check_same_run
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
-from tokensieve.scoring.account import Account
-from tokensieve.scoring.scorer import Scorer, TokenRows
-from tokensieve.types import Scored, Tokens
+from tokensieve.types import Progress, Scored, Tokens
 
+TOO_LARGE: Final = "does not fit into memory"
 _PORTIONS: Final = ".portions"
 _PINNED: Final = "pinned.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Portions:
-    """The places of a run by several processes.
+    """Folders of a run by several processes.
 
     Attributes:
         out: folder of the whole result.
@@ -37,25 +44,39 @@ class Portions:
     count: int
 
     def folder(self, index: int) -> Path:
-        """Where one portion is written."""
+        """Folder of one portion."""
         return self.out / _PORTIONS / str(Portion(index, self.count))
 
     @property
     def finished(self) -> bool:
-        """Whether every portion is done."""
+        """True where every portion is done."""
         return all((self.folder(index) / MANIFEST_NAME).is_file() for index in range(self.count))
+
+    def joined(self, draft: Manifest) -> Rows[Scored] | None:
+        """The whole result where it is there already.
+
+        Raises:
+            InputError: the folder holds the result of another run, or something else.
+        """
+        if (self.out / MANIFEST_NAME).is_file():
+            check_same_run(read_manifest(self.out), draft, self.out)
+            return open_rows_of(Scored, self.out)
+        if not (self.out / _PORTIONS).is_dir():
+            check_empty(self.out)
+        return None
 
     def remove(self) -> None:
         """Remove the portions' folders, whose shards have been moved into the whole."""
         for index in range(self.count):
-            remove_listed_files(self.folder(index))
+            with contextlib.suppress(InputError):  # another process that joins removed it first
+                remove_listed_files(self.folder(index))
         (self.out / _PORTIONS / _PINNED).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something else lies in it, or another process removed it
             (self.out / _PORTIONS).rmdir()
 
     def pin(self, draft: Manifest) -> Manifest:
-        """The draft of the process that came first; all use its token budget, so that shards do not depend on who
-        made them.
+        """The draft with the facts of the process that came first: all use its token budget, so that a shard does not
+        depend on the process that scored it.
 
         Raises:
             InputError: another run, or one by another number of processes, is under way here.
@@ -76,77 +97,89 @@ class Portions:
             pass
         finally:
             mine.unlink()
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        pinned = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        # The other parts of the draft are checked against what this process was asked for.
+        return draft.model_copy(update={"facts": pinned.facts})
+
+    def join(self, source: Manifest) -> Rows[Scored]:
+        """Move the shards of all portions into one folder, with one manifest; going on where a killed join stopped."""
+        manifests = [read_manifest(self.folder(index)) for index in range(self.count)]
+        shards = sorted((shard for manifest in manifests for shard in manifest.shards), key=lambda shard: shard.name)
+        for index, manifest in enumerate(manifests):
+            for shard in manifest.shards:
+                written = self.folder(index) / shard.name
+                try:
+                    written.replace(self.out / shard.name)
+                except FileNotFoundError:  # moved already, by a join that was killed or that runs beside this one
+                    continue
+        account = RowAccount(source)
+        for manifest in manifests:
+            account.add(manifest.counts)
+        whole = manifests[0].model_copy(update={"counts": account.counts, "shards": tuple(shards)})
+        whole.write(self.out)
+        self.remove()
+        return open_rows_of(Scored, self.out)
 
 
-def score_portion(
-    rows: TokenRows,
-    scorer: Scorer,
-    draft: Manifest,
-    out: Path,
-    portion: Portion,
-    progress: Callable[[int], None] = lambda _: None,
-) -> Rows[Scored]:
-    """Score the shards of one portion, and join all portions where this was the last one.
+class RowAccount:
+    """Row counts of a scoring run, shard by shard; rows that were dropped on the way to tokens stay counted.
 
     Args:
-        rows: those of all portions.
-        scorer: who scores them.
-        draft: manifest of the whole result as far as it is known.
-        out: folder of the whole result.
-        portion: which shards are this process's.
-        progress: called with the number of rows that were passed, of all portions, after every shard.
-
-    Returns:
-        All rows where the whole is finished, else those of this portion.
+        source: manifest of the rows that are scored.
+        others: True where other processes score other shards; the dropped rows of the source are counted once, when
+            all portions are joined.
     """
-    portions = Portions(out, portion.count)
-    if (out / MANIFEST_NAME).is_file():
-        check_same_run(read_manifest(out), draft, out)
-        return open_rows_of(Scored, out)
-    if not (out / _PORTIONS).is_dir():
-        check_empty(out)
-    if not portions.finished:
-        pinned = portions.pin(draft)
-        scorer = replace(scorer, backend=scorer.backend.pinned(pinned.facts))
-        # The other parts of the draft are checked against what this process was asked for.
-        draft = draft.model_copy(update={"facts": pinned.facts})
-        mine, done = Account(draft), 0
 
-        def passed(shard: Sequence[Tokens | Scored]) -> None:
-            nonlocal done
-            done += len(shard)
-            progress(done)
+    def __init__(self, source: Manifest, *, others: bool = False) -> None:
+        self._earlier = source.counts if source.stage == "tokens" and not others else Counts()
+        self._tally = Tally()
+        self._passed = 0
 
-        with ShardRun[Scored](portions.folder(portion.index), draft) as run:
-            run.make(
-                read_ahead(in_shards(cast(Iterable[Tokens | Scored], rows), scorer.settings.shard_rows)),
-                lambda shard: mine.kept(shard, scorer.score(shard)),
-                recall=mine.recall,
-                passed=passed,
-                has=portion.has,
-            )
-            part = run.finish(mine.counts)
-        if not portions.finished:
-            return part
-    return join(portions, rows.manifest)
+    def passed(self, shard: Sequence[Tokens | Scored], total: int, progress: Progress | None) -> None:
+        """Count a shard as done, whoever scored it, and report the progress."""
+        self._passed += len(shard)
+        if progress is not None:
+            progress(self._passed, total)
+
+    @property
+    def counts(self) -> Counts:
+        """For the manifest."""
+        counts = self._tally.counts
+        before = self._earlier
+        return before.model_copy(
+            update={
+                "rows_in": counts.rows_in + sum(before.dropped.values()),
+                "rows_out": counts.rows_out,
+                "dropped": {**before.dropped, **counts.dropped},
+                "dropped_ids": {**before.dropped_ids, **counts.dropped_ids},
+            }
+        )
+
+    def kept(self, rows: Sequence[Tokens | Scored], scored: Sequence[Scored | None]) -> list[Scored]:
+        """A shard's scored rows; those that are None are counted out."""
+        for row, one in zip(self._tally.counted(rows), scored, strict=True):
+            if one is None:
+                self._tally.drop(TOO_LARGE, _id(row))
+        return [one for one in scored if one is not None]
+
+    def recall(self, rows: Sequence[Tokens | Scored], shard: FinishedShard[Scored]) -> None:
+        """Count a shard that an earlier start finished; it is read only where it lacks rows."""
+        kept_ids: Iterable[str] = map(_id, rows)
+        if shard.rows < len(rows):
+            kept_ids = (row.tokens.id for row in shard.read())
+        kept = set(kept_ids)
+        for row in self._tally.counted(rows):
+            if _id(row) not in kept:
+                self._tally.drop(TOO_LARGE, _id(row))
+
+    def add(self, other: Counts) -> None:
+        """Count the rows of another process's portion."""
+        self._tally.rows_in += other.rows_in
+        for reason, count in other.dropped.items():
+            ids = other.dropped_ids.get(reason, [])
+            for number in range(count):
+                self._tally.drop(reason, ids[number] if number < len(ids) else "")
 
 
-def join(portions: Portions, source: Manifest) -> Rows[Scored]:
-    """Move the shards of all portions into one folder, with one manifest; going on where a killed join stopped."""
-    manifests = [read_manifest(portions.folder(index)) for index in range(portions.count)]
-    shards = sorted((shard for manifest in manifests for shard in manifest.shards), key=lambda shard: shard.name)
-    for index, manifest in enumerate(manifests):
-        for shard in manifest.shards:
-            written = portions.folder(index) / shard.name
-            try:
-                written.replace(portions.out / shard.name)
-            except FileNotFoundError:  # moved already, by a join that was killed or that runs beside this one
-                continue
-    account = Account(source)
-    for manifest in manifests:
-        account.add(manifest.counts)
-    whole = manifests[0].model_copy(update={"counts": account.counts, "shards": tuple(shards)})
-    whole.write(portions.out)
-    portions.remove()
-    return open_rows_of(Scored, portions.out)
+def _id(row: Tokens | Scored) -> str:
+    return row.tokens.id if isinstance(row, Scored) else row.id

@@ -1,7 +1,7 @@
 """One model over several processes (tensor parallelism): all of them compute the same batches, the first one leads.
 
-Only the first process reads rows, looks into the store and writes; before each call of its backend it tells the others
-what to compute with it. They hold no rows, so nothing can be in two minds about what was scored already.
+Only the first process reads rows, looks into the store and writes; before each call of its backend it broadcasts
+the requests. The others hold no rows, so processes cannot disagree about what was scored already.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,24 +12,23 @@ from typing import TypeAlias
 
 from tokensieve.data.dataset import Rows, open_rows_of
 from tokensieve.data.manifest import MANIFEST_NAME
-from tokensieve.data.score_record import Wanted
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.models import LoadedModel
+from tokensieve.scoring.backend import Measures, ScoreRequest
 from tokensieve.scoring.hf import TransformersBackend
-from tokensieve.scoring.request import Request
 from tokensieve.types import Scored
 
-_Word: TypeAlias = tuple[Sequence[Request], Wanted, int] | None
-"""What is to be computed, and with which token budget; None is the end."""
+_Message: TypeAlias = tuple[Sequence[ScoreRequest], Measures, int] | None
+"""Requests, measures and token budget to compute with; None is the end."""
 
 
 def leads_others(loaded: LoadedModel) -> bool:
-    """Whether other processes compute along with this one."""
+    """True on the first of several processes that share one model."""
     return _rank_and_size(loaded)[1] > 1 and not follows(loaded)
 
 
 def follows(loaded: LoadedModel) -> bool:
-    """Whether this process computes along with another one."""
+    """True on the other processes that share one model."""
     return _rank_and_size(loaded)[0] > 0
 
 
@@ -37,9 +36,9 @@ def follows(loaded: LoadedModel) -> bool:
 def leading(backend: TransformersBackend) -> Iterator[TransformersBackend]:
     """The backend of the first process; at the end the others are let go, whatever happened."""
     try:
-        yield replace(backend, before_answer=lambda requests, wanted, budget: _tell((requests, wanted, budget)))
+        yield replace(backend, before_score=lambda requests, measures, budget: _broadcast((requests, measures, budget)))
     finally:
-        _tell(None)
+        _broadcast(None)
 
 
 def follow(backend: TransformersBackend, out: Path) -> Rows[Scored]:
@@ -51,9 +50,9 @@ def follow(backend: TransformersBackend, out: Path) -> Rows[Scored]:
     Raises:
         EnvironmentProblem: it ended without writing them.
     """
-    while (word := _tell(None)) is not None:
-        requests, wanted, budget = word
-        replace(backend, token_budget=budget).answer(requests, wanted)
+    while (message := _broadcast(None)) is not None:
+        requests, measures, budget = message
+        replace(backend, token_budget=budget).score(requests, measures)
     if not (out / MANIFEST_NAME).is_file():
         raise EnvironmentProblem(
             "the first process ended before its work was done",
@@ -63,13 +62,13 @@ def follow(backend: TransformersBackend, out: Path) -> Rows[Scored]:
     return open_rows_of(Scored, out)
 
 
-def _tell(word: _Word) -> _Word:
-    """Hand the first process's word to all."""
+def _broadcast(message: _Message) -> _Message:
+    """Broadcast the first process's message to all."""
     import torch.distributed
 
-    words = [word]
-    torch.distributed.broadcast_object_list(words, src=0)
-    return words[0]
+    messages = [message]
+    torch.distributed.broadcast_object_list(messages, src=0)
+    return messages[0]
 
 
 def _rank_and_size(loaded: LoadedModel) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Attention over rows that lie end to end, row by row: neither padding nor products between neighbours.
+"""Variable-length attention over packed rows: neither padding nor products between neighbours.
 
 The linear layers see one long sequence without padding; attention, which is the only layer that mixes tokens, sees
 rows. On a GPU that is torch's variable-length kernel. A CPU has none, and the mask that a plain kernel would need there
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _NAME: Final = "tokensieve_by_row"
 _WINDOWS: Final = ("sliding_window", "attention_chunk_size", "window_size")
 _NOT_HANDLED: Final = ("softcap", "position_bias", "s_aux")
-"""Things that some models hand to their attention, and that the plain kernel knows nothing of."""
+"""Arguments that some models pass to their attention and that the plain kernel does not take."""
 
 
-class NotByRow(RuntimeError):
-    """A model's attention does something that cannot be done row by row."""
+class UnsupportedAttention(RuntimeError):
+    """A model's attention does more than plain causal attention over rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ _runs: ContextVar[tuple[_Run, ...]] = ContextVar("rows of the packed sequence th
 
 
 @contextmanager
-def rows_apart(causal: "PreTrainedModel", lengths: Sequence[int]) -> Iterator[None]:
-    """While it lasts, the model's attention reads a packed sequence as rows of these lengths.
+def varlen_rows(causal: "PreTrainedModel", lengths: Sequence[int]) -> Iterator[None]:
+    """Context in which the model's attention takes a packed sequence as rows of these lengths.
 
     Raises:
-        NotByRow: (from the model's call) its attention does more than a plain causal kernel.
+        UnsupportedAttention: (from the model's call) its attention does more than plain causal attention.
     """
     config: PretrainedConfig = causal.config.get_text_config()
     _register()
@@ -57,15 +57,15 @@ def rows_apart(causal: "PreTrainedModel", lengths: Sequence[int]) -> Iterator[No
         _runs.reset(token)
 
 
-def longest_by_row(causal: "PreTrainedModel") -> int | None:
-    """Longest row of which every layer sees the whole, so that causal order is all that its mask says; None: any."""
+def longest_unwindowed(causal: "PreTrainedModel") -> int | None:
+    """Longest row, in tokens, that no sliding window or chunk of any layer cuts; None where there is no window."""
     config = causal.config.get_text_config()
     windows = [getattr(config, name, None) for name in _WINDOWS]
     return min((window for window in windows if isinstance(window, int)), default=None)
 
 
 def _register() -> None:
-    """Make the kernel known to transformers under a name; a name without a mask function gets no mask."""
+    """Register the attention function with transformers; a name without a mask function gets no mask."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(_NAME, _attend)
@@ -81,11 +81,11 @@ def _attend(
     is_causal: bool | None = None,
     **options: object,
 ) -> tuple[torch.Tensor, None]:
-    """An attention function as transformers calls it: ``[1, H, T, D]`` each, and ``[1, T, H, D]`` as result."""
+    """Attention function as transformers calls it: ``[1, H, T, D]`` each, and ``[1, T, H, D]`` as result."""
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     asked = [name for name in _NOT_HANDLED if options.get(name) is not None]
     if attention_mask is not None or not causal or asked or len(query) != 1:
-        raise NotByRow(f"{type(module).__name__} asks for {', '.join(asked) or 'a mask of its own'}")
+        raise UnsupportedAttention(f"{type(module).__name__} asks for {', '.join(asked) or 'a mask of its own'}")
     if query.is_cuda:
         return _attend_varlen(query, key, value, scaling), None
     shared = query.shape[1] // key.shape[1]
@@ -105,7 +105,7 @@ def _attend(
 
 
 def _attend_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """The same by torch's variable-length kernel, in one call; ``[1, T, H, D]``."""
+    """Attention by torch's variable-length kernel in one call; ``[1, T, H, D]``."""
     lengths = [run.length for run in _runs.get() for _ in range(run.rows)]
     bounds_B = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=query.device)
     query_THD, key_THD, value_THD = (part[0].transpose(0, 1) for part in (query, key, value))
@@ -126,12 +126,12 @@ def _attend_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
         )
     except torch.OutOfMemoryError:
         raise
-    except (ImportError, TypeError, ValueError, RuntimeError) as error:  # another release, card, or kind of numbers
-        raise NotByRow(f"torch's variable-length attention: {error}") from error
+    except (ImportError, TypeError, ValueError, RuntimeError) as error:  # another release, card or dtype
+        raise UnsupportedAttention(f"torch's variable-length attention: {error}") from error
     return cast(torch.Tensor, output_THD)[None]  # a tuple only where more is asked for
 
 
 def _rows_of(packed_BHTD: torch.Tensor, start: int, run: _Run) -> torch.Tensor:
-    """The rows of a run below each other, ``[B, H, T, D]``, without a copy."""
+    """Rows of a run as a batch, ``[B, H, T, D]``, without a copy."""
     run_HTD = packed_BHTD[0, :, start : start + run.rows * run.length]
     return run_HTD.view(len(run_HTD), run.rows, run.length, -1).transpose(0, 1)

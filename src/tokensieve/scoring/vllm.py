@@ -16,10 +16,9 @@ import numpy as np
 from tokensieve.config import ModelSettings, TemplateArgument
 from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
-from tokensieve.data.score_record import Record, Wanted
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import fingerprint, load_tokenizer
-from tokensieve.scoring.request import Request
+from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
 from tokensieve.server import NoAnswer, ask, sound_address
 from tokensieve.types import JSON
 
@@ -33,8 +32,8 @@ _TIMEOUT_S: Final = 600.0
 _MINUS_INFINITY: Final = -9999.0
 """What the server writes for the log-probability of an impossible token, since JSON has no infinity."""
 
-Place: TypeAlias = tuple[float, int | None]
-"""Log-probability in nats, and rank from 1, of the token that stands at a place."""
+TokenLogprob: TypeAlias = tuple[float, int | None]
+"""Log-probability in nats, and rank from 1, of one prompt token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +45,23 @@ class VllmServer:
         model: name under which it serves the model.
         identity: as far as a server tells; its weights are known by name and address only.
         facts: for the manifest.
-        longest: most tokens in a row; None where the server did not say.
+        max_length: most tokens in a row; None where the server did not say.
     """
 
     url: str
     model: str
     identity: ModelIdentity
     facts: Mapping[str, object] = field(default_factory=dict)
-    longest: int | None = None
-    vocabulary: int | None = None
-    tells_entropy: bool = False
-    tells_rank: bool = True
+    max_length: int | None = None
+    vocab_size: int | None = None
+    has_entropy: bool = False
+    has_rank: bool = True
 
-    def pinned(self, facts: Mapping[str, object]) -> "VllmServer":  # noqa: ARG002 - the server batches by itself
+    def resumed(self, facts: Mapping[str, object]) -> "VllmServer":  # noqa: ARG002 - the server batches by itself
         """Itself."""
         return self
 
-    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record]:
+    def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> list[ScoreRecord]:
         """Score requests.
 
         Raises:
@@ -70,9 +69,9 @@ class VllmServer:
             InputError: the server answers without ``prompt_logprobs``, or for other tokens.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(lambda request: self._one(request, rank=wanted.rank), requests))
+            return list(pool.map(lambda request: self._one(request, rank=measures.rank), requests))
 
-    def _one(self, request: Request, *, rank: bool) -> Record:
+    def _one(self, request: ScoreRequest, *, rank: bool) -> ScoreRecord:
         content = {
             "model": self.model,
             "prompt": request.ids_T.tolist(),
@@ -90,8 +89,20 @@ class VllmServer:
                 where=self.url,
                 fix="use a vLLM server; other OpenAI-compatible servers do not score prompts",
             )
-        places = [_place(logprobs[t], int(request.ids_T[t]), self.url) for t in request.places_N]
+        places = [_token_logprob(logprobs[t], int(request.ids_T[t]), self.url) for t in request.positions_N]
         return _record(places, rank=rank)
+
+
+def open_vllm(settings: ModelSettings, url: str | None = None) -> "VllmServer | VllmOffline":
+    """Open a vLLM backend: a running server where there is a url, else vLLM in this process.
+
+    Raises:
+        EnvironmentProblem: the server cannot be reached, or vLLM is not installed.
+        InputError: as in ``open_server`` and ``open_offline``.
+    """
+    if url is None:
+        return open_offline(settings)
+    return open_server(url, settings.model, settings.tokenizer or settings.model)
 
 
 def open_server(
@@ -142,22 +153,22 @@ class VllmOffline:
         engine: the ``vllm.LLM``.
         identity: the model's, with vLLM as backend.
         facts: for the manifest.
-        longest: most tokens in a row.
+        max_length: most tokens in a row.
     """
 
     engine: "LLM"
     identity: ModelIdentity
     facts: Mapping[str, object]
-    longest: int | None
-    vocabulary: int | None = None
-    tells_entropy: bool = False
-    tells_rank: bool = True
+    max_length: int | None
+    vocab_size: int | None = None
+    has_entropy: bool = False
+    has_rank: bool = True
 
-    def pinned(self, facts: Mapping[str, object]) -> "VllmOffline":  # noqa: ARG002 - vLLM batches by itself
+    def resumed(self, facts: Mapping[str, object]) -> "VllmOffline":  # noqa: ARG002 - vLLM batches by itself
         """Itself."""
         return self
 
-    def answer(self, requests: Sequence[Request], wanted: Wanted) -> list[Record]:
+    def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> list[ScoreRecord]:
         """Score requests."""
         from vllm import SamplingParams, TokensPrompt
 
@@ -167,8 +178,8 @@ class VllmOffline:
         records = []
         for request, output in zip(requests, outputs, strict=True):
             logprobs = cast("list[dict[int, _Logprob]]", output.prompt_logprobs)
-            found = [logprobs[t][int(request.ids_T[t])] for t in request.places_N]
-            records.append(_record([(one.logprob, one.rank) for one in found], rank=wanted.rank))
+            found = [logprobs[t][int(request.ids_T[t])] for t in request.positions_N]
+            records.append(_record([(one.logprob, one.rank) for one in found], rank=measures.rank))
         return records
 
 
@@ -218,8 +229,8 @@ def _ask(url: str, content: JSON = None) -> JSON:
         raise EnvironmentProblem(f"the server cannot be reached or broke off: {error}", where=url, fix=fix) from None
 
 
-def _place(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) -> Place:
-    """What the server says of one token; the keys of its answer are token ids as text."""
+def _token_logprob(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) -> TokenLogprob:
+    """Log-probability and rank of one token in a server's answer, whose keys are token ids as text."""
     found = (entry or {}).get(str(token_id))
     if found is None:
         raise InputError(f"the answer holds no log-probability of token {token_id}", where=url)
@@ -227,10 +238,10 @@ def _place(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) 
     return -math.inf if logprob <= _MINUS_INFINITY else logprob, cast("int | None", found.get("rank"))
 
 
-def _record(places: Sequence[Place], *, rank: bool) -> Record:
+def _record(places: Sequence[TokenLogprob], *, rank: bool) -> ScoreRecord:
     nll_N = np.array([-logprob for logprob, _ in places], dtype=np.float32)
     ranks = [number for _, number in places]
     rank_N = None
     if rank:
         rank_N = np.array([np.nan if number is None else number - 1 for number in ranks], dtype=np.float32)
-    return Record(nll_N, None, rank_N)
+    return ScoreRecord(nll_N, None, rank_N)

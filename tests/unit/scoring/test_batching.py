@@ -1,13 +1,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokensieve.scoring.batching import Batch, Layout, batches
-from tokensieve.scoring.layout import in_sequences
-from tokensieve.scoring.request import Request, request_for, unique
+from tokensieve.scoring.backend import ScoreRequest, request_for, unique
+from tokensieve.scoring.batching import Batch, BatchLayout, batches, split_by_tokens
 from tokensieve.types import Tokens, bools, ints
 
 
-def _request(ids: list[int], start: int) -> Request:
+def _request(ids: list[int], start: int) -> ScoreRequest:
     flags = [place >= start for place in range(len(ids))]
     return request_for(Tokens("r", ints(ids), bools(flags), bools([False] * len(ids))), prompts=False)
 
@@ -26,9 +25,9 @@ requests_drawn = st.lists(
     longest=st.none() | st.integers(1, 60),
 )
 def test_every_request_is_in_one_batch_and_no_batch_is_over_budget(
-    requests: list[Request], budget: int, share: bool, pack: bool, longest: int | None
+    requests: list[ScoreRequest], budget: int, share: bool, pack: bool, longest: int | None
 ) -> None:
-    layout = Layout(shares=share, packs=pack, longest_packed=longest)
+    layout = BatchLayout(shares=share, packs=pack, longest_packed=longest)
     planned = batches(requests, budget, layout)
     held = [id(request) for batch in planned for request in batch.requests]
     assert sorted(held) == sorted(id(request) for request in requests)
@@ -47,7 +46,7 @@ def test_every_request_is_in_one_batch_and_no_batch_is_over_budget(
 def test_a_prompt_of_many_responses_is_shared_and_a_short_one_is_not() -> None:
     long = [_request([*range(40), answer, 1], 40) for answer in range(8)]
     short = [_request([1, 2, 3, answer, 1], 3) for answer in range(8)]
-    planned = batches([*long, *short], 4096, Layout(shares=True))
+    planned = batches([*long, *short], 4096, BatchLayout(shares=True))
     assert sorted((batch.shared, len(batch.requests)) for batch in planned) == [(0, 8), (39, 8)]
     assert [len(request.inputs_T) - 39 for batch in planned if batch.shared for request in batch.requests] == [2] * 8
 
@@ -69,8 +68,8 @@ def test_a_batch_is_halved_whole() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(requests=requests_drawn, tokens=st.integers(1, 200))
-def test_a_batch_is_read_in_sequences_of_like_size(requests: list[Request], tokens: int) -> None:
-    sequences = in_sequences(requests, tokens)
+def test_a_batch_is_read_in_sequences_of_like_size(requests: list[ScoreRequest], tokens: int) -> None:
+    sequences = split_by_tokens(requests, tokens)
     assert [id(one) for part in sequences for one in part] == [id(one) for one in requests]
     sizes = [sum(len(one.inputs_T) for one in part) for part in sequences]
     longest = max(len(one.inputs_T) for one in requests)
@@ -83,7 +82,7 @@ def test_a_request_is_cut_behind_its_last_place_and_shifted_once() -> None:
     request = request_for(Tokens("r", ints([9, 8, 7, 6, 5, 4]), flags, bools([False] * 6)), prompts=False)
     assert request.ids_T.tolist() == [9, 8, 7, 6]
     assert request.inputs_T.tolist() == [9, 8, 7]
-    assert request.places_N.tolist() == [2, 3]
+    assert request.positions_N.tolist() == [2, 3]
     assert request.sources_N.tolist() == [1, 2]
     assert request.targets_N.tolist() == [7, 6]
 

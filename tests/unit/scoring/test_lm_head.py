@@ -10,24 +10,24 @@ from hypothesis import strategies as st
 from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
-from tokensieve.data.score_record import Wanted
 from tokensieve.models import LoadedModel, from_memory
 from tokensieve.scoring import lm_head, score
-from tokensieve.scoring.backbone import open_network
+from tokensieve.scoring.backbone import open_backbone
+from tokensieve.scoring.backend import Measures
 from tokensieve.scoring.hf import open_backend
-from tokensieve.scoring.lm_head import Head
-from tokensieve.scoring.lm_head_tiles import Block
+from tokensieve.scoring.lm_head import TiledHead
+from tokensieve.scoring.lm_head_tiles import OnlineSoftmax
 from tokensieve.types import Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
 
 
-def _head_and_hidden(positions: int, vocabulary: int, width: int, size: float) -> tuple[Head, torch.Tensor]:
+def _head_and_hidden(positions: int, vocabulary: int, width: int, size: float) -> tuple[TiledHead, torch.Tensor]:
     generator = torch.Generator().manual_seed(positions * 7919 + vocabulary)
     weight_VD = torch.randn(vocabulary, width, generator=generator) * size
     hidden_ND = torch.randn(positions, width, generator=generator)
-    return Head(weight_VD, None, 1.0, None, torch.float32), hidden_ND
+    return TiledHead(weight_VD, None, 1.0, None, torch.float32), hidden_ND
 
 
 def _plain(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -46,7 +46,7 @@ def test_vocabulary_entries_of_probability_zero_change_no_measure(
     head, hidden_ND = _head_and_hidden(5, 20, 8, 1.0)
     bias_V = torch.where(torch.arange(20) % 7 < 4, 0.0, -torch.inf)
     targets_N = torch.tensor([0, 1, 2, 3, 7])
-    found = replace(head, bias_V=bias_V).measure(hidden_ND, targets_N, Wanted(entropy=True, rank=True, top_k=15))
+    found = replace(head, bias_V=bias_V).measure(hidden_ND, targets_N, Measures(entropy=True, rank=True, top_k=15))
     nll_N, entropy_N, rank_N = _plain(hidden_ND @ head.weight_VD.T + bias_V, targets_N)
     assert found.entropy_N is not None
     assert found.rank_N is not None
@@ -55,7 +55,7 @@ def test_vocabulary_entries_of_probability_zero_change_no_measure(
     torch.testing.assert_close(found.entropy_N, entropy_N.float())
     torch.testing.assert_close(found.rank_N, rank_N.float())
     torch.testing.assert_close(found.top_entropy_N, entropy_N.float())  # all that are possible are among the 15
-    impossible = replace(head, bias_V=bias_V).measure(hidden_ND, torch.tensor([4, 5, 6, 11, 12]), Wanted())
+    impossible = replace(head, bias_V=bias_V).measure(hidden_ND, torch.tensor([4, 5, 6, 11, 12]), Measures())
     assert impossible.nll_N.tolist() == [torch.inf] * 5
 
 
@@ -90,7 +90,7 @@ def test_tiles_of_any_size_give_the_plain_result(
     nll_N, entropy_N, rank_N = _plain(logits_NV, targets_N)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lm_head, "_CPU_TILE", tile)
-        found = head.measure(hidden_ND, targets_N, Wanted(entropy=True, rank=True, top_k=top_k))
+        found = head.measure(hidden_ND, targets_N, Measures(entropy=True, rank=True, top_k=top_k))
     assert found.entropy_N is not None
     assert found.rank_N is not None
     assert found.top_entropy_N is not None
@@ -108,15 +108,15 @@ def test_tiles_of_any_size_give_the_plain_result(
 def test_a_token_never_outranks_itself() -> None:
     head, hidden_ND = _head_and_hidden(500, 900, 64, 1.0)
     best_N = head.logits(hidden_ND).argmax(1)
-    found = head.measure(hidden_ND, best_N, Wanted(rank=True))
+    found = head.measure(hidden_ND, best_N, Measures(rank=True))
     assert found.rank_N is not None
     assert found.rank_N.eq(0).all()
 
 
 def test_logits_far_apart_neither_overflow_nor_vanish() -> None:
     weight_VD = torch.tensor([[0.0], [500.0], [-500.0], [500.0]])
-    head = Head(weight_VD, None, 1.0, None, torch.float32)
-    found = head.measure(torch.ones(4, 1), torch.arange(4), Wanted(entropy=True, rank=True))
+    head = TiledHead(weight_VD, None, 1.0, None, torch.float32)
+    found = head.measure(torch.ones(4, 1), torch.arange(4), Measures(entropy=True, rank=True))
     assert found.entropy_N is not None
     torch.testing.assert_close(found.nll_N, torch.tensor([500.0, 0.0, 1000.0, 0.0]) + np.log(2))
     torch.testing.assert_close(found.entropy_N, torch.full((4,), float(np.log(2))))
@@ -124,7 +124,7 @@ def test_logits_far_apart_neither_overflow_nor_vanish() -> None:
 
 def test_no_position_no_result() -> None:
     head, hidden_ND = _head_and_hidden(3, 9, 8, 1.0)
-    found = head.measure(hidden_ND[:0], torch.zeros(0, dtype=torch.long), Wanted(entropy=True, rank=True))
+    found = head.measure(hidden_ND[:0], torch.zeros(0, dtype=torch.long), Measures(entropy=True, rank=True))
     assert found.nll_N.shape == (0,)
 
 
@@ -137,14 +137,14 @@ def test_memory_does_not_hold_the_logits(monkeypatch: pytest.MonkeyPatch) -> Non
     before = process.memory_info().rss
     peak = 0
 
-    def watched(block: Block, tile: int, logits_NV: torch.Tensor, work_NV: torch.Tensor) -> None:
+    def watched(block: OnlineSoftmax, tile: int, logits_NV: torch.Tensor, work_NV: torch.Tensor) -> None:
         nonlocal peak
         peak = max(peak, process.memory_info().rss)
         add(block, tile, logits_NV, work_NV)
 
-    add = Block.add
-    monkeypatch.setattr(Block, "add", watched)
-    head.measure(hidden_ND, torch.zeros(1024, dtype=torch.long), Wanted(entropy=True, rank=True))
+    add = OnlineSoftmax.add
+    monkeypatch.setattr(OnlineSoftmax, "add", watched)
+    head.measure(hidden_ND, torch.zeros(1024, dtype=torch.long), Measures(entropy=True, rank=True))
     assert peak - before < 120 * 2**20
 
 
@@ -157,8 +157,8 @@ def test_a_bfloat16_model_is_scored_with_a_float32_head(tiny_model: ModelFactory
     assert (exact.identity.dtype, exact.identity.head_dtype) == ("bfloat16", "float32")
     assert own.identity.head_dtype == "bfloat16"
     hidden_ND = torch.randn(64, 32, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-    head = exact.network.head
-    assert isinstance(head, Head)
+    head = exact.backbone.head
+    assert isinstance(head, TiledHead)
     torch.testing.assert_close(head.logits(hidden_ND), hidden_ND.float() @ head.weight_VD.float().T)
 
 
@@ -182,13 +182,13 @@ def test_fast_units_are_used_only_where_they_lose_nothing(
     targets_N = torch.arange(64) * 31
     logits_NV = hidden_ND.double() @ head.weight_VD.double().T
     expected_N = logits_NV.logsumexp(1) - logits_NV.gather(1, targets_N[:, None])[:, 0]
-    found = head.measure(hidden_ND, targets_N, Wanted(entropy=True, rank=True))
+    found = head.measure(hidden_ND, targets_N, Measures(entropy=True, rank=True))
     assert expected_N.std() > 1
     torch.testing.assert_close(found.nll_N.double(), expected_N, atol=2e-5, rtol=0)
 
 
 def test_tf32_is_said_only_where_there_is_tf32(tiny_model: ModelFactory) -> None:
-    assert open_network(tiny_model(), ScoreSettings(head_dtype="tf32")).head_dtype == "float32"
+    assert open_backbone(tiny_model(), ScoreSettings(head_dtype="tf32")).head_dtype == "float32"
 
 
 def test_the_process_keeps_its_own_precision() -> None:
@@ -207,9 +207,9 @@ def test_a_head_with_an_adapter_is_left_to_the_model(tiny_model: ModelFactory, p
             if "lora_B" in name:
                 parameter.fill_(0.5)
     loaded = from_memory(adapted, loaded.tokenizer)
-    network = open_network(loaded, ScoreSettings())
-    assert network.head_path == "own"
-    assert "head" in network.notes[0]
+    split = open_backbone(loaded, ScoreSettings())
+    assert split.head_path == "own"
+    assert "head" in split.notes[0]
     ids = [5, 9, 200, 31, 7, 7, 80]
     rows = [Tokens("r", ints(ids), bools([True] * 7), bools([False] * 7))]
     settings = ScoreSettings(entropy_top_k=5)

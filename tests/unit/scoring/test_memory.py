@@ -18,8 +18,8 @@ from tokensieve.errors import EnvironmentProblem
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score_all, score_with
-from tokensieve.scoring.account import TOO_LARGE
 from tokensieve.scoring.hf import TransformersBackend, open_backend
+from tokensieve.scoring.sharding import TOO_LARGE
 from tokensieve.types import Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -57,7 +57,7 @@ class _Small:
 
 
 def _on(backend: TransformersBackend, small: _Small) -> TransformersBackend:
-    return replace(backend, network=replace(backend.network, backbone=small))
+    return replace(backend, backbone=replace(backend.backbone, layers=small))
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -65,7 +65,7 @@ def test_a_batch_is_halved_and_a_row_alone_is_read_in_pieces(tiny_model: ModelFa
     settings = SETTINGS.model_copy(update={"packing": packing})
     backend = open_backend(tiny_model(), settings)
     expected = score_with(_rows(20), backend, settings)
-    small = _Small(backend.network.backbone, tokens=64)
+    small = _Small(backend.backbone.layers, tokens=64)
     found = score_with(_rows(20), _on(backend, small), settings)
     assert max(rows * length for rows, length in small.sizes) > 64
     assert (1, 60) in small.sizes  # half of the long row
@@ -86,7 +86,7 @@ def test_a_row_that_fits_in_no_way_is_left_out_and_counted(
     tiny_model: ModelFactory, tmp_path: Path, error: Exception
 ) -> None:
     backend = open_backend(tiny_model(), SETTINGS)
-    small = _on(backend, _Small(backend.network.backbone, tokens=30, error=error))
+    small = _on(backend, _Small(backend.backbone.layers, tokens=30, error=error))
     found = score_with(_rows(20), small, SETTINGS)
     counts = found.manifest.counts
     assert (counts.rows_in, counts.rows_out, counts.dropped) == (20, 19, {TOO_LARGE: 1})
@@ -98,7 +98,7 @@ def test_a_row_that_fits_in_no_way_is_left_out_and_counted(
 
 def test_what_was_left_out_stays_counted_when_a_run_goes_on(tiny_model: ModelFactory, tmp_path: Path) -> None:
     backend = open_backend(tiny_model(), SETTINGS)
-    small = _on(backend, _Small(backend.network.backbone, tokens=30))
+    small = _on(backend, _Small(backend.backbone.layers, tokens=30))
     score_with(_rows(20), small, SETTINGS, out=tmp_path / "out")
     (tmp_path / "out" / "rows-00000.parquet").unlink()
     again = score_with(_rows(20), small, SETTINGS, out=tmp_path / "out")
@@ -112,13 +112,13 @@ def test_what_was_left_out_stays_counted_when_a_run_goes_on(tiny_model: ModelFac
 def test_models_with_a_running_state_are_not_read_in_pieces(tiny_model: ModelFactory) -> None:
     loaded = tiny_model("MambaConfig", spread=2.0, state_size=4, expand=2, conv_kernel=4)
     backend = open_backend(loaded, SETTINGS)
-    found = score_with(_rows(6), _on(backend, _Small(backend.network.backbone, tokens=64)), SETTINGS)
+    found = score_with(_rows(6), _on(backend, _Small(backend.backbone.layers, tokens=64)), SETTINGS)
     assert found.manifest.counts.dropped == {TOO_LARGE: 1}
 
 
 def test_other_errors_are_not_swallowed(tiny_model: ModelFactory) -> None:
     backend = open_backend(tiny_model(), SETTINGS)
-    small = _Small(backend.network.backbone, tokens=0, error=RuntimeError("a bug"))
+    small = _Small(backend.backbone.layers, tokens=0, error=RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         score_with(_rows(3), _on(backend, small), SETTINGS)
 
@@ -131,7 +131,7 @@ def test_a_caller_that_needs_every_row_is_told(tiny_model: ModelFactory, monkeyp
 
     def open_small(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBackend:
         backend = open_whole(loaded, settings)
-        return _on(backend, _Small(backend.network.backbone, tokens=30))
+        return _on(backend, _Small(backend.backbone.layers, tokens=30))
 
     assert len(score_all(list(_rows(5)), loaded, SETTINGS)) == 5
     monkeypatch.setattr(hf, "open_backend", open_small)

@@ -9,12 +9,11 @@ import pytest
 from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import Rows, in_memory, open_rows, read_ahead
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.data.score_record import Record, Wanted
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
-from tokensieve.scoring.request import Request
+from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
 from tokensieve.types import Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
@@ -38,23 +37,23 @@ def _rows(count: int, seed: int = 0) -> Rows[Tokens]:
 class _Counting:
     """A backend whose scores are the request's places; counts what it is asked."""
 
-    asked: list[Request] = field(default_factory=list)
+    asked: list[ScoreRequest] = field(default_factory=list)
     fails_after: int = 10**9
     identity: ModelIdentity = field(default_factory=lambda: ModelIdentity(name="counting", weights_digest="w"))
     facts: dict[str, object] = field(default_factory=lambda: {"token_budget": 64})
-    longest: int | None = None
-    vocabulary: int | None = None
-    tells_entropy: bool = True
-    tells_rank: bool = True
+    max_length: int | None = None
+    vocab_size: int | None = None
+    has_entropy: bool = True
+    has_rank: bool = True
 
-    def pinned(self, facts: object) -> "_Counting":
+    def resumed(self, facts: object) -> "_Counting":
         return self
 
-    def answer(self, requests: Sequence[Request], wanted: Wanted) -> Sequence[Record | None]:
+    def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> Sequence[ScoreRecord | None]:
         self.asked += requests
         if len(self.asked) > self.fails_after:
             raise KeyboardInterrupt
-        return [Record(r.places_N.astype(np.float32), None, None) for r in requests]
+        return [ScoreRecord(r.positions_N.astype(np.float32), None, None) for r in requests]
 
 
 PLAIN = ScoreSettings(entropy=False, rank=False, shard_rows=4)
@@ -264,10 +263,10 @@ def test_weights_that_are_not_finite_are_an_error_that_names_row_and_model(
 class _Fixed(_Counting):
     """A backend that answers with one record, however it is asked."""
 
-    record: Record = field(default_factory=lambda: Record(np.zeros(2, np.float32)))
+    record: ScoreRecord = field(default_factory=lambda: ScoreRecord(np.zeros(2, np.float32)))
 
-    def answer(self, requests: Sequence[Request], wanted: Wanted) -> Sequence[Record | None]:
-        super().answer(requests, wanted)
+    def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> Sequence[ScoreRecord | None]:
+        super().score(requests, measures)
         return [self.record] * len(requests)
 
 
@@ -284,21 +283,21 @@ def test_a_score_that_is_not_finite_is_neither_handed_out_nor_kept(measure: str,
     settings = ScoreSettings(entropy_top_k=2)
     whole = {name: np.ones(2, np.float32) for name in ("nll_N", "entropy_N", "rank_N", "top_entropy_N")}
     rows = in_memory([_tokens("a", [5, 6, 7, 8], 2)], Manifest(stage="tokens"))
-    bad = Record(**{**whole, measure: np.array(values, np.float32)})
+    bad = ScoreRecord(**{**whole, measure: np.array(values, np.float32)})
     with pytest.raises(InputError, match=r"row a, model counting: the .* of token 3 \(id 8\)"):
         score_with(rows, _Fixed(record=bad), settings)
-    mended = _Fixed(record=Record(**whole))
+    mended = _Fixed(record=ScoreRecord(**whole))
     assert next(iter(score_with(rows, mended, settings))).nll_T()[2:].tolist() == [1.0, 1.0]
     assert len(mended.asked) == 1
 
 
 def test_a_record_that_an_earlier_version_kept_is_scored_again_where_it_is_not_finite() -> None:
-    from tokensieve.data.store import ScoreStore
-    from tokensieve.scoring.request import request_for
+    from tokensieve.scoring.backend import request_for
+    from tokensieve.scoring.store import ScoreStore
 
     row = _tokens("a", [5, 6, 7, 8], 2)
     with ScoreStore(None, _Counting().identity) as store:
-        store.put({request_for(row, prompts=False).key: Record(np.array([1.0, np.nan], np.float32))})
+        store.put({request_for(row, prompts=False).key: ScoreRecord(np.array([1.0, np.nan], np.float32))})
     backend = _Counting()
     score_with(in_memory([row], Manifest(stage="tokens")), backend, PLAIN)
     assert len(backend.asked) == 1

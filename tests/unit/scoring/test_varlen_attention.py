@@ -72,7 +72,7 @@ def test_where_the_kernel_does_not_run_rows_are_not_packed(monkeypatch: pytest.M
     _kernel(monkeypatch, refuse)
     token = varlen_attention._runs.set(RUNS)
     try:
-        with pytest.raises(varlen_attention.NotByRow, match=str(error)):
+        with pytest.raises(varlen_attention.UnsupportedAttention, match=str(error)):
             varlen_attention._attend_varlen(*_packed(), None)
         _kernel(monkeypatch, lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
         with pytest.raises(torch.OutOfMemoryError):

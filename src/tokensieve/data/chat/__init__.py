@@ -10,7 +10,7 @@ from tokensieve.data.chat.normalise import WhiteSpace, concerned_T, normalise, n
 from tokensieve.data.chat.render import RefusedRow
 from tokensieve.data.chat.template import ChatTemplate
 from tokensieve.data.chat.template_probe import prepare
-from tokensieve.data.dedup import Fingerprints
+from tokensieve.data.hashing import Fingerprints
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example, Tokens

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import DataSettings
-from tokensieve.data.dedup import Fingerprints
 from tokensieve.data.formats.fields import Fields
 from tokensieve.data.formats.files import Located
 from tokensieve.data.formats.rows import (
@@ -20,6 +19,7 @@ from tokensieve.data.formats.rows import (
     unread,
 )
 from tokensieve.data.formats.sources import Source, find
+from tokensieve.data.hashing import Fingerprints
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example, is_trained

@@ -1,7 +1,7 @@
 import random
 import tracemalloc
 
-from tokensieve.data.dedup import Fingerprints
+from tokensieve.data.hashing import Fingerprints
 
 
 def test_a_number_is_new_once_and_only_its_lowest_64_bits_count() -> None:

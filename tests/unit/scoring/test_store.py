@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokensieve.data import store as store_module
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.score_record import Record, Wanted
-from tokensieve.data.store import ScoreStore, model_digest, prune_store, store_size, stored_models
 from tokensieve.errors import EnvironmentProblem
+from tokensieve.scoring import store as store_module
+from tokensieve.scoring.backend import Measures, ScoreRecord
+from tokensieve.scoring.store import ScoreStore, model_digest, prune_store, store_size, stored_models
 
 IDENTITY = ModelIdentity(name="m", weights_digest="w", dtype="float32", head_dtype="float32", attention="sdpa")
 
@@ -20,12 +20,12 @@ def _key(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def _record(seed: int = 0, *, length: int = 5, entropy: bool = True, rank: bool = True) -> Record:
+def _record(seed: int = 0, *, length: int = 5, entropy: bool = True, rank: bool = True) -> ScoreRecord:
     values = np.random.default_rng(seed).random((3, length), dtype=np.float32)
-    return Record(values[0], values[1] if entropy else None, np.floor(values[2] * 9) if rank else None)
+    return ScoreRecord(values[0], values[1] if entropy else None, np.floor(values[2] * 9) if rank else None)
 
 
-def _same(one: Record, other: Record) -> bool:
+def _same(one: ScoreRecord, other: ScoreRecord) -> bool:
     pairs = [(one.nll_N, other.nll_N), (one.entropy_N, other.entropy_N), (one.rank_N, other.rank_N)]
     return all(a is b is None or (a is not None and b is not None and a.tobytes() == b.tobytes()) for a, b in pairs)
 
@@ -35,19 +35,19 @@ def test_what_was_put_comes_back_bit_for_bit(tmp_path: Path) -> None:
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put(records)
     with ScoreStore(tmp_path, IDENTITY) as store:
-        assert store.get([*records, _key(99_999)], Wanted()).keys() == records.keys()
+        assert store.get([*records, _key(99_999)], Measures()).keys() == records.keys()
         for key, record in records.items():
-            wanted = Wanted(entropy=record.entropy_N is not None, rank=record.rank_N is not None)
+            wanted = Measures(entropy=record.entropy_N is not None, rank=record.rank_N is not None)
             assert _same(store.get([key], wanted)[key], record)
 
 
 def test_a_record_that_lacks_what_is_asked_for_does_not_count(tmp_path: Path) -> None:
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record(entropy=False)})
-        assert store.get([_key(1)], Wanted(entropy=False, rank=True))
-        assert not store.get([_key(1)], Wanted(entropy=True, rank=True))
+        assert store.get([_key(1)], Measures(entropy=False, rank=True))
+        assert not store.get([_key(1)], Measures(entropy=True, rank=True))
         store.put({_key(1): _record()})
-        assert store.get([_key(1)], Wanted(entropy=True, rank=True))
+        assert store.get([_key(1)], Measures(entropy=True, rank=True))
 
 
 def test_what_an_earlier_record_holds_is_kept_but_not_shown_unasked(tmp_path: Path) -> None:
@@ -55,23 +55,23 @@ def test_what_an_earlier_record_holds_is_kept_but_not_shown_unasked(tmp_path: Pa
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): whole})
         store.put({_key(1): poorer})
-        assert _same(store.get([_key(1)], Wanted(entropy=True, rank=True))[_key(1)], whole)
-        assert _same(store.get([_key(1)], Wanted())[_key(1)], poorer)
+        assert _same(store.get([_key(1)], Measures(entropy=True, rank=True))[_key(1)], whole)
+        assert _same(store.get([_key(1)], Measures())[_key(1)], poorer)
 
 
 def test_top_k_entropies_of_several_k_stand_beside_each_other(tmp_path: Path) -> None:
     twenty, five = np.full(5, 2.5, np.float32), np.full(5, 1.5, np.float32)
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record()})
-        assert not store.get([_key(1)], Wanted(top_k=20))
+        assert not store.get([_key(1)], Measures(top_k=20))
         store.put({_key(1): replace(_record(), top_entropy_N=twenty)}, 20)
         store.put({_key(1): replace(_record(), top_entropy_N=five)}, 5)
         for top_k, expected in ((20, twenty), (5, five)):
-            found = store.get([_key(1)], Wanted(entropy=True, top_k=top_k))[_key(1)].top_entropy_N
+            found = store.get([_key(1)], Measures(entropy=True, top_k=top_k))[_key(1)].top_entropy_N
             assert found is not None
             np.testing.assert_array_equal(found, expected)
-        assert not store.get([_key(1)], Wanted(top_k=10))
-        assert store.get([_key(1)], Wanted())[_key(1)].top_entropy_N is None
+        assert not store.get([_key(1)], Measures(top_k=10))
+        assert store.get([_key(1)], Measures())[_key(1)].top_entropy_N is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_another_model_or_other_numbers_are_another_key(tmp_path: Path, change: 
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record()})
     with ScoreStore(tmp_path, IDENTITY.model_copy(update=change)) as store:
-        assert not store.get([_key(1)], Wanted(entropy=False, rank=False))
+        assert not store.get([_key(1)], Measures(entropy=False, rank=False))
 
 
 @pytest.mark.parametrize("change", [{"name": "n"}, {"revision": "r"}, {"tokenizer_digest": "t"}])
@@ -98,7 +98,7 @@ def test_names_are_no_part_of_the_key(tmp_path: Path, change: dict[str, str]) ->
     with ScoreStore(tmp_path, IDENTITY) as store:
         store.put({_key(1): _record()})
     with ScoreStore(tmp_path, IDENTITY.model_copy(update=change)) as store:
-        assert store.get([_key(1)], Wanted(entropy=False, rank=False))
+        assert store.get([_key(1)], Measures(entropy=False, rank=False))
 
 
 def test_a_damaged_record_is_as_good_as_missing(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_damaged_record_is_as_good_as_missing(tmp_path: Path) -> None:
         connection.execute("UPDATE scores SET content = zeroblob(LENGTH(content)) WHERE key = ?", (_key(1),))
     connection.close()
     with ScoreStore(tmp_path, IDENTITY) as store:
-        assert set(store.get([_key(1), _key(2)], Wanted(entropy=True, rank=True))) == {_key(2)}
+        assert set(store.get([_key(1), _key(2)], Measures(entropy=True, rank=True))) == {_key(2)}
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -137,14 +137,14 @@ import sys
 from pathlib import Path
 import numpy as np
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.data.score_record import Record
-from tokensieve.data.store import ScoreStore
+from tokensieve.scoring.backend import ScoreRecord
+from tokensieve.scoring.store import ScoreStore
 folder, worker = Path(sys.argv[1]), int(sys.argv[2])
 identity = ModelIdentity(name="m", weights_digest="w")
 for start in range(0, 200, 20):
     with ScoreStore(folder, identity) as store:
         keys = [(worker * 1000 + start + i).to_bytes(32, "big") for i in range(20)]
-        store.put({key: Record(np.ones(5, dtype=np.float32)) for key in keys})
+        store.put({key: ScoreRecord(np.ones(5, dtype=np.float32)) for key in keys})
 """
 
 
@@ -166,7 +166,7 @@ def test_listing_and_pruning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         store.put({_key(i): _record(i) for i in range(4)})
     monkeypatch.setattr(store_module, "_today", lambda: 20_010)
     with ScoreStore(tmp_path, IDENTITY) as store:
-        store.get([_key(0), _key(1)], Wanted(entropy=True, rank=True))
+        store.get([_key(0), _key(1)], Measures(entropy=True, rank=True))
     assert [(m.name, m.rows, m.last_used) for m in stored_models(tmp_path)] == [
         ("m", 10, "2024-10-14"),
         ("other", 4, "2024-10-04"),

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from tokensieve.data.cache import cache_folder
+from tokensieve.data.hashing import cache_folder
 from tokensieve.data.manifest import ModelIdentity, digest_of
-from tokensieve.data.score_record import Record, Wanted, pack, unpack
 from tokensieve.errors import EnvironmentProblem
+from tokensieve.scoring.backend import Measures, ScoreRecord
 
 STORE_FILE: Final = "scores.sqlite"
 _FORMAT: Final = 1
@@ -27,7 +27,7 @@ _KEY_PARTS: Final = ("weights_digest", "adapter_digest", "quantisation", "dtype"
 _BUSY_S: Final = 60.0
 """How long a process waits while another one writes."""
 
-_EVERYTHING: Final = Wanted(entropy=True, rank=True)
+_EVERYTHING: Final = Measures(entropy=True, rank=True)
 
 _AT_ONCE: Final = 500
 """Keys in one query; SQLite limits the variables of a statement."""
@@ -100,22 +100,22 @@ class ScoreStore:
     ) -> None:
         self._connection.close()
 
-    def get(self, keys: Sequence[bytes], wanted: Wanted) -> dict[bytes, Record]:
-        """The records of those keys that are there, whole, and hold what is wanted.
+    def get(self, keys: Sequence[bytes], measures: Measures) -> dict[bytes, ScoreRecord]:
+        """The records of those keys that are there, whole, and hold what is measures.
 
         Args:
             keys: requests' keys.
-            wanted: a record without one of these measures does not count.
+            measures: a record without one of these measures does not count.
         """
         with _explained(self.path), self._connection:
-            found = {key: one.only(wanted) for key, one in self._read(keys).items() if one.holds(wanted)}
-            if wanted.top_k is None:
+            found = {key: one.only(measures) for key, one in self._read(keys).items() if one.holds(measures)}
+            if measures.top_k is None:
                 return found
-            owners = {_top_key(key, wanted.top_k): key for key in found}
+            owners = {_top_key(key, measures.top_k): key for key in found}
             tops = self._read(list(owners))
         return {owners[own]: replace(found[owners[own]], top_entropy_N=top.nll_N) for own, top in tops.items()}
 
-    def put(self, records: Mapping[bytes, Record], top_k: int | None = None) -> None:
+    def put(self, records: Mapping[bytes, ScoreRecord], top_k: int | None = None) -> None:
         """Keep records by their keys, all of them or none; one that is there already is replaced.
 
         What an earlier record holds beyond a new one is kept with it. Top-k entropies are entries of their own, so
@@ -130,19 +130,21 @@ class ScoreStore:
         """
         with _explained(self.path), self._connection:
             earlier = self._read([key for key, one in records.items() if not one.holds(_EVERYTHING)])
-            contents = {key: pack(record.completed(earlier.get(key))) for key, record in records.items()}
+            contents = {key: record.completed(earlier.get(key)).to_bytes() for key, record in records.items()}
             if top_k is not None:
                 tops = ((key, record.top_entropy_N) for key, record in records.items())
-                contents |= {_top_key(key, top_k): pack(Record(top_N)) for key, top_N in tops if top_N is not None}
+                contents |= {
+                    _top_key(key, top_k): ScoreRecord(top_N).to_bytes() for key, top_N in tops if top_N is not None
+                }
             today = _today()
             self._connection.executemany(
                 "INSERT OR REPLACE INTO scores (model, key, used_day, crc, content) VALUES (?, ?, ?, ?, ?)",
                 ((self._model, key, today, zlib.crc32(content), content) for key, content in contents.items()),
             )
 
-    def _read(self, keys: Sequence[bytes]) -> dict[bytes, Record]:
+    def _read(self, keys: Sequence[bytes]) -> dict[bytes, ScoreRecord]:
         """The entries of those keys that are there and whole, marked as used today."""
-        found: dict[bytes, Record] = {}
+        found: dict[bytes, ScoreRecord] = {}
         today = _today()
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
@@ -152,7 +154,7 @@ class ScoreStore:
                 (self._model, *some),
             ).fetchall()
             for key, crc, content, _ in rows:
-                record = unpack(content) if zlib.crc32(content) == crc else None
+                record = ScoreRecord.from_bytes(content) if zlib.crc32(content) == crc else None
                 if record is not None:
                     found[key] = record
             stale = [(today, self._model, key) for key, _, _, day in rows if day != today and key in found]
