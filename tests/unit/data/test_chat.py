@@ -1,14 +1,17 @@
+import math
+from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
-from tests.chat_tokenizers import tokenizer
+from tests.chat_tokenizers import KINDS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, tokenise, tokenise_all
+from tokensieve.data.chat.render import Rendered, Renderer
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import Example, Message, Tokens
@@ -256,3 +259,56 @@ def test_the_date_is_said_and_can_be_another_one() -> None:
     with pytest.raises(InputError, match="expected a date"):
         prepare(made_by, {"today": "yesterday"})
     assert prepare(with_template(MARKED)).held_date == ""
+
+
+def _renderings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by the number of turns of each conversation that a template is made to write."""
+    counted: list[int] = []
+    render = Renderer.render
+
+    def counting(self: Renderer, messages: Sequence[Message], *args: object, **kwargs: object) -> Rendered:
+        counted.append(len(messages))
+        return render(self, messages, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Renderer, "render", counting)
+    return counted
+
+
+@pytest.mark.parametrize("family", list(KINDS))
+def test_the_template_is_rendered_a_few_times_however_many_the_turns(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = prepare(tokenizer(family))
+    counted = _renderings(monkeypatch)
+    for texts, at_most in ((("hello", "the answer"), 3), (("hello", "the answer", "What?", "is Paris") * 50, 5)):
+        counted.clear()
+        row = chat.tokenise(example(*texts))
+        assert int(row.ends_turn_T.sum()) == len(texts) // 2
+        assert len(counted) <= at_most
+
+
+def test_many_special_names_in_a_text_are_each_looked_at_once(marked: PreTrainedTokenizerFast) -> None:
+    looked = 0
+
+    class Counted(tuple[int, ...]):
+        """Breaks that count how often one of them is looked at."""
+
+        def __getitem__(self, place: object) -> object:  # type: ignore[override]
+            nonlocal looked
+            looked += 1
+            return super().__getitem__(place)  # type: ignore[index]
+
+        def __iter__(self) -> Iterator[int]:
+            nonlocal looked
+            looked += len(self)
+            return super().__iter__()
+
+    names = 5_000
+    text = "<|im_end|>" * names
+    whole = Rendered(text, Counted(range(1, len(text), len("<|im_end|>"))))
+    for place in range(0, len(text), len("<|im_end|>")):
+        assert not whole.is_written(place, place + len("<|im_end|>"))
+    assert looked <= names * 2 * math.ceil(math.log2(names))
+    row = tokenise(example(text, text), prepare(marked), DataSettings())
+    assert int(row.ends_turn_T.sum()) == 1
+    assert int((row.ids_T == marked.convert_tokens_to_ids("<|im_end|>")).sum()) == 2

@@ -1,8 +1,9 @@
 """A chat template made ready, and rows of tokens made by it."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -222,12 +223,16 @@ class ChatTemplate:
                 borders=borders,
                 exact=bool(split_reasoning(turns[-1])[0]),
             )
-            found = finder.by_markers(places) if way == _OWN_MARKERS else finder.by_prompts(places)
-            if borders is None and not isinstance(found, Mismatch):
-                found = holds_answers(whole, found, turns) or found
-            if not isinstance(found, Mismatch):
-                return _Found(example, whole, found, turns, borders, finder.lacks_opener), way
-            problems.append(f"  by {way}: {found}")
+            spans = finder.by_markers(places) if way == _OWN_MARKERS else finder.by_prompts(places)
+            if borders is None and not isinstance(spans, Mismatch):
+                spans = holds_answers(whole, spans, turns) or spans
+            if not isinstance(spans, Mismatch):
+                return _Found(example, whole, spans, turns, borders, finder.lacks_opener), way
+            problems.append(f"  by {way}: {spans}")
+        if places[-1] < len(messages) - 1:  # they teach nothing, but some templates move a system turn because of them
+            with contextlib.suppress(RefusedRow):
+                found, way = self._locate(replace(example, messages=messages[: places[-1] + 1]), last_turn_only)
+                return replace(found, example=example), f"{way}, without the turns behind the last response"
         listed = "\n".join(problems)
         raise RefusedRow(
             NOT_FOUND,
