@@ -1,6 +1,6 @@
 """Text to token ids with the place of each token in the text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _ANCHOR: Final = "\n"
 Offsets: TypeAlias = Sequence[tuple[int, int]]
+_Piece: TypeAlias = tuple[str, bool]
+"""A text between two cuts, and whether another piece is before it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +52,29 @@ class Encoder:
         return self.encode_all([(rendered, cut_at)])[0]
 
     def encode_all(self, texts: Sequence[tuple[Rendered, Sequence[int]]]) -> list[Encoded]:
-        """Several texts, each with further places to cut, in one call of the tokenizer."""
+        """Several texts, each with further places to cut, in one call of the tokenizer; equal pieces are encoded once.
+
+        Raises:
+            InputError: a text cannot be cut where it must be.
+        """
         if not texts:
             return []
         cut = [_pieces(rendered, cut_at) for rendered, cut_at in texts]
+        encoded = self._encode_pieces(dict.fromkeys((text, place > 0) for pieces in cut for place, text in pieces))
+        joined = []
+        for pieces in cut:
+            parts = [(place, *encoded[text, place > 0]) for place, text in pieces]
+            ids_T = np.concatenate([ids_T for _, ids_T, _ in parts], dtype=np.int32)
+            joined.append(
+                Encoded(ids_T, np.concatenate([place + begin_T for place, _, begin_T in parts], dtype=np.int32))
+            )
+        return joined
+
+    def _encode_pieces(self, pieces: Iterable[_Piece]) -> dict[_Piece, tuple[IntArray, IntArray]]:
+        """Ids and begins (within the piece) of each piece."""
+        anchored = {piece: _ANCHOR + piece[0] if self.anchor_ids and piece[1] else piece[0] for piece in pieces}
         batch = self.tokenizer(
-            [self._anchored(text, place) for pieces in cut for place, text in pieces],
+            list(anchored.values()),
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
@@ -63,22 +82,15 @@ class Encoder:
             truncation=False,
             verbose=False,
         )
-        made = iter(zip(batch["input_ids"], batch["offset_mapping"], strict=True))
-        return [self._joined(pieces, [next(made) for _ in pieces]) for pieces in cut]
-
-    def _anchored(self, text: str, place: int) -> str:
-        return _ANCHOR + text if self.anchor_ids and place else text
-
-    def _joined(self, pieces: Sequence[tuple[int, str]], made: Sequence[tuple[list[int], Offsets]]) -> Encoded:
-        ids: list[int] = []
-        begins: list[IntArray] = []
-        for (place, text), (piece_ids, offsets) in zip(pieces, made, strict=True):
-            skipped = len(self.anchor_ids) if place else 0
-            if tuple(piece_ids[:skipped]) != self.anchor_ids[:skipped]:
-                raise InputError(f"the tokenizer joins a line break with {text[:20]!r}; the text cannot be cut there")
-            ids += piece_ids[skipped:]
-            begins.append(place + _begins(offsets[skipped:], len(_ANCHOR) if skipped else 0))
-        return Encoded(np.asarray(ids, dtype=np.int32), np.concatenate(begins, dtype=np.int32))
+        made: dict[_Piece, tuple[IntArray, IntArray]] = {}
+        for piece, ids, offsets in zip(anchored, batch["input_ids"], batch["offset_mapping"], strict=True):
+            skipped = len(self.anchor_ids) if piece[1] else 0
+            if tuple(ids[:skipped]) != self.anchor_ids[:skipped]:
+                text = piece[0][:20]
+                raise InputError(f"the tokenizer joins a line break with {text!r}; the text cannot be cut there")
+            begin_T = _begins(offsets[skipped:], len(_ANCHOR) if skipped else 0)
+            made[piece] = np.asarray(ids[skipped:], dtype=np.int32), begin_T
+        return made
 
 
 def make_encoder(tokenizer: "PreTrainedTokenizerBase") -> Encoder:
