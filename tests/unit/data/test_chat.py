@@ -2,7 +2,7 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -293,10 +293,10 @@ def test_many_special_names_in_a_text_are_each_looked_at_once(marked: PreTrained
     class Counted(tuple[int, ...]):
         """Breaks that count how often one of them is looked at."""
 
-        def __getitem__(self, place: object) -> object:  # type: ignore[override]
+        def __getitem__(self, place: Any) -> Any:
             nonlocal looked
             looked += 1
-            return super().__getitem__(place)  # type: ignore[index]
+            return super().__getitem__(place)
 
         def __iter__(self) -> Iterator[int]:
             nonlocal looked
