@@ -111,6 +111,7 @@ def read_weights(path: Path, folder: Path, **arguments: object) -> "tuple[PreTra
         output_loading_info=True,
         **arguments,
     )
-    # The weights are dense now; the mark of quantisation would keep them from being trained and saved.
-    model.hf_quantizer.remove_quantization_config(model)
+    # The weights are dense now; a mark of quantisation that is left would keep them from being trained and saved.
+    if getattr(model, "hf_quantizer", None) is not None:
+        model.hf_quantizer.remove_quantization_config(model)
     return model, report
