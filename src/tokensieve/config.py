@@ -289,6 +289,8 @@ class TrainSettings(BaseModel):
 
     method: Literal["lora", "full"] = "lora"
     """Train an adapter, or all weights."""
+    loss: str = "nll"
+    """Loss of a trained token, one of training's LOSSES: nll is its negative log-likelihood, times its weight."""
     learning_rate: float = Field(2e-5, gt=0)
     """Peak learning rate."""
     epochs: float = Field(3.0, gt=0)

@@ -24,6 +24,9 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 Progress: TypeAlias = Callable[[int, int], None]
 """Callback for progress: called with the units of work done and in all; 0 in all where that is not known."""
 
+IGNORE_INDEX = -100
+"""Label of a token that does not contribute to the loss, in every trainer built on transformers."""
+
 BASE_SCORER = "base"
 """Name under which the scores of the model that is about to be trained are kept."""
 

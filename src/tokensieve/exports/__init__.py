@@ -31,14 +31,13 @@ from tokensieve.exports.litgpt import LITGPT
 from tokensieve.exports.llamafactory import LLAMAFACTORY
 from tokensieve.exports.ms_swift import MS_SWIFT
 from tokensieve.exports.trainer_format import Convention, Facts, Format
-from tokensieve.exports.trainer_row import IGNORED, refuse_soft, rounded, trainer_row, weights_T
+from tokensieve.exports.trainer_row import refuse_soft, rounded, trainer_row, weights_T
 from tokensieve.exports.trl import TRL
 from tokensieve.pocket import POCKET
 from tokensieve.types import JSON, Selected
 
 __all__ = [
     "DATA",
-    "IGNORED",
     "TRAINERS",
     "Format",
     "TrainedTokens",
@@ -162,6 +161,7 @@ def export(
             format=chosen,
             longest=trained.longest,
             rows=trained.rows,
+            output=f"../{folder.resolve().name}-adapter",
         )
         for name, text in convention.files(facts).items():
             (part / name).write_text(text, encoding="utf-8")

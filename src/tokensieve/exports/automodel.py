@@ -39,7 +39,7 @@ peft:
 
 checkpoint:
   enabled: true
-  checkpoint_dir: adapter
+  checkpoint_dir: {output}
   model_save_format: safetensors
   save_consolidated: false
 
@@ -74,7 +74,11 @@ lr_scheduler:
 def _files(facts: Facts) -> dict[str, str]:
     kind = "json" if facts.format == "jsonl" else "parquet"
     config = _CONFIG.format(
-        model=json.dumps(facts.model, ensure_ascii=False), path=facts.data, kind=kind, longest=facts.longest
+        model=json.dumps(facts.model, ensure_ascii=False),
+        path=facts.data,
+        kind=kind,
+        longest=facts.longest,
+        output=json.dumps(facts.output, ensure_ascii=False),
     )
     return {"automodel.yaml": config}
 

@@ -15,8 +15,8 @@ sequence_len: {longest}   # the longest row; Axolotl drops longer ones
 excess_length_strategy: raise
 train_on_inputs: false    # without effect on rows of tokens
 sample_packing: false
-dataset_prepared_path: prepared
-output_dir: adapter
+dataset_prepared_path: {prepared}
+output_dir: {output}
 adapter: lora
 lora_r: 16
 lora_alpha: 32
@@ -38,6 +38,8 @@ def _files(facts: Facts) -> dict[str, str]:
         path=facts.data,
         kind=kinds[facts.format],
         longest=facts.longest,
+        output=json.dumps(facts.output, ensure_ascii=False),
+        prepared=json.dumps(facts.output.removesuffix("-adapter") + "-prepared", ensure_ascii=False),
     )
     return {"axolotl.yaml": config}
 
@@ -52,7 +54,7 @@ AXOLOTL = Convention(
     files=_files,
     command="axolotl train axolotl.yaml",
     cautions=(
-        "Delete `prepared/` after writing this folder anew: Axolotl keeps a prepared copy there.",
+        "After writing this folder anew delete the one beside it that ends in `-prepared`, which holds Axolotl's copy.",
         "With `sample_packing: true`, keep `sequence_len` at no less than the longest row.",
     ),
     version="axolotl 0.19",

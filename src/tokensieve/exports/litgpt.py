@@ -70,7 +70,7 @@ _SCRIPT = """\
 [ -n "$CHECKPOINT" ] || CHECKPOINT={checkpoint}
 PYTHONPATH=. litgpt finetune_lora "$CHECKPOINT" \\
   --data tokensieve_data.Tokensieve \\
-  --out_dir adapter \\
+  --out_dir {output} \\
   --lora_r 16 --lora_alpha 32 --lora_dropout 0.05 \\
   --train.epochs 3 --train.global_batch_size 4 --train.micro_batch_size 1 "$@"
 """
@@ -83,7 +83,7 @@ def _files(facts: Facts) -> dict[str, str]:
         checkpoint, makes = f"checkpoints/{facts.model}", f"`litgpt download {facts.model}`"
     return {
         "tokensieve_data.py": _MODULE.format(path=facts.data, longest=facts.longest),
-        "train.sh": _SCRIPT.format(checkpoint=shlex.quote(checkpoint), makes=makes),
+        "train.sh": _SCRIPT.format(checkpoint=shlex.quote(checkpoint), makes=makes, output=shlex.quote(facts.output)),
     }
 
 

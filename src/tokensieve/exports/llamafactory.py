@@ -25,7 +25,7 @@ lora_dropout: 0.05
 lora_target: all
 
 ### training
-output_dir: adapter
+output_dir: {output}
 per_device_train_batch_size: 1
 gradient_accumulation_steps: 4
 learning_rate: 2.0e-5
@@ -35,7 +35,12 @@ lr_scheduler_type: cosine
 
 
 def _files(facts: Facts) -> dict[str, str]:
-    config = _CONFIG.format(model=json.dumps(facts.model, ensure_ascii=False), path=facts.data, longest=facts.longest)
+    config = _CONFIG.format(
+        model=json.dumps(facts.model, ensure_ascii=False),
+        path=facts.data,
+        longest=facts.longest,
+        output=json.dumps(facts.output, ensure_ascii=False),
+    )
     return {"llamafactory.yaml": config}
 
 

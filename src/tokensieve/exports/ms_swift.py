@@ -31,7 +31,7 @@ swift sft \\
   --tuner_type lora --lora_rank 16 --lora_alpha 32 --lora_dropout 0.05 --target_modules all-linear \\
   --per_device_train_batch_size 1 --gradient_accumulation_steps 4 \\
   --learning_rate 2e-5 --num_train_epochs 3 \\
-  --output_dir adapter "$@"
+  --output_dir {output} "$@"
 """
 
 
@@ -41,7 +41,13 @@ def _row(selected: Selected) -> TrainerRow:
 
 
 def _files(facts: Facts) -> dict[str, str]:
-    script = _SCRIPT.format(model=shlex.quote(facts.model), path=facts.data, longest=facts.longest, binary="false")
+    script = _SCRIPT.format(
+        model=shlex.quote(facts.model),
+        path=facts.data,
+        longest=facts.longest,
+        binary="false",
+        output=shlex.quote(facts.output),
+    )
     return {"template.py": _TEMPLATE.format(), "train.sh": script}
 
 

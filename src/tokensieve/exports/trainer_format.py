@@ -31,6 +31,7 @@ class Facts:
         format: how the data are written.
         longest: tokens of the longest row, which no trainer may cut.
         rows: number of rows.
+        output: where the trainer writes, relative to the folder: beside it, so that the folder holds the export alone.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Facts:
     format: Format
     longest: int
     rows: int
+    output: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,12 @@
 """One selected row in the forms that trainers take."""
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from tokensieve.errors import InputError
-from tokensieve.types import FloatArray, Selected
-
-IGNORED: Final = -100
-"""The label that every trainer here leaves out of the loss."""
+from tokensieve.types import IGNORE_INDEX, FloatArray, Selected
 
 TrainerRow: TypeAlias = Mapping[str, object]
 
@@ -25,7 +22,7 @@ def trainer_row(selected: Selected) -> dict[str, list[int]]:
     return {
         "input_ids": ids_T.tolist(),
         "attention_mask": [1] * len(ids_T),
-        "labels": np.where(selected.train_T, ids_T, IGNORED).tolist(),
+        "labels": np.where(selected.train_T, ids_T, IGNORE_INDEX).tolist(),
     }
 
 

@@ -14,7 +14,7 @@ rows = {load}
 trainer = SFTTrainer(
     model={model!r},
     args=SFTConfig(
-        output_dir="adapter",
+        output_dir={output!r},
         # The rows are tokens already. TRL's own limit would cut some of them without an error.
         max_length=None,
         packing=False,
@@ -36,7 +36,7 @@ def _files(facts: Facts) -> dict[str, str]:
     else:
         kind = "json" if facts.format == "jsonl" else "parquet"
         loader, load = "load_dataset", f'load_dataset("{kind}", data_files="{facts.data}", split="train")'
-    return {"train.py": _SCRIPT.format(loader=loader, load=load, model=facts.model)}
+    return {"train.py": _SCRIPT.format(loader=loader, load=load, model=facts.model, output=facts.output)}
 
 
 TRL = Convention(

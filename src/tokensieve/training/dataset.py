@@ -9,10 +9,7 @@ import pyarrow as pa
 
 from tokensieve.data.dataset import Rows, in_shards
 from tokensieve.errors import InputError
-from tokensieve.types import Selected
-
-IGNORED: Final = -100
-"""Label of a token that does not contribute to the loss, in every trainer built on transformers."""
+from tokensieve.types import IGNORE_INDEX, Selected
 
 _ROWS_A_BATCH: Final = 512
 
@@ -77,7 +74,7 @@ def _agree(row: Selected, weighted: bool | None) -> bool:
 
 
 def _table(batch: list[Selected]) -> pa.Table:
-    labels = [np.where(row.train_T, row.tokens.ids_T, IGNORED).astype(np.int32) for row in batch]
+    labels = [np.where(row.train_T, row.tokens.ids_T, IGNORE_INDEX).astype(np.int32) for row in batch]
     columns = {"input_ids": [row.tokens.ids_T for row in batch], "labels": labels}
     kinds = {"input_ids": pa.int32(), "labels": pa.int32(), "weights": pa.float32()}
     if all(row.weight_T is not None for row in batch):

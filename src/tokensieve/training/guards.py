@@ -4,8 +4,10 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
-from tokensieve.errors import EnvironmentProblem
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.launch import portion_of_launch
 from tokensieve.models import LoadedModel
 from tokensieve.models.weights import quiet_transformers
 
@@ -46,6 +48,36 @@ def quiet_libraries() -> Iterator[None]:
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
+
+
+@contextlib.contextmanager
+def alone_in(work: Path, out: Path) -> Iterator[None]:
+    """Hold the working folder of a run, which two runs would write into at once; a killed run lets go of it.
+
+    Of a launcher's processes the first one holds it for all.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    work.mkdir(parents=True, exist_ok=True)
+    if portion_of_launch().index > 0:
+        yield
+        return
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            "another run is training into this folder at the moment",
+            where=str(out),
+            fix="wait for it, or choose another --out",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -21,16 +21,21 @@ from tokensieve.data.manifest import (
     read_manifest,
     write_atomically,
 )
-from tokensieve.errors import InputError
-from tokensieve.models import LoadedModel, load_model
+from tokensieve.errors import CheckFailed, InputError
+from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
+from tokensieve.models.gguf import SUFFIX
+from tokensieve.models.weights import check_finite
+from tokensieve.pipeline import open_selected
 from tokensieve.training.adapter import CHECKPOINTS, LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
 from tokensieve.training.guards import (
+    alone_in,
     kept_random_state,
     kept_special_tokens,
     out_of_memory_explained,
     quiet_libraries,
 )
+from tokensieve.training.losses import loss_of
 from tokensieve.types import Anchor, Selected
 
 if TYPE_CHECKING:
@@ -43,10 +48,10 @@ _RESULT = "result"
 
 
 def train(
-    rows: Rows[Selected],
-    model: ModelSettings,
-    settings: TrainSettings,
-    out: str | Path,
+    rows: Rows[Selected] | str | Path,
+    model: ModelLike = "pocket",
+    settings: TrainSettings | None = None,
+    out: str | Path | None = None,
     progress: "Progress | None" = None,
 ) -> Adapter:
     """Fine-tune a model on the selected tokens.
@@ -58,50 +63,77 @@ def train(
 
     While it runs, a hidden folder beside ``out`` holds checkpoints, one every ``checkpoint_minutes``; after a kill the
     same call goes on from the last one. ``out`` appears whole at the end. A folder that holds the result of the same
-    call already is opened and returned.
+    call already is opened and returned. One run at a time works on an ``out``.
 
     Args:
-        rows: what to train on, selected with this model's tokenizer and chat template.
-        model: the model to start from.
-        settings: how to train.
+        rows: what to train on, selected with this model's tokenizer and chat template; or their folder.
+        model: the model to start from, in any form that ``load_model`` takes; a model of transformers is changed.
+        settings: how to train; None is the defaults.
         out: folder of the result.
         progress: called with the steps done and the steps in all.
 
     Raises:
-        InputError: rows made with another tokenizer or template, nothing to train, sizes that do not fit, or an
-            ``out`` that holds something else.
+        InputError: rows that are not selected, or were made with another tokenizer or template; nothing to train; sizes
+            that do not fit; an ``out`` that holds something else, or that another run is working on.
         EnvironmentProblem: no room on the device or the disk, or a package is missing.
-        CheckFailed: the loss became NaN, or the trainer lost rows or tokens.
+        CheckFailed: the loss or a trained weight became NaN, or the trainer lost rows or tokens.
     """
     started = time.monotonic()
+    settings = settings or TrainSettings()
+    loss_of(settings.loss)
+    if out is None:
+        raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
     out = Path(out)
+    rows = _selected(rows)
     loaded = load_model(_for_training(model, settings))
     refuse_another_tokenizer(
         rows.manifest.model, loaded.identity, fix="score and select the data again with the model that is to be trained"
     )
     work = out.parent / f".{out.name}.training"
-    work.mkdir(parents=True, exist_ok=True)
-    data = write_training_set(rows, work / "rows.arrow")
-    anchors = None if settings.kl.anchors is None else open_anchors(settings.kl.anchors, loaded)
-    draft = _draft(rows.manifest, loaded, settings, data, anchors)
-    if _is_done(out, draft):
-        shutil.rmtree(work, ignore_errors=True)
-        return open_adapter(out)
-    _pin(work, draft)
-    with quiet_libraries(), kept_random_state(), out_of_memory_explained():
-        trainer, log = _run(loaded, data, settings, work, progress, anchors)
-        if trainer.is_world_process_zero():
-            _save(trainer, loaded, work / _RESULT)
-            _finish(work, out, draft, data, log, started)
-        trainer.accelerator.wait_for_everyone()
+    with alone_in(work, out):
+        data = write_training_set(rows, work / "rows.arrow")
+        anchors = None if settings.kl.anchors is None else open_anchors(settings.kl.anchors, loaded)
+        draft = _draft(rows.manifest, loaded, settings, data, anchors)
+        if _is_done(out, draft):
+            shutil.rmtree(work, ignore_errors=True)
+            return open_adapter(out)
+        _pin(work, draft)
+        with quiet_libraries(), kept_random_state(), out_of_memory_explained():
+            trainer, log = _run(loaded, data, settings, work, progress, anchors)
+            if trainer.is_world_process_zero():
+                _save(trainer, loaded, work / _RESULT)
+                _finish(work, out, draft, data, log, started)
+            trainer.accelerator.wait_for_everyone()
     return open_adapter(out)
 
 
-def _for_training(model: ModelSettings, settings: TrainSettings) -> ModelSettings:
+def _selected(rows: Rows[Selected] | str | Path) -> Rows[Selected]:
+    """Rows with a selection, opened where a folder is given.
+
+    Raises:
+        InputError: rows of another stage, or something else.
+    """
+    if isinstance(rows, str | Path):
+        return open_selected(rows)
+    if not isinstance(rows, Rows):
+        raise InputError(
+            f"expected selected rows, got {type(rows).__name__}", fix="tokensieve.select(tokensieve.score(DATA, MODEL))"
+        )
+    if rows.manifest.stage != "selected":
+        raise InputError(
+            f"expected selected rows, got {rows.manifest.stage} rows", fix="tokensieve.select(rows), then train"
+        )
+    return rows
+
+
+def _for_training(model: ModelLike, settings: TrainSettings) -> ModelLike:
     """All weights are trained in float32: in bfloat16 a small step would round to no step at all."""
-    if settings.method == "full" and model.dtype == "auto":
-        return model.model_copy(update={"dtype": "float32"})
-    return model
+    if not isinstance(model, ModelSettings | str | Path):
+        return model
+    named = settings_of(model)
+    if settings.method == "full" and named.dtype == "auto":
+        return named.model_copy(update={"dtype": "float32"})
+    return named
 
 
 def open_anchors(folder: Path, loaded: LoadedModel) -> Rows[Anchor]:
@@ -203,6 +235,10 @@ def _run(
         checkpoint = latest_checkpoint(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     check_all_was_trained(trainer, data, settings.epochs)
+    try:
+        check_finite(trainer.model, where="the trained model")
+    except InputError as error:  # the last step's loss is taken before its update
+        raise CheckFailed(error.problem, where="the last step", fix="lower train.learning_rate") from None
     return trainer, steps_of(trainer.state)
 
 
@@ -213,7 +249,8 @@ def _save(trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path) -
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, PeftModel):
         config = model.peft_config[model.active_adapter]
-        if not Path(str(config.base_model_name_or_path)).is_dir() or loaded.settings.revision is not None:
+        of_a_folder = Path(str(config.base_model_name_or_path)).is_dir() and not loaded.identity.name.endswith(SUFFIX)
+        if not of_a_folder or loaded.settings.revision is not None:
             config.base_model_name_or_path = loaded.identity.name
             config.revision = loaded.identity.revision
         model.save_pretrained(str(folder), save_embedding_layers=False)
@@ -253,7 +290,14 @@ def _finish(
             ),
         }
     ).write(result)
-    if out.exists():
-        out.rmdir()
-    result.replace(out)
+    try:
+        if out.exists():
+            out.rmdir()
+        result.replace(out)
+    except OSError as error:
+        raise InputError(
+            f"the folder was filled while the run went on ({error.strerror}); its result is in {result}",
+            where=str(out),
+            fix=f"move {out} away, then mv {result} {out}",
+        ) from error
     shutil.rmtree(work, ignore_errors=True)

@@ -13,7 +13,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import load_model
 from tokensieve.pipeline import load, select
 from tokensieve.scoring import score
-from tokensieve.training.dataset import IGNORED
+from tokensieve.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from tokensieve.data.formats.sources import Data
@@ -56,7 +56,7 @@ def sieve_dataset(
                     where=policy if isinstance(policy, str) else policy.policy,
                     fix="tokensieve.train(...), or a policy that leaves tokens out, such as stm:2.5",
                 )
-            labels_T = np.where(row.train_T, row.tokens.ids_T, IGNORED)
+            labels_T = np.where(row.train_T, row.tokens.ids_T, IGNORE_INDEX)
             made.append(
                 {
                     "input_ids": row.tokens.ids_T.tolist(),

@@ -21,9 +21,10 @@ from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.training.adapter import CHECKPOINTS, StepLog
 from tokensieve.training.arguments import arguments_of
-from tokensieve.training.dataset import IGNORED, TrainingSet
+from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.kl import KlTerm
-from tokensieve.types import Anchor
+from tokensieve.training.losses import LOSSES, Loss, loss_of
+from tokensieve.types import IGNORE_INDEX, Anchor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,6 +77,7 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     _check_rows_survived(trainer.train_dataset, data)
+    trainer.token_loss = loss_of(settings.loss)
     if anchors:
         trainer.kl_term = KlTerm(
             anchors,
@@ -92,12 +94,14 @@ def make_trainer(
 class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that can weight tokens and counts what its data loader really yields.
 
-    Without weights the loss is TRL's own: the mean nll over the trained tokens of the global batch. With weights it
-    is the weighted mean, ``sum(w * nll) / sum(w)``, so that weights of 0 and 1 give what a hard selection gives.
+    Without weights the loss is TRL's own: the mean nll over the trained tokens of the global batch. With weights, or
+    another of ``LOSSES``, it is the weighted mean, ``sum(w * loss) / sum(w)``, so that weights of 0 and 1 give what a
+    hard selection gives.
     """
 
     _rows = 0
     _trained_tokens = 0
+    token_loss: Loss = LOSSES["nll"]
     kl_term: KlTerm | None = None
     """KL to the base on anchors; None trains without."""
 
@@ -107,7 +111,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         """The micro-batches of one optimiser step, and what their summed loss is divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._rows = sum(_rows_of(batch) for batch in batches)
-        self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORED).sum()) for batch in batches)
+        self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORE_INDEX).sum()) for batch in batches)
         if self.kl_term is not None:
             # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
             weights = [(e["kl_weight"], e["anchor_kl"]) for e in self.state.log_history if "kl_weight" in e]
@@ -125,25 +129,29 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The loss of one micro-batch as its part of the global batch's mean, with its part of the KL to the base."""
-        loss = self._nll(model, inputs, return_outputs, num_items_in_batch)
+        loss = self._loss_of_rows(model, inputs, return_outputs, num_items_in_batch)
         if self.kl_term is None or not model.training:
             return loss
         kl = self.kl_term.loss(model, loss.device)
         return loss if kl is None else loss + kl
 
-    def _nll(
+    def _loss_of_rows(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
     ) -> torch.Tensor:
         weights = inputs.pop("weights", None)
-        if weights is None:
+        if weights is None and self.token_loss.plain:
             return cast(
                 torch.Tensor,
                 super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch),
             )
+        if weights is None:
+            weights = inputs["labels"].ne(IGNORE_INDEX).float()
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-        total = weights[..., 1:].sum() if num_items_in_batch is None else num_items_in_batch
+        weights_BT = weights[..., 1:]
+        total = weights_BT.sum() if num_items_in_batch is None else num_items_in_batch
         # The fused head returns log-probabilities already shifted: entry t is that of token t + 1.
-        loss = -(outputs.log_probs * weights[..., 1:]).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
+        losses_BT = self.token_loss.of_tokens(outputs.log_probs, outputs.entropy)
+        loss = (losses_BT * weights_BT).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
         return cast(torch.Tensor, loss * self.accelerator.num_processes)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -193,9 +201,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     ) -> TrainerControl:
         loss = state.log_history[-1].get("loss", 0.0)
         if loss != loss:  # NaN
-            raise CheckFailed(
-                "the loss is not a number any more", where=f"step {state.global_step}", fix="lower train.learning_rate"
-            )
+            raise CheckFailed("the loss is NaN", where=f"step {state.global_step}", fix="lower train.learning_rate")
         return control
 
 
@@ -295,7 +301,7 @@ def _rows_of(batch: Batch) -> int:
 def _check_rows_survived(dataset: Dataset, data: TrainingSet) -> None:
     """Check that the trainer's preparation left rows and labels alone."""
     trained = sum(
-        int(sum(1 for label in labels[1:] if label != IGNORED))
+        int(sum(1 for label in labels[1:] if label != IGNORE_INDEX))
         for batch in dataset.iter(1000)
         for labels in batch["labels"]
     )

@@ -6,8 +6,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from tokensieve.exports import IGNORED
-from tokensieve.types import FloatArray, IntArray
+from tokensieve.types import IGNORE_INDEX, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +42,7 @@ def from_labels(ids: Iterable[int], labels: Iterable[int], *, shifted: bool = Fa
     ids_T = np.fromiter(ids, dtype=np.int32)
     labels_T = np.fromiter(labels, dtype=np.int32)
     first = 0 if shifted else 1
-    places = np.flatnonzero(labels_T[first:] != IGNORED).astype(np.int32) + first
+    places = np.flatnonzero(labels_T[first:] != IGNORE_INDEX).astype(np.int32) + first
     return LoadedRow(ids_T, places + (1 if shifted else 0), labels_T[places])
 
 
@@ -57,5 +56,5 @@ def from_batch(batch: Mapping[str, object], *, shifted: bool = False) -> Iterato
     attended_BT = cast(_Tensor, batch["attention_mask"]).tolist() if "attention_mask" in batch else None
     for index, (ids, labels) in enumerate(zip(ids_BT, labels_BT, strict=True)):
         attended = attended_BT[index] if attended_BT is not None else [1] * len(ids)
-        length = max((t + 1 for t in range(len(ids)) if attended[t] or labels[t] != IGNORED), default=0)
+        length = max((t + 1 for t in range(len(ids)) if attended[t] or labels[t] != IGNORE_INDEX), default=0)
         yield from_labels(ids[:length], labels[:length], shifted=shifted)

@@ -76,7 +76,9 @@ def ran(trainer: str) -> bool:
             timeout=LIMIT_S,
             check=False,
         )
-        left = sorted({path.name for path in folder.glob("adapter/**/*") if path.suffix in (".safetensors", ".lora")})
+        left = sorted(
+            {path.name for path in Path(scratch).glob("out-adapter/**/*") if path.suffix in (".safetensors", ".lora")}
+        )
         fine = done.returncode == 0 and bool(left)
         said = f"ends well and leaves {', '.join(left)}" if fine else f"exit code {done.returncode}, leaves {left}"
         sys.stdout.write(f"{trainer}, `{command}`: {said}\n")

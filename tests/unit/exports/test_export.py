@@ -237,6 +237,21 @@ def test_configuration_and_readme_lie_beside_the_rows(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("name", TRAINERS)
+def test_the_trainer_writes_beside_the_folder(tmp_path: Path, name: str) -> None:
+    folder = export(selected_rows(2), tmp_path / "it's my set", to=name)
+    (config,) = (path for path in folder.iterdir() if path.name in CONFIGURATIONS)
+    text = config.read_text()
+    if config.suffix == ".py":
+        written = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+    elif config.suffix == ".sh":
+        written = list(shlex.split(text, comments=True))
+    else:
+        settings = yaml.safe_load(text)
+        written = [settings.get("output_dir") or settings["checkpoint"]["checkpoint_dir"]]
+    assert "../it's my set-adapter" in written
+
+
+@pytest.mark.parametrize("name", TRAINERS)
 def test_the_configuration_finds_a_local_model_from_the_exports_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

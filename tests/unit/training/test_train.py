@@ -23,6 +23,8 @@ from tokensieve.models import load_model
 from tokensieve.training import Adapter, open_adapter, train
 from tokensieve.training import run as training_run
 from tokensieve.training.arguments import arguments_of
+from tokensieve.training.guards import alone_in
+from tokensieve.training.losses import LOSSES, Loss
 from tokensieve.types import Selected
 
 QUICK = TrainSettings(method="full", learning_rate=1e-3, epochs=2, batch_size=4, warmup_steps=0, lora=LoraSettings(r=4))
@@ -195,9 +197,62 @@ def test_a_folder_with_something_else_is_left_alone(base: ModelSettings, tmp_pat
 
 
 def test_a_loss_that_is_no_number_stops_the_run(base: ModelSettings, tmp_path: Path) -> None:
-    with pytest.raises(CheckFailed, match="not a number"):
+    with pytest.raises(CheckFailed, match="NaN"):
         train(make_rows(), base, settings(learning_rate=1e38, epochs=4), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_run_at_a_time_trains_into_a_folder(base: ModelSettings, tmp_path: Path) -> None:
+    with (
+        alone_in(tmp_path / ".out.training", tmp_path / "out"),
+        pytest.raises(InputError, match="another run is training into this folder"),
+    ):
+        train(make_rows(), base, QUICK, tmp_path / "out")
+    assert len(train(make_rows(), base, QUICK, tmp_path / "out").log) == 4
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_models_in_memory_and_rows_on_disk_are_taken(base: ModelSettings, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(str(make_rows().save(tmp_path / "selected").folder))
+    model, tokenizer = (kind.from_pretrained(base.model) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    by_name = train(folder, base.model, QUICK, tmp_path / "by-name")
+    given = train(folder, (model, tokenizer), QUICK, out=tmp_path / "given")
+    assert [step.loss for step in given.log] == [step.loss for step in by_name.log]
+
+
+def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected the folder of the result"):
+        train(make_rows(), base)
+    with pytest.raises(InputError, match="expected selected rows, got list"):
+        train([1], base, out=tmp_path / "out")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected selected rows, got scored rows"):
+        train(in_memory([], Manifest(stage="scored")), base, out=tmp_path / "out")
+    with pytest.raises(InputError, match="no loss 'dft'; there are nll: sum"):
+        train(make_rows(), base, settings(loss="dft"), tmp_path / "out")
+
+
+class _General:
+    """The mean nll, by the way that losses other than TRL's own take."""
+
+    formula = "-log p_t"
+    plain = False
+
+    def of_tokens(self, log_p_BT: torch.Tensor, entropy_BT: torch.Tensor | None) -> torch.Tensor:
+        assert log_p_BT.requires_grad
+        return -log_p_BT
+
+
+@pytest.mark.parametrize("micro", [None, 1])
+def test_a_loss_of_its_own_takes_the_mean_over_the_trained_tokens(
+    base: ModelSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro: int | None
+) -> None:
+    monkeypatch.setitem(cast("dict[str, Loss]", LOSSES), "general", _General())
+    rules = settings(machine=MachineSettings(micro_batch_size=micro))
+    usual = train(make_rows(), base, rules, tmp_path / "usual")
+    general = train(make_rows(), base, rules.model_copy(update={"loss": "general"}), tmp_path / "general")
+    assert [step.loss for step in general.log] == pytest.approx([step.loss for step in usual.log], rel=1e-5)
 
 
 def test_rows_lost_by_the_trainer_are_noticed(
