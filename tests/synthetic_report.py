@@ -21,7 +21,6 @@ from tokensieve.report import (
     ArmReport,
     Comparison,
     CurvePoint,
-    Estimate,
     EvaluatedSubset,
     Outcomes,
     Report,
@@ -177,7 +176,7 @@ def _arm(
     own = answers[arm.name]
     found = metrics.forgetting(before, own, spec.task, draws=200)
     points, transfer = metrics.difference(before, own, answers["plain"], spec.task, draws=200)
-    difference = Comparison(target_points=Estimate.of(points), backward_transfer=Estimate.of(transfer))
+    difference = Comparison(target_points=points, backward_transfer=transfer)
     rows, threshold = _training_rows(arm, spec)
     kept = len(rows)
     return ArmReport(
@@ -189,9 +188,9 @@ def _arm(
         dropped={} if kept == _ROWS else {"no_correct_sample": _ROWS - kept},
         profile=profile(rows, threshold_nats=threshold, piece=piece),
         results=tuple(_result(task, [run[task] for run in own]) for task in before),
-        target_improvement=Estimate.of(found.ti),
-        target_points=Estimate.of(found.ti_points),
-        backward_transfer=Estimate.of(found.bwt),
+        target_improvement=found.ti,
+        target_points=found.ti_points,
+        backward_transfer=found.bwt,
         against_reference=difference if paired and arm.name != "plain" else None,
         runs=tuple(SeedRun(seed=seed, curve=_curve(arm.name, seed), wall_s=21.0) for seed in seeds),
         wall_s=30.0,
@@ -214,7 +213,7 @@ def _result(task: str, runs: Sequence[BoolArray]) -> TaskResult:
     missing = (total - correct) // 3
     cut = (total - correct) // 10
     outcomes = Outcomes(correct=correct, wrong=total - correct - missing - cut, no_answer=missing, cut_off=cut)
-    return TaskResult(task=task, accuracy=Estimate.of(metrics.accuracy(correct, total)), outcomes=outcomes)
+    return TaskResult(task=task, accuracy=metrics.accuracy(correct, total), outcomes=outcomes)
 
 
 def _curve(arm: str, seed: int) -> tuple[CurvePoint, ...]:

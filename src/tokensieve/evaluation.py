@@ -1,5 +1,6 @@
 """Evaluation: a model answers the problems of benchmarks; every answer is judged and kept."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,8 +52,8 @@ class EvalResult:
         return cast("dict[str, dict[str, float]]", self.rows.manifest.facts.get("figures", {}))
 
     def accuracies(self) -> dict[str, float]:
-        """Task to accuracy, a fraction."""
-        return {score.task: score.accuracy.value for score in self.scores}
+        """Task to accuracy, a fraction; NaN for a task without answers."""
+        return {score.task: math.nan if score.accuracy.value is None else score.accuracy.value for score in self.scores}
 
 
 def evaluate(

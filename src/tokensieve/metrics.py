@@ -18,7 +18,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from tokensieve.config import STRICT
 from tokensieve.errors import InputError
 from tokensieve.types import BoolArray
 
@@ -31,24 +33,45 @@ _Replicates: TypeAlias = dict[str, NDArray[np.float64]]
 """Task to accuracy, a fraction, one value a bootstrap replicate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its interval.
+class Estimate(BaseModel):
+    """A number with its 95 % interval; the same in memory, in a report's JSON and on its page."""
 
-    Attributes:
-        value: NaN where it is not defined.
-        low: lower end; NaN where there is no interval.
-        high: upper end, likewise.
-    """
+    model_config = STRICT | ConfigDict(allow_inf_nan=False)
 
-    value: float
-    low: float
-    high: float
+    value: float | None = None
+    """None where it is undefined, e.g. relative to a base of 0."""
+    low: float | None = None
+    """Lower end of the interval; None where there is none."""
+    high: float | None = None
+    """Upper end of the interval."""
+
+    @classmethod
+    def of(cls, value: float, low: float = math.nan, high: float = math.nan) -> "Estimate":
+        """From floats; what is not finite becomes None, and an undefined value has no interval."""
+        value, low, high = float(value), float(low), float(high)
+        if not math.isfinite(value):
+            return cls()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return cls(value=value)
+        return cls(value=value, low=low, high=high)
 
     @property
     def defined(self) -> bool:
-        """Whether there is a number at all."""
-        return not math.isnan(self.value)
+        """True where there is a number."""
+        return self.value is not None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> "Estimate":
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval needs both ends or none")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"the interval's ends are out of order: {self.low} > {self.high}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +79,9 @@ class Forgetting:
     """One training run against its base model.
 
     Attributes:
-        ti: target improvement in percent; NaN where the base solves none of the target's problems.
+        ti: target improvement in percent; undefined where the base solves none of the target's problems.
         ti_points: change on the target in percentage points; always defined.
-        bwt: backward transfer in percent; NaN where no other task has a base above 0.
+        bwt: backward transfer in percent; undefined where no other task has a base above 0.
         dropped_tasks: tasks left out of BWT since the base solves none of their problems.
     """
 
@@ -69,7 +92,7 @@ class Forgetting:
 
 
 def accuracy(correct: int, n: int, level: float = 0.95, *, problems: int | None = None) -> Estimate:
-    """Share of correct answers, a fraction, with its Wilson score interval; all NaN for ``n = 0``.
+    """Share of correct answers, a fraction, with its Wilson score interval; undefined for ``n = 0``.
 
     Args:
         correct: correct answers.
@@ -88,12 +111,12 @@ def accuracy(correct: int, n: int, level: float = 0.95, *, problems: int | None 
     if not 0 <= size <= n or (n and not size):
         raise InputError(f"{n} answers to {problems} problems")
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan)
+        return Estimate()
     z = NormalDist().inv_cdf(0.5 + level / 2)
     share = correct / n
     centre = (share + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    return Estimate.of(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def target_improvement(
@@ -228,10 +251,10 @@ def mean_per_token(
         The ratio of the two sums; NaN without tokens, no interval for fewer than two rows.
     """
     if not tokens_R.sum():
-        return Estimate(math.nan, math.nan, math.nan)
+        return Estimate()
     value = float(sums_R.sum() / tokens_R.sum())
     if len(tokens_R) < 2:
-        return Estimate(value, math.nan, math.nan)
+        return Estimate.of(value)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(tokens_R), np.full(len(tokens_R), 1 / len(tokens_R)), size=draws)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -325,6 +348,6 @@ def _estimate(value: float, replicates: NDArray[np.float64], level: float) -> Es
     finite = replicates[np.isfinite(replicates)]
     tail = (1 - level) / 2
     if math.isnan(value) or len(replicates) - len(finite) > tail * len(replicates):
-        return Estimate(value, math.nan, math.nan)
+        return Estimate.of(value)
     low, high = np.quantile(finite, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high))
+    return Estimate.of(value, low, high)

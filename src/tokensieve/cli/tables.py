@@ -10,9 +10,9 @@ from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.drift import Drift
-from tokensieve.metrics import Estimate as Measured
+from tokensieve.metrics import Estimate
 from tokensieve.repair import Repair
-from tokensieve.report import ArmReport, Estimate, Report, TargetReport
+from tokensieve.report import ArmReport, Report, TargetReport
 from tokensieve.scoring import BackendComparison
 from tokensieve.scoring.store import StoredModel
 from tokensieve.types import JSON, Outcome
@@ -240,11 +240,12 @@ def _left_out(arm: ArmReport) -> str:
     return f"{100 * (1 - arm.profile.trained_pooled):.1f} %"
 
 
-def _percent(measured: Measured) -> tuple[str, str]:
+def _percent(measured: Estimate) -> tuple[str, str]:
     """A fraction and its interval, in percent."""
-    if not measured.defined:
+    if measured.value is None or measured.interval is None:
         return "undefined", ""
-    return f"{100 * measured.value:.1f} %", f"{100 * measured.low:.1f} … {100 * measured.high:.1f}"
+    low, high = measured.interval
+    return f"{100 * measured.value:.1f} %", f"{100 * low:.1f} … {100 * high:.1f}"
 
 
 def table_of(*columns: str) -> Table:

@@ -247,9 +247,9 @@ def _forgetting(pairs: Mapping[str, _Pairs], target: str, seed: int, level: floa
 def _gate(changes: Sequence[TaskChange], max_drop: float) -> Gate:
     decisions: dict[str, Decision] = {}
     for change in changes:
-        interval = change.difference.points
-        if interval.low >= -max_drop or change.base_is_zero:
+        low, high = change.difference.interval
+        if low >= -max_drop or change.base_is_zero:
             decisions[change.task] = "passed"
         else:
-            decisions[change.task] = "failed" if interval.high < -max_drop else "undecided"
+            decisions[change.task] = "failed" if high < -max_drop else "undecided"
     return Gate(max_drop, decisions)

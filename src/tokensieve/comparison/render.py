@@ -8,7 +8,7 @@ from typing import Final
 
 from tokensieve.comparison.answers import Answer, TaskScore
 from tokensieve.comparison.results import EvalComparison, Flip, TaskChange
-from tokensieve.metrics import Estimate
+from tokensieve.metrics import Estimate, Forgetting
 from tokensieve.types import JSON
 
 HEADERS: Final = ("task", "n", "base", "tuned", "points (95 %)", "p", "lost", "gained", "detects")
@@ -40,10 +40,11 @@ def sentences(comparison: EvalComparison) -> list[str]:
     said = []
     if comparison.forgetting is not None:
         ti, points, bwt = comparison.forgetting.ti, comparison.forgetting.ti_points, comparison.forgetting.bwt
-        if not math.isnan(ti.low):
+        if ti.interval is not None:
             said.append(f"target improvement {signed_with_interval(ti, ' %')}")
         else:
-            why = f"{ti.value:+.1f} %, the base solves too few for an interval" if ti.defined else "the base is 0"
+            few = "the base solves too few for an interval"
+            why = "the base is 0" if ti.value is None else f"{ti.value:+.1f} %, {few}"
             said.append(f"target improvement {signed_with_interval(points, ' points')}; {why}")
         if bwt.defined:
             said.append(f"backward transfer  {signed_with_interval(bwt, ' %')}")
@@ -104,7 +105,7 @@ def to_json(comparison: EvalComparison) -> str:
         "tuned": list(comparison.tuned),
         "target": comparison.target or None,
         "tasks": [_task_json(change) for change in comparison.changes],
-        "forgetting": None if comparison.forgetting is None else asdict(comparison.forgetting),
+        "forgetting": None if comparison.forgetting is None else _forgetting_json(comparison.forgetting),
         "differences": [asdict(difference) for difference in comparison.differences],
         "gate": None if comparison.gate is None else {**asdict(comparison.gate), "ok": comparison.gate.ok},
         "notes": list(comparison.notes),
@@ -114,17 +115,17 @@ def to_json(comparison: EvalComparison) -> str:
 
 def percent(estimate: Estimate) -> str:
     """A fraction in percent, without its interval."""
-    return f"{100 * estimate.value:.1f} %" if estimate.defined else "undefined"
+    return "undefined" if estimate.value is None else f"{100 * estimate.value:.1f} %"
 
 
 def signed_with_interval(estimate: Estimate, unit: str = "") -> str:
     """A signed value and its interval, e.g. ``-12.5 (-20.1…-4.0)``."""
-    if not estimate.defined:
+    if estimate.value is None:
         return "undefined"
     value = f"{estimate.value + 0.0:+.1f}{unit}"
-    if math.isnan(estimate.low):
+    if estimate.interval is None:
         return value
-    low, high = (f"{round(end, 1) + 0.0:.1f}" for end in (estimate.low, estimate.high))
+    low, high = (f"{round(end, 1) + 0.0:.1f}" for end in estimate.interval)
     return f"{value} ({low}…{high})"
 
 
@@ -155,10 +156,16 @@ def _of_change(change: TaskChange) -> list[str]:
     if change.lost_format or change.lost_cut_off:
         cut_off = f", {change.lost_cut_off:,} were cut off by the length limit" if change.lost_cut_off else ""
         said.append(f"{change.task}: of {change.lost:,} lost, {change.lost_format:,} for want of an answer{cut_off}")
-    if change.difference.points.low <= 0 <= change.difference.points.high:
+    low, high = change.difference.interval
+    if low <= 0 <= high:
         seen = change.difference.detectable_points
         said.append(f"{change.task}: no change shown; this test could have seen a loss of {seen:.1f} points")
     return said
+
+
+def _forgetting_json(found: Forgetting) -> dict[str, object]:
+    estimates = {name: getattr(found, name).model_dump() for name in ("ti", "ti_points", "bwt")}
+    return estimates | {"dropped_tasks": list(found.dropped_tasks)}
 
 
 def _task_json(change: TaskChange) -> dict[str, object]:
@@ -168,7 +175,7 @@ def _task_json(change: TaskChange) -> dict[str, object]:
         "problems": change.problems,
         "before": _score_json(change.before),
         "after": _score_json(change.after),
-        "difference_points": asdict(found.points),
+        "difference_points": found.points.model_dump(),
         "test": found.test,
         "p_value": found.p_value,
         "adjusted_p_value": change.adjusted_p,
@@ -185,7 +192,7 @@ def _task_json(change: TaskChange) -> dict[str, object]:
 
 def _score_json(score: TaskScore) -> dict[str, object]:
     return {
-        "accuracy": asdict(score.accuracy),
+        "accuracy": score.accuracy.model_dump(),
         "outcomes": {outcome.value: number for outcome, number in score.outcomes.items()},
         "cut_off": score.cut_off,
         "cut_off_correct": score.cut_off_correct,

@@ -44,6 +44,14 @@ class PairedDifference:
     test: str
     detectable_points: float
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends in percentage points; a paired difference always has them."""
+        ends = self.points.interval
+        if ends is None:
+            raise RuntimeError("a paired difference without an interval")
+        return ends
+
 
 def paired_difference(
     before_P: NDArray[np.float64],
@@ -82,7 +90,7 @@ def paired_difference(
     detectable = (z.inv_cdf((1 + level) / 2) + z.inv_cdf(POWER)) * float(replicates.std())
     p_value, test = _p_value(change_PS, before_P, replicates, grouped=groups is not None)
     return PairedDifference(
-        points=Estimate(100 * float(change_PS.mean()), 100 * float(low), 100 * float(high)),
+        points=Estimate.of(100 * float(change_PS.mean()), 100 * float(low), 100 * float(high)),
         p_value=p_value,
         test=test,
         detectable_points=100 * detectable,

@@ -14,21 +14,12 @@ from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.drift.divergence import RowDivergence, row_divergences
 from tokensieve.drift.probe_rows import answer_rows, dialogue_rows, text_rows
 from tokensieve.errors import InputError
+from tokensieve.metrics import Estimate
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.pipeline import load
 from tokensieve.types import Tokens
 
 RESULT_NAME: Final = "drift.json"
-
-
-class Interval(BaseModel):
-    """A number with its 95 % interval; null where it is not defined."""
-
-    model_config = STRICT
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 class ProbeDrift(BaseModel):
@@ -45,9 +36,9 @@ class ProbeDrift(BaseModel):
     """Rows with at least one response token."""
     tokens: int
     """Response tokens."""
-    kl: Interval
+    kl: Estimate
     """Forward KL(base || tuned), nats per token."""
-    nll_change: Interval
+    nll_change: Estimate
     """Mean nll under the tuned model minus that under the base, nats per token."""
     base_perplexity: float | None
     """exp of the mean nll under the base."""
@@ -154,15 +145,11 @@ def summarise(name: str, rows: Iterable[RowDivergence], *, seed: int = 0) -> Pro
         name=name,
         rows=len(kept),
         tokens=int(tokens_R.sum()),
-        kl=_interval(metrics.mean_per_token(kl_R, tokens_R, seed=seed)),
-        nll_change=_interval(metrics.mean_per_token(tuned_R - base_R, tokens_R, seed=seed)),
+        kl=metrics.mean_per_token(kl_R, tokens_R, seed=seed),
+        nll_change=metrics.mean_per_token(tuned_R - base_R, tokens_R, seed=seed),
         base_perplexity=_finite(float(np.exp(base_R.sum() / tokens_R.sum()))) if kept else None,
         tuned_perplexity=_finite(float(np.exp(tuned_R.sum() / tokens_R.sum()))) if kept else None,
     )
-
-
-def _interval(estimate: metrics.Estimate) -> Interval:
-    return Interval(value=_finite(estimate.value), low=_finite(estimate.low), high=_finite(estimate.high))
 
 
 def _finite(value: float) -> float | None:

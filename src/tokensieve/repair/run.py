@@ -166,7 +166,7 @@ def _score(model: ModelSettings, settings: RepairSettings, out: Path) -> float:
     """Target score of one model; higher is better."""
     if settings.task is not None:
         rules = EvaluateSettings(tasks=(settings.task,), split="validation", limit=settings.limit, data=settings.data)
-        return next(iter(evaluate(model, rules, out).scores)).accuracy.value
+        return next(iter(evaluate(model, rules, out).accuracies().values()))
     loaded = load_model(model)
     rows = load(str(settings.rows), loaded, DataSettings(limit=settings.limit))
     scored = score(rows, loaded, ScoreSettings(entropy=False, rank=False, use_store=False))

@@ -1,5 +1,6 @@
 """A study as one page that opens offline, and its JSON twin."""
 
+from tokensieve.metrics import Estimate
 from tokensieve.report.files import HTML_NAME, JSON_NAME, read_report, write_report
 from tokensieve.report.samples import sample_rows
 from tokensieve.report.schema import (
@@ -7,7 +8,6 @@ from tokensieve.report.schema import (
     ArmReport,
     Comparison,
     CurvePoint,
-    Estimate,
     EvaluatedSubset,
     Outcomes,
     Report,

@@ -2,7 +2,7 @@
 
 import math
 
-from tokensieve.report.schema import Estimate
+from tokensieve.metrics import Estimate
 
 UNDEFINED = "–"
 _NARROW_SPACE = "\u202f"

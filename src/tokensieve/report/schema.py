@@ -4,14 +4,13 @@ Units: accuracies and shares are fractions in [0, 1]; TI and BWT are percent of 
 percentage points of accuracy; losses and nll are nats; times are seconds. None means undefined or not known.
 """
 
-import math
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tokensieve import metrics
 from tokensieve.analysis.results import Profile
 from tokensieve.data.manifest import ModelIdentity
+from tokensieve.metrics import Estimate
 from tokensieve.types import JSON, Origin
 
 SCHEMA_VERSION: Final = 2
@@ -19,33 +18,6 @@ REFERENCE_ARM: Final = "plain"
 """The arm that all others are compared with."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class Estimate(BaseModel):
-    """A number with its 95 % interval."""
-
-    model_config = _STRICT
-
-    value: float | None = None
-    """None where it is undefined, e.g. relative to a base of 0."""
-    low: float | None = None
-    """Lower end of the interval; None where there is none."""
-    high: float | None = None
-    """Upper end of the interval."""
-
-    @classmethod
-    def of(cls, estimate: metrics.Estimate) -> "Estimate":
-        """The same number in a form that JSON can hold: NaN becomes None."""
-        value, low, high = (None if math.isnan(v) else v for v in (estimate.value, estimate.low, estimate.high))
-        return cls(value=value, low=low, high=high)
-
-    @model_validator(mode="after")
-    def _check_ends(self) -> "Estimate":
-        if (self.low is None) != (self.high is None):
-            raise ValueError("an interval needs both ends or none")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"the interval's ends are out of order: {self.low} > {self.high}")
-        return self
 
 
 class Outcomes(BaseModel):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
-from tokensieve.report.schema import REFERENCE_ARM, ArmReport, Estimate, EvaluatedSubset, Report, TargetReport
+from tokensieve.report.schema import REFERENCE_ARM, ArmReport, EvaluatedSubset, Report, TargetReport
 from tokensieve.selection import parse_policy
 
 

@@ -24,7 +24,6 @@ from tokensieve.report.schema import (
     ArmReport,
     Comparison,
     CurvePoint,
-    Estimate,
     EvaluatedSubset,
     Outcomes,
     Report,
@@ -109,7 +108,7 @@ class _Source:
         measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
         return TaskResult(
             task=task,
-            accuracy=_estimate(measured),
+            accuracy=measured,
             outcomes=Outcomes(
                 **{outcome.value: outcomes[outcome] for outcome in Outcome},
                 limited=sum(not s.finished for s in samples),
@@ -184,7 +183,7 @@ def _arm(
     against = None
     if reference is not None and arm.settings.name != REFERENCE_ARM:
         points, transfer = metrics.difference(before, after, reference, target)
-        against = Comparison(target_points=_estimate(points), backward_transfer=_estimate(transfer))
+        against = Comparison(target_points=points, backward_transfer=transfer)
     steps = [source.runner.record(step) for step in arm.steps()]
     return ArmReport(
         name=arm.settings.name,
@@ -200,9 +199,9 @@ def _arm(
         protected_share_of_kept_nll=cast(float, facts["protected_share_of_kept_nll"]),
         profile=profile(selected, threshold_nats=threshold, piece=source.piece),
         results=tuple(source.result(task, [run.evaluations[task] for run in arm.runs]) for task in before),
-        target_improvement=_estimate(found.ti),
-        target_points=_estimate(found.ti_points),
-        backward_transfer=_estimate(found.bwt),
+        target_improvement=found.ti,
+        target_points=found.ti_points,
+        backward_transfer=found.bwt,
         against_reference=against,
         runs=tuple(_run(run, target, before, flags, source) for run, flags in zip(arm.runs, after, strict=True)),
         wall_s=sum(record.wall_s for record in steps if record),
@@ -276,9 +275,3 @@ def _run(
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _estimate(measured: metrics.Estimate) -> Estimate:
-    if not measured.defined:
-        return Estimate()
-    return Estimate(value=measured.value, low=_number(measured.low), high=_number(measured.high))

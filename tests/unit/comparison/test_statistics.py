@@ -24,8 +24,8 @@ def coverage(draw: Callable[[np.random.Generator], tuple[Floats, Floats, list[st
     rng, hits = np.random.default_rng(0), 0
     for repeat in range(REPEATS):
         before, after, groups = draw(rng)
-        points = paired_difference(before, after, groups, seed=repeat, draws=600).points
-        hits += points.low <= truth <= points.high
+        low, high = paired_difference(before, after, groups, seed=repeat, draws=600).interval
+        hits += low <= truth <= high
     return hits / REPEATS
 
 
@@ -66,8 +66,8 @@ def test_intervals_over_problems_and_seeds_cover_the_truth() -> None:
 def test_the_interval_of_few_problems_without_a_change_has_a_width() -> None:
     found = paired_difference(np.ones(20), np.ones((20, 1)))
     assert found.points.value == 0
-    assert found.points.low < -5
-    assert found.points.high > 5
+    assert found.interval[0] < -5
+    assert found.interval[1] > 5
     assert found.p_value == 1.0
 
 
@@ -81,7 +81,7 @@ def test_the_detectable_loss_is_seen_with_a_power_of_four_in_five() -> None:
     for repeat in range(REPEATS):
         change = drawn_changes(rng, (400,), 0.1 + detectable / 200, 0.1 - detectable / 200)
         before = (change < 0).astype(float)
-        seen += paired_difference(before, (before + change)[:, None], seed=repeat, draws=400).points.high < 0
+        seen += paired_difference(before, (before + change)[:, None], seed=repeat, draws=400).interval[1] < 0
     assert 0.7 <= seen / REPEATS <= 0.9
 
 

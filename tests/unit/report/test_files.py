@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from tests.synthetic_report import synthetic_report
 
-from tokensieve import metrics
 from tokensieve.errors import InputError
 from tokensieve.report import HTML_NAME, JSON_NAME, Estimate, read_report, write_report
 
@@ -39,8 +38,8 @@ def test_a_missing_damaged_or_foreign_report_is_named(tmp_path: Path) -> None:
 
 def test_estimates_become_json_with_none_for_nan() -> None:
     nan = float("nan")
-    assert Estimate.of(metrics.Estimate(nan, nan, nan)) == Estimate()
-    assert Estimate.of(metrics.Estimate(1.0, 0.0, 2.0)) == Estimate(value=1.0, low=0.0, high=2.0)
+    assert Estimate.of(nan, nan, nan) == Estimate()
+    assert Estimate.of(1.0, 0.0, 2.0) == Estimate(value=1.0, low=0.0, high=2.0)
     with pytest.raises(ValueError, match="both ends"):
         Estimate(value=1.0, low=0.0)
     with pytest.raises(ValueError, match="out of order"):

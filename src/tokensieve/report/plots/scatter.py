@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
 from tokensieve.report.plots.canvas import Canvas, text_width
 from tokensieve.report.plots.labels import Box, place
 from tokensieve.report.plots.style import ArmStyle
-from tokensieve.report.schema import ArmReport, Estimate, TargetReport
+from tokensieve.report.schema import ArmReport, TargetReport
 
 _FONT = 12.5
 _REACH = 0.4
