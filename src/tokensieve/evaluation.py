@@ -16,7 +16,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import ModelLike
 from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
-from tokensieve.sampling.loglikelihood import choose_by_likelihood
+from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
 from tokensieve.tasks import Task, get_task
 from tokensieve.types import JSON, Problem, Sample
 
@@ -152,10 +152,14 @@ class _Counter:
 def _answers(
     sampler: Sampler, task: Task, problems: Sequence[Problem], settings: EvaluateSettings, count: _Counter
 ) -> list[Sample]:
+    scored: list[Sample] | None = None
     if task.likelihood_choice is not None:
-        chosen = choose_by_likelihood(task, task.likelihood_choice, problems, sampler)
+        scored = choose_by_likelihood(task, task.likelihood_choice, problems, sampler)
+    elif task.windows is not None:
+        scored = score_texts(task, task.windows, problems, sampler)
+    if scored is not None:
         count.add(len(problems) * settings.sampling.n)
-        return chosen
+        return scored
     drawn = sampler.draw(requests_of(task, problems, settings.sampling), settings.sampling)
     return judge_samples(task, problems, told(drawn, count.add), settings.cut_off)
 

@@ -80,3 +80,21 @@ def test_mmlu_subjects_are_named_as_in_the_harness() -> None:
         subject = described["dataset_name"].replace("_", " ")
         expected = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
         assert described["description"] == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_text_s_nll_is_the_harness_s_rolling_one(tmp_path: Path, shared_data: Path) -> None:
+    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra lm-eval)")
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    text = (shared_data / "arc_challenge" / "validation.jsonl").read_text(encoding="utf-8")[:6000]
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    loaded = load_model("pocket")
+    theirs = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=4, max_length=255)
+    request = Instance("loglikelihood_rolling", {}, (text,), 0)
+    (expected,) = theirs.loglikelihood_rolling([request], disable_tqdm=True)
+    # The harness's windows are disjoint: each is given the one token before it.
+    task = f"perplexity:{tmp_path / 'a.txt'},window=256,stride=255"
+    figures = evaluate(loaded, EvaluateSettings(tasks=(task,))).figures[task]
+    assert figures["nll"] * figures["tokens"] == pytest.approx(-expected, rel=1e-5)

@@ -101,7 +101,9 @@ def print_accuracies(scores: Iterable[TaskScore]) -> None:
         failed = (score.outcomes[kind] for kind in (Outcome.WRONG, Outcome.NO_ANSWER))
         right = f", {score.cut_off_correct:,} right" if score.cut_off_correct else ""
         cells = (*(f"{number:,}" for number in failed), f"{score.cut_off:,}{right}")
-        table.add_row(score.task, f"{score.answers:,}", *_percent(score.accuracy), *cells)
+        judged = score.outcomes[Outcome.NOT_JUDGED] < score.answers
+        accuracy = _percent(score.accuracy) if judged else ("–", "–")
+        table.add_row(score.task, f"{score.answers:,}", *accuracy, *cells)
     print_table(table)
 
 

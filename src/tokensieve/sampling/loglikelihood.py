@@ -1,4 +1,4 @@
-"""Answers that are chosen, not written: the likeliest of the texts that a problem gives, scored as training data is."""
+"""Log-likelihoods of given texts: multiple choice and the perplexity of plain text, by the scoring forward pass."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -12,8 +12,8 @@ from tokensieve.models import LoadedModel
 from tokensieve.sampling.local import LocalSampler
 from tokensieve.sampling.request import Sampler
 from tokensieve.scoring import score_all
-from tokensieve.tasks import Continuation, Likelihood, LikelihoodChoice, Task
-from tokensieve.types import Outcome, Problem, Sample, Scored, Tokens, Verdict
+from tokensieve.tasks import Continuation, Likelihood, LikelihoodChoice, Task, TextWindows
+from tokensieve.types import IntArray, Outcome, Problem, Sample, Scored, Tokens, Verdict
 
 _TOO_LONG: Final = Verdict(Outcome.NOT_JUDGED, reason="longer than the model's context")
 _NO_TOKENS: Final = Verdict(Outcome.NOT_JUDGED, reason="a text has no tokens of its own behind its context")
@@ -69,6 +69,71 @@ def choose_by_likelihood(
     return samples
 
 
+def score_texts(task: Task, windows: TextWindows, problems: Sequence[Problem], sampler: Sampler) -> list[Sample]:
+    """One sample a text: its token ids and their mean nll (nats), each token scored once.
+
+    Args:
+        task: whose problems they are; each has its text in ``facts["text"]``.
+        windows: how a text is cut.
+        problems: the texts.
+        sampler: of a model in this process.
+
+    Raises:
+        InputError: another sampler, or windows longer than the model's context.
+    """
+    if not isinstance(sampler, LocalSampler):
+        raise InputError("perplexity takes a model in this process", where=task.name)
+    loaded = sampler.loaded
+    room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    if room is not None and windows.length > room:
+        raise InputError(
+            f"windows of {windows.length} tokens, the model takes {room}",
+            where=task.name,
+            fix=f"perplexity:PATH,window={room}",
+        )
+    texts = [loaded.chat.text_ids(str(problem.facts["text"])) for problem in problems]
+    rows = [
+        _windows_of(f"{number}", np.concatenate([[loaded.chat.begin_id], ids_T]).astype(np.int32), windows)
+        for number, ids_T in enumerate(texts)
+    ]
+    scored = {row.tokens.id: row for row in _scored([row for listed in rows for row in listed], loaded, rank=False)}
+    samples = []
+    for problem, ids_T, listed in zip(problems, texts, rows, strict=True):
+        total = sum(_nll(scored[row.id]) for row in listed)
+        count = len(ids_T)
+        reason = f"{count:,} tokens in {len(listed):,} windows of {windows.length}, stride {windows.stride}"
+        samples.append(
+            Sample(
+                problem_id=problem.id,
+                task=task.name,
+                index=0,
+                text="",
+                ids=tuple(ids_T.tolist()),
+                verdict=Verdict(Outcome.NOT_JUDGED, reason=reason),
+                nll=total / count if count else float("nan"),
+            )
+        )
+    return samples
+
+
+def _windows_of(name: str, ids_T: IntArray, windows: TextWindows) -> list[Tokens]:
+    """The windows of a text that begins with one token of context; what each scores is its response."""
+    bounds = [(0, 1, min(windows.length, len(ids_T)))] if len(ids_T) > 1 else []
+    while bounds and bounds[-1][2] < len(ids_T):
+        done = bounds[-1][2]
+        end = min(done + windows.stride, len(ids_T))
+        bounds.append((end - windows.length, done, end))
+    return [
+        Tokens(
+            f"{name}/{start}",
+            ids_T[start:end],
+            np.arange(start, end) >= first,
+            np.zeros(end - start, dtype=np.bool_),
+        )
+        for start, first, end in bounds
+    ]
+
+
 def _rows(groups: Sequence[Sequence[Continuation]], loaded: LoadedModel) -> list[list[Tokens]]:
     """The tokens of each problem's continuations; those behind a plain context are tokenized all at once."""
     listed = [choice for group in groups for choice in group]
@@ -121,11 +186,17 @@ def _chosen(choices: Sequence[Continuation], likelihoods: Sequence[Likelihood], 
     return min(range(len(choices)), key=lambda place: likelihoods[place].nll)
 
 
-def _scored(rows: Sequence[Tokens], loaded: LoadedModel) -> list[Scored]:
+def _scored(rows: Sequence[Tokens], loaded: LoadedModel, *, rank: bool = True) -> list[Scored]:
     if not rows:
         return []
-    settings = ScoreSettings(entropy=False, use_store=False)
+    settings = ScoreSettings(entropy=False, rank=rank, use_store=False)
     return score_all(rows, loaded, settings)
+
+
+def _nll(row: Scored) -> float:
+    """Summed nll of the response, in nats."""
+    (scores,) = row.scores.values()
+    return float(scores.nll_T[row.tokens.in_response_T].sum(dtype=np.float64))
 
 
 def _likelihood(row: Scored) -> Likelihood:
@@ -134,4 +205,4 @@ def _likelihood(row: Scored) -> Likelihood:
     rank_T = scores.rank_T
     if rank_T is None:  # unreachable: the settings ask for ranks
         raise RuntimeError("scores without ranks")
-    return Likelihood(float(scores.nll_T[response_T].sum(dtype=np.float64)), bool((rank_T[response_T] == 0).all()))
+    return Likelihood(_nll(row), bool((rank_T[response_T] == 0).all()))

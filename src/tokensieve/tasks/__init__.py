@@ -14,7 +14,7 @@ from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
 from tokensieve.tasks.multiple_choice import MULTIPLE_CHOICE_TASKS
 from tokensieve.tasks.pocket import POCKET_TASKS
-from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task
+from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task, TextWindows
 
 TASKS: dict[str, Task] = {
     **POCKET_TASKS,
@@ -43,7 +43,8 @@ def split_name(spelled: str) -> tuple[str, str]:
 
 
 def get_task(name: str) -> Task:
-    """The task of a name, the one that a YAML file describes, or with ``lm-eval:`` before it one of the harness.
+    """The task of a name, the one that a YAML file describes, with ``lm-eval:`` before it one of the
+    harness, with ``perplexity:`` before a path the perplexity of texts.
 
     Raises:
         InputError: none of these; the nearest name is given.
@@ -55,13 +56,19 @@ def get_task(name: str) -> Task:
         from tokensieve.tasks.lm_eval_tasks import read_harness_task
 
         return read_harness_task(name)
+    if name.startswith("perplexity:"):
+        from tokensieve.tasks.perplexity import read_perplexity_task
+
+        return read_perplexity_task(name)
     if name.endswith((".yaml", ".yml")):
         from tokensieve.tasks.custom import read_task
 
         return read_task(Path(name))
     near = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"no task {name!r}", fix=f"{hint}known: {', '.join(TASKS)}; a YAML file; or lm-eval:NAME")
+    raise InputError(
+        f"no task {name!r}", fix=f"{hint}known: {', '.join(TASKS)}; a YAML file; perplexity:PATH; or lm-eval:NAME"
+    )
 
 
-__all__ = ["TASKS", "Continuation", "Likelihood", "LikelihoodChoice", "Task", "get_task", "split_name"]
+__all__ = ["TASKS", "Continuation", "Likelihood", "LikelihoodChoice", "Task", "TextWindows", "get_task", "split_name"]

@@ -52,6 +52,19 @@ class LikelihoodChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWindows:
+    """Windows in which a long text is scored, each token once.
+
+    Attributes:
+        length: tokens in a window; its first token is context only.
+        stride: tokens that each window after the first one scores, its last ones.
+    """
+
+    length: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A benchmark.
 
@@ -74,6 +87,7 @@ class Task:
         likelihood_choice: where the likeliest of given texts is the answer; None where the model writes one.
         figures: ``figures(problems by id, samples)`` are figures of all answers beside accuracy, by name; None where
             there are none.
+        windows: where a problem is a text (``facts["text"]``) whose nll is measured; None for all other tasks.
     """
 
     name: str
@@ -86,6 +100,7 @@ class Task:
     ended: Callable[[Problem, str], str | None] | None = None
     likelihood_choice: LikelihoodChoice | None = None
     figures: Callable[[Mapping[str, Problem], Sequence[Sample]], dict[str, float]] | None = None
+    windows: TextWindows | None = None
 
     def problems(self, split: str, data: Path | None = None, limit: int | None = None) -> Iterator[Problem]:
         """The problems of a split, in their fixed order.
