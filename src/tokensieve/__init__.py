@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokensieve.anchors import make_anchors
+    from tokensieve.calibration import Calibration, calibrate
     from tokensieve.comparison import compare
     from tokensieve.config import (
         AnchorSettings,
+        CalibrateSettings,
         DataSettings,
         DriftSettings,
         EvaluateSettings,
@@ -47,6 +49,7 @@ __version__ = metadata.version("tokensieve")
 
 _CONFIG = (
     "AnchorSettings",
+    "CalibrateSettings",
     "DataSettings",
     "DriftSettings",
     "EvaluateSettings",
@@ -67,6 +70,7 @@ _HOMES = {
     **dict.fromkeys(_CONFIG, "config"),
     **dict.fromkeys(_ERRORS, "errors"),
     "Adapter": "training",
+    "Calibration": "calibration",
     "Drift": "drift",
     "DriftCallback": "training.drift_callback",
     "EvalResult": "evaluation",
@@ -74,6 +78,7 @@ _HOMES = {
     "Repair": "repair",
     "Rows": "data.dataset",
     "SieveSFTTrainer": "training.sieve_trainer",
+    "calibrate": "calibration",
     "compare": "comparison",
     "evaluate": "evaluation",
     "export": "exports",
@@ -96,6 +101,8 @@ _HOMES = {
 __all__ = [
     "Adapter",
     "AnchorSettings",
+    "CalibrateSettings",
+    "Calibration",
     "CheckFailed",
     "DataSettings",
     "Drift",
@@ -121,6 +128,7 @@ __all__ = [
     "StudySettings",
     "TokensieveError",
     "TrainSettings",
+    "calibrate",
     "compare",
     "evaluate",
     "export",

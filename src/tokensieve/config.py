@@ -501,6 +501,35 @@ class RepairSettings(BaseModel):
     """Rows on which drift is measured."""
 
 
+class CalibrateSettings(BaseModel):
+    """Candidates for a model and its data, and how they are compared."""
+
+    model_config = STRICT
+
+    task: str | None = None
+    """Target task: candidates are compared by accuracy on its validation split, then by nll of its gold answers."""
+    rows: str | None = None
+    """Validation rows in place of a task: candidates are compared by the nll of their responses."""
+    others: tuple[str, ...] = ()
+    """Other tasks for the recipe's backward transfer; they decide nothing here."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+    limit: int = Field(100, gt=0)
+    """Validation problems, or rows."""
+    candidates: tuple[str, ...] = ("plain", "stm:2.5", "plain + anchors", "stm:100 + anchors")
+    """Policies, as in `select`; ` + anchors` adds the KL divergence to the base on drift-guided anchors."""
+    rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
+    """Peak learning rates, each tried with every candidate."""
+    rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
+    kl_weight: float = Field(5.0, gt=0)
+    """Weight of the KL on anchors."""
+    anchors: AnchorSettings = AnchorSettings()
+    """How anchors are found, where a candidate has them."""
+    drift: DriftSettings = DriftSettings()
+    """Rows on which drift is measured."""
+
+
 class ArmSettings(BaseModel):
     """One arm of a study: a training set, the tokens of it that are trained, and how."""
 

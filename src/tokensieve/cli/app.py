@@ -19,6 +19,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     data_commands.export,
     data_commands.verify_export,
     model_commands.generate,
+    model_commands.calibrate,
     model_commands.anchors,
     model_commands.train,
     model_commands.evaluate,

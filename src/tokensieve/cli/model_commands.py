@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out
 from tokensieve.config import (
     AnchorSettings,
+    CalibrateSettings,
     DriftSettings,
     EvaluateSettings,
     GenerateSettings,
@@ -101,6 +102,37 @@ def anchors(
     rows = None if selected is None else open_selected(selected)
     made = make_anchors(rows, model, settings, out_)
     print_anchors(made.manifest, out_)
+    return 0
+
+
+def calibrate(
+    scored: Path,
+    /,
+    *,
+    out_: Out,
+    model: Annotated[ModelSettings, FLAT] = ModelSettings(),
+    settings: Annotated[CalibrateSettings, FLAT] = CalibrateSettings(),
+    training: Annotated[TrainSettings, Parameter(name="train")] = TrainSettings(),
+    allow_weak_sandbox: bool = False,
+) -> int:
+    """Choose policy, anchors and learning rate for a model and its data by short runs; write the choice as a recipe.
+
+    Args:
+        scored: Folder that score has made of the training rows.
+        out_: Folder of the result: every trial, calibration.json and recipe.yaml for run.
+        training: All other settings of training.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
+    """
+    from tokensieve.calibration import calibrate as choose
+    from tokensieve.cli.check import take_weak_sandbox
+    from tokensieve.cli.tables import print_calibration
+    from tokensieve.pipeline import open_scored
+
+    take_weak_sandbox(allow_weak_sandbox)
+    hush_transformers()
+    with Work("calibrate", "trials") as work:
+        found = choose(open_scored(scored), model, settings, out_, training, work.advanced)
+    print_calibration(found, out_)
     return 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from rich.cells import cell_len
 from rich.table import Table
 
+from tokensieve.calibration import Calibration
 from tokensieve.cli.console import out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
@@ -135,6 +136,21 @@ def print_drift(found: Drift) -> None:
         kl = "" if probe.kl.value is None else f"{probe.kl.value:.4f}"
         table.add_row(probe.name, f"{probe.rows:,}", f"{probe.tokens:,}", kl, ends, change, perplexity)
     print_table(table)
+
+
+def print_calibration(found: Calibration, folder: object) -> None:
+    """Every trial, rung after rung, then the choice in sentences."""
+    table = table_of("candidate", "rows", "accuracy", "nll (nats)", "KL (nats/token)")
+    for rung in found.rungs:
+        for trial in rung:
+            accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.1%}"
+            table.add_row(
+                trial.candidate.name, f"{trial.share:.0%}", accuracy, f"{trial.nll:.3f}", f"{trial.drift:.4f}"
+            )
+    print_table(table)
+    for sentence in found.reasons:
+        out.print(sentence)
+    out.print(f"wrote {folder}")
 
 
 def print_repair(found: Repair, folder: object) -> None:

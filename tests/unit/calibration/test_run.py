@@ -1,0 +1,57 @@
+"""A whole calibration on the embedded model, with sizes that only show that it works."""
+
+from pathlib import Path
+
+import pytest
+
+from tokensieve.calibration import calibrate
+from tokensieve.config import (
+    AnchorSettings,
+    CalibrateSettings,
+    DataSettings,
+    DriftSettings,
+    ModelSettings,
+    PilotSettings,
+    TrainSettings,
+)
+from tokensieve.errors import InputError
+from tokensieve.pipeline import load
+from tokensieve.scoring import score
+from tokensieve.study.recipes import read_recipe
+
+BASE = ModelSettings(model="pocket")
+RULES = CalibrateSettings(
+    task="pocket_sql_house",
+    limit=3,
+    candidates=("stm:2.5", "plain + anchors"),
+    rates=(1e-4,),
+    rungs=(0.5, 1.0),
+    others=("pocket_words",),
+    anchors=AnchorSettings(candidates=6, count=3, max_new_tokens=48, pilot=PilotSettings(rows=4, batch_size=4)),
+    drift=DriftSettings(dialogues=4, max_new_tokens=48),
+)
+TRAINING = TrainSettings(method="full", epochs=1, batch_size=4, warmup_steps=0)
+
+
+def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = score(load("task:pocket_sql_house/train", BASE, DataSettings(limit=8)), BASE)
+    done: list[int] = []
+    found = calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING, lambda number, _: done.append(number))
+    assert [[trial.share for trial in rung] for rung in found.rungs] == [[0.5, 0.5], [1.0, 1.0]]
+    assert done == [1, 2, 3, 4]
+    assert {trial.candidate.policy for trial in found.rungs[1]} == {"stm:2.5", "plain"}
+    assert all(trial.drift > 0 and trial.nll > 0 and trial.accuracy is not None for trial in found.rungs[1])
+    recipe = read_recipe(tmp_path / "out" / "recipe.yaml")
+    assert [arm.name for arm in recipe.arms] == ["plain", "STM 2.5", "calibrated"]
+    assert recipe.arms[2].policy == found.chosen.policy
+    assert recipe.targets[0].others == ("pocket_words",)
+    assert recipe.notes == found.reasons
+    monkeypatch.setattr("tokensieve.calibration.run.train", lambda *_: pytest.fail("trained again"))
+    assert calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING) == found
+
+
+@pytest.mark.parametrize("rules", [CalibrateSettings(), CalibrateSettings(task="a", rows="b")])
+def test_a_target_is_needed(tmp_path: Path, rules: CalibrateSettings) -> None:
+    scored = score(load([{"prompt": "a", "completion": "b"}], BASE), BASE)
+    with pytest.raises(InputError, match="expected a target"):
+        calibrate(scored, BASE, rules, tmp_path / "out")
