@@ -119,7 +119,9 @@ def synthetic_report(*, seeds: tuple[int, ...] = (0,), paired: bool = True, base
     """
     targets = tuple(_target(spec, seeds, paired, base_of_zero and spec is _SPECS[1]) for spec in _SPECS)
     tasks = {task for spec in _SPECS for task in (spec.task, *spec.others)}
-    stages = [(f"train · {t.task} · {a.name}", 21.0 + len(a.name)) for t in targets for a in t.arms]
+    runs = [(t, a, seed) for t in targets for a in t.arms for seed in seeds]
+    stages = [(f"train {t.task} · {a.name} · seed {seed}", 21.0 + len(a.name)) for t, a, seed in runs]
+    stages += [(f"evaluate {task} · {t.task} · {a.name} · seed {s}", 9.0) for t, a, s in runs for task in t.others]
     return Report(
         name="pocket",
         title="Plain fine-tuning beside low-perplexity fine-tuning, on the embedded model",
@@ -133,7 +135,10 @@ def synthetic_report(*, seeds: tuple[int, ...] = (0,), paired: bool = True, base
         notes=("The learning rate was chosen on the validation split for plain’s best accuracy on the target.",),
         subsets=tuple(EvaluatedSubset(task=task, evaluated=100, available=200) for task in sorted(tasks)),
         targets=targets,
-        timing=(StageTime(stage="score", wall_s=4.2, cached=True), *(StageTime(stage=s, wall_s=w) for s, w in stages)),
+        timing=(
+            StageTime(stage="score pocket_python · ground_truth", wall_s=4725.0, cached=True),
+            *(StageTime(stage=s, wall_s=w) for s, w in stages),
+        ),
         commands=("pip install tokensieve", "tokensieve run pocket --out runs/pocket"),
         versions={"python": "3.11.9", "torch": "2.13.0"},
     )
@@ -186,6 +191,8 @@ def _arm(
         rows_in=_ROWS,
         rows_out=kept,
         dropped={} if kept == _ROWS else {"no_correct_sample": _ROWS - kept},
+        protected_tokens=kept,
+        protected_share_of_kept_nll=0.234,
         profile=profile(rows, threshold_nats=threshold, piece=piece),
         results=tuple(_result(task, [run[task] for run in own]) for task in before),
         target_improvement=found.ti,
