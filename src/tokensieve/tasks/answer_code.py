@@ -39,6 +39,9 @@ _QUERY_START: Final = (
     re.compile(r"\b(?:SELECT|WITH)\b", re.IGNORECASE),
 )
 _QUERY_SPAN: Final = re.compile(r"(?<!`)`(?!`)\s*((?:SELECT|WITH)\b[^`]*)`(?!`)", re.IGNORECASE)
+_QUERY_END: Final = re.compile(
+    r"\n[ \t]*\r?\n|</\w+>|<\||\n(?=(?:This|It|The|Here|Note|Explanation|In this|We|You|I)\b[^\n]*[a-z.:!]\s*(?:\n|\Z))"
+)
 _SQL_TOKEN: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|;", re.DOTALL)
 
 
@@ -108,7 +111,7 @@ def _with_lost_fence(text: str) -> str:
         return text
     if parses(textwrap.dedent(before)):
         return f"```\n{text}"
-    start = _CODE_START.search(before)
+    start = _CODE_START.search(before) or _QUERY_START[0].search(before)
     return text if start is None else f"{text[: start.start()]}```\n{text[start.start() :]}"
 
 
@@ -295,10 +298,11 @@ def query(text: str) -> str | None:
 
     It ends at the first semicolon, or, where it is not fenced, at a blank line.
     """
+    text = text.translate(INVISIBLE)
     fenced = [block.text for block in blocks(text) if block.language in _SQL]
     spans = _QUERY_SPAN.findall(text) if not fenced else []
     holding = [body for body in (*fenced, *spans) if _query_start(body) is not None]
-    body = holding[-1] if holding else text
+    body = holding[-1] if holding else _QUERY_END.split(text[_query_start(text) or 0 :], maxsplit=1)[0]
     begin = _query_start(body)
     if begin is None:
         return None
@@ -306,7 +310,11 @@ def query(text: str) -> str | None:
     for token in _SQL_TOKEN.finditer(found):
         if token[0] == ";":
             return found[: token.end()]
-    return found if holding else re.split(r"\n[ \t]*\r?\n", found, maxsplit=1)[0].rstrip(" \t\r\n*`")
+    if not holding:
+        found = found.rstrip(" *") if found.count("`") % 2 == 0 else found.rstrip(" *`")
+    while found.endswith(")") and found.count(")") > found.count("("):
+        found = found[:-1].rstrip()
+    return found
 
 
 def _query_start(text: str) -> int | None:

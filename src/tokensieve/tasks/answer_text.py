@@ -40,10 +40,11 @@ _IN_LATEX: Final = {
 }
 """LaTeX for the signs of plain text, by code point."""
 _ROOT: Final = re.compile(r"\u221a\s?(?:\(([^()]{1,200})\)|\{([^{}]{1,200})\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_GROUPED: Final = re.compile(r"(?<![\d.,^])\d{1,3}(?:(?:\\[,;: !]|~| |\{,\}|')\d{3}){1,9}(?![\d.,]*\d)")
 _MIXED: Final = re.compile(r"(?<![\d.^}])(\d{1,9}) (\d{1,9})/(\d{1,9})(?![\d.])")
 _UNIT: Final = re.compile(
     r"(?<=\d)\s{1,3}((?:(?:square|cubic|sq\.?|cu\.?) )?(?:[cmk]m|ft|inch(?:es)?|f[oe]{2}t|units?|met(?:er|re)s?|"
-    r"miles?|yards?|degrees?|dollars?|cents?|hours?|minutes?|seconds?|days?|weeks?|years?|kg|grams?|percent)\b)(?!\s*[=(])"
+    r"miles?|yards?|degrees?|dollars?|cents?|hours?|minutes?|seconds?|days?|weeks?|years?|kg|grams?|percent)\b)(?=\s?(?:[\^}$\\]|\.?\s*\Z))"
 )
 _RAISED: Final = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _MARKDOWN: Final = re.compile(r"(?<![\w)])(?:\*\*\*?|__)|(?:\*\*\*?|__)(?![\w(])|`+")
@@ -81,6 +82,7 @@ def latex_of_signs(text: str) -> str:
         text = _RAISED.sub(lambda run: f"^{{{''.join(_SUPERSCRIPTS[sign] for sign in run[0])}}}", text)
         text = "".join(map(_vulgar, text)).translate(_IN_LATEX)
     text = re.sub(r"\s?\\degrees?\b", r"^\\circ", text)
+    text = _GROUPED.sub(lambda digits: re.sub(r"\D", "", digits[0]), text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     return _UNIT.sub(lambda unit: f"\\text{{ {unit[1].strip()}}}", text)
 

@@ -58,6 +58,8 @@ def test_plain_math_sets_aside_what_has_no_meaning() -> None:
         ("1 1/2", "1\\frac{1}{2}"),
         ("12 cm\u00b2", "12\\text{ cm}^{2}"),
         ("2 m", "2 m"),
+        ("10\\,000 and 1'250", "10000 and 1250"),
+        ("(1, 250)", "(1, 250)"),
         ("x^2 + 1/2", "x^2 + 1/2"),
     ],
 )

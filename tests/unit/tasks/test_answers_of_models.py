@@ -1,9 +1,15 @@
 """Answers of the sort that small instruct models write, through every checker: what a careful person would say of each."""
 # ruff: noqa: E501 - an answer stands in one line, as it was written
 
+import contextlib
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from tokensieve.tasks import TASKS
+from tokensieve.tasks.checkers import check_math
 from tokensieve.types import JSON, Problem
 
 ANSWERS: list[tuple[str, dict[str, JSON], dict[str, list[str]]]] = [
@@ -411,3 +417,179 @@ def test_every_answer_is_judged_as_a_person_would(
     problem = Problem(f"{name}/1", name, ({"role": "user", "content": "?"},), "", facts)
     judged = {(outcome, text): TASKS[name].check(problem, text) for outcome, texts in answers.items() for text in texts}
     assert {key: verdict for key, verdict in judged.items() if verdict.outcome.value != key[0]} == {}
+
+
+QUERIES = {
+    "correct": [
+        "SELECT DISTINCT city FROM sale",
+        "SELECT DISTINCT city FROM sale;",
+        "```sql\nSELECT DISTINCT city FROM sale;\n```",
+        "```\nSELECT DISTINCT city FROM sale\n```",
+        "Here is the query:\n\nSELECT DISTINCT city FROM sale;\n\nIt lists cities.",
+        "Sure, here is the SQL query:\n```sql\nSELECT DISTINCT city\nFROM sale;\n```\nExplanation: SELECT picks.",
+        "SQL: SELECT DISTINCT city FROM sale",
+        "`SELECT DISTINCT city FROM sale`",
+        "select distinct city from sale",
+        "WITH c AS (SELECT city FROM sale) SELECT DISTINCT city FROM c",
+        "With this schema we can select the city.\n\nSELECT DISTINCT city FROM sale",
+        "SELECT DISTINCT city FROM sale -- all cities",
+        "-- cities\nSELECT DISTINCT city FROM sale;",
+        "```sql\n-- cities\nSELECT DISTINCT city FROM sale;\n```",
+        "SELECT city FROM sale GROUP BY city\n\nThis groups.",
+        "SELECT DISTINCT city FROM sale; This query lists.",
+        "1. Query:\n   ```sql\n   SELECT DISTINCT city FROM sale\n   ```",
+        "```sqlite\r\nSELECT DISTINCT city FROM sale\r\n```\r\nok",
+        "<think>SELECT 1</think>SELECT DISTINCT city FROM sale",
+        "**SELECT DISTINCT city FROM sale**",
+        "The answer is: SELECT DISTINCT city FROM sale",
+        "SELECT DISTINCT `city` FROM `sale`",
+        "```sql\nSELECT DISTINCT city FROM sale\n```\n\nAlternatively:\n```sql\nSELECT city FROM sale GROUP BY city\n```",
+        "SELECT DISTINCT city FROM sale\n```\ndone",
+        "sql\nSELECT DISTINCT city FROM sale",
+        "<sql>SELECT DISTINCT city FROM sale</sql>",
+        "SELECT DISTINCT city FROM sale<|im_end|>",
+        "SELECT\xa0DISTINCT city FROM sale",
+        "(SELECT DISTINCT city FROM sale)",
+        "SELECT DISTINCT city FROM sale\nThis lists all the cities.",
+        "SELECT DISTINCT city FROM sale WHERE city <> ';'",
+    ],
+    "wrong": ["SELECT city FROM sale WHERE amount > 2", "SELECT town FROM sale", "SELECT 1"],
+    "no_answer": ["I do not know.", "", "The cities are Oslo and Rome."],
+}
+
+
+def test_every_query_is_judged_as_a_person_would(tmp_path: Path, sandbox: str) -> None:
+    database = tmp_path / "shop.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.executescript(
+            "CREATE TABLE sale (id INTEGER PRIMARY KEY, city TEXT, amount REAL);"
+            "INSERT INTO sale (city, amount) VALUES ('Oslo', 2.5), ('Oslo', 4), ('Rome', 1);"
+        )
+    facts: dict[str, JSON] = {"query": "SELECT DISTINCT city FROM sale"}
+    problem = Problem("bird/1", "bird", ({"role": "user", "content": "?"},), "", facts, {"database": database})
+    judged = {
+        (outcome, text): TASKS["bird"].check(problem, text) for outcome, texts in QUERIES.items() for text in texts
+    }
+    assert {key: verdict for key, verdict in judged.items() if verdict.outcome.value != key[0]} == {}
+
+
+FORMULAS = [
+    (
+        "\\frac{3}{4}",
+        [
+            "\\boxed{\\frac{3}{4}}",
+            "The answer is 3/4.",
+            "$\\frac34$",
+            "\\boxed{0.75}",
+            "\\boxed{3/4}",
+            "\\boxed{\\tfrac{3}{4}}",
+            "The probability is \\boxed{\\dfrac{3}{4}}.",
+            "So the final answer is $\\frac{3}{4}$.",
+            "**Final answer:** $\\dfrac{3}{4}$",
+            "Answer: 3/4",
+            "\\[\\boxed{\\frac{3}{4}}\\]",
+            "Thus $x = \\boxed{\\frac{3}{4}}$",
+            "\\boxed{x = \\frac{3}{4}}",
+            "¾",
+            "\\boxed{¾}",
+            "\\boxed{\\frac {3} {4}}",
+            "\\boxed{\\frac{6}{8}}",
+            "\\boxed{75\\%}",
+            "$$\\boxed{\\displaystyle\\frac{3}{4}}$$",
+            "The final answer is \\(\\frac{3}{4}\\)",
+            "\\boxed{\\frac{3}{4}}$ inches",
+            "\\boxed{\\frac{3}{4} \\text{ inches}}",
+            "Therefore, P = 3/4",
+            "# Answer\n\n\\(\\frac{3}{4}\\)",
+        ],
+    ),
+    (
+        "\\frac{\\pi}{4}",
+        [
+            "\\boxed{\\frac{\\pi}{4}}",
+            "\\boxed{π/4}",
+            "The answer is π/4",
+            "\\boxed{\\pi/4}",
+            "\\boxed{\\frac{1}{4}\\pi}",
+            "\\boxed{\\dfrac{\\pi}{4} \\text{ radians}}",
+        ],
+    ),
+    (
+        "120",
+        [
+            "\\boxed{120^\\circ}",
+            "\\boxed{120°}",
+            "\\boxed{120 °}",
+            "\\boxed{120\\degrees}",
+            "The angle is 120 degrees.",
+            "\\boxed{120 \\text{ degrees}}",
+            "\\boxed{120^{\\circ}}",
+            "m∠A = \\boxed{120°}",
+        ],
+    ),
+    (
+        "(2,-3)",
+        [
+            "\\boxed{(2,-3)}",
+            "\\boxed{(2, −3)}",
+            "The answer is (2, -3).",
+            "\\boxed{\\left(2,-3\\right)}",
+            "\\boxed{(2,\\,-3)}",
+            "$(2,-3)$",
+        ],
+    ),
+    (
+        "x^2-4",
+        [
+            "\\boxed{x^2 - 4}",
+            "\\boxed{(x-2)(x+2)}",
+            "\\boxed{x² − 4}",
+            "\\boxed{-4+x^2}",
+            "The answer is $x^2-4$.",
+            "\\boxed{f(x) = x^2 - 4}",
+        ],
+    ),
+    (
+        "10,000",
+        [
+            "\\boxed{10000}",
+            "\\boxed{10,000}",
+            "\\boxed{10{,}000}",
+            "\\boxed{10\\,000}",
+            "The answer is 10,000.",
+            "\\boxed{\\$10,000}",
+            "\\boxed{10^4}",
+            "\\boxed{10 000}",
+        ],
+    ),
+    (
+        "\\text{even}",
+        [
+            "\\boxed{\\text{even}}",
+            "\\boxed{even}",
+            "\\boxed{\\textbf{even}}",
+            "\\boxed{\\text{Even}}",
+            "The answer is even.",
+        ],
+    ),
+    ("[1,5)", ["\\boxed{[1,5)}", "\\boxed{[1, 5)}"]),
+    (
+        "3\\sqrt{2}",
+        [
+            "\\boxed{3\\sqrt{2}}",
+            "\\boxed{3√2}",
+            "\\boxed{3 \\sqrt 2}",
+            "\\boxed{\\sqrt{18}}",
+            "The answer is 3√2.",
+            "The answer is 3\\sqrt{2}.",
+        ],
+    ),
+    ("-7", ["\\boxed{-7}", "\\boxed{−7}", "\\boxed{–7}", "The answer is −7.", "Answer: -7", "\\boxed{x=-7}"]),
+]
+
+
+@pytest.mark.parametrize(("gold", "answers"), FORMULAS)
+def test_every_formula_is_judged_as_a_person_would(gold: str, answers: list[str]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(pool.map(lambda answer: check_math(answer, gold), answers))
+    assert [pair for pair in zip(answers, verdicts, strict=True) if not pair[1].correct] == []
