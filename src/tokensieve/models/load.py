@@ -301,6 +301,14 @@ def _config(settings: ModelSettings) -> "PretrainedConfig":
 def _read_tokenizer(source: Source, settings: ModelSettings) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
+    files = {path.name for path in source.folder.iterdir()}
+    if "tekken.json" in files and not files & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
+        raise InputError(
+            "its tokenizer is in mistral-common's format alone (tekken.json), without places of tokens in the text and"
+            " without a chat template",
+            where=settings.tokenizer or settings.model,
+            fix="--tokenizer with a repository of the same model that has a tokenizer.json and a chat template",
+        )
     try:
         return AutoTokenizer.from_pretrained(str(source.folder), trust_remote_code=settings.trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, to
 from tokensieve.data.chat.render import Rendered, Renderer
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
-from tokensieve.types import Example, Message, Tokens
+from tokensieve.types import JSON, Example, Message, Tokens
 
 MARKED = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
@@ -312,3 +312,91 @@ def test_many_special_names_in_a_text_are_each_looked_at_once(marked: PreTrained
     row = tokenise(example(text, text), prepare(marked), DataSettings())
     assert int(row.ends_turn_T.sum()) == 1
     assert int((row.ids_T == marked.convert_tokens_to_ids("<|im_end|>")).sum()) == 2
+
+
+TOOL: JSON = {"type": "function", "function": {"name": "think", "parameters": {"type": "object", "properties": {}}}}
+LISTED = {
+    "default": MARKED,
+    "tool_use": MARKED.replace("{% for m", "{% for tool in tools %}{{ tool.function.name }}\n{% endfor %}{% for m", 1),
+    "rag": "{{ raise_exception('never taken') }}",
+}
+
+
+def test_of_listed_templates_that_for_tools_is_taken_where_there_are_tools() -> None:
+    made_by = with_template(MARKED)
+    made_by.chat_template = LISTED
+    chat = prepare(made_by)
+    plain, with_tools = (chat.tokenise(example("hello", "world", tools=tools)) for tools in ((), (TOOL,)))
+    assert made_by.decode(plain.ids_T).startswith("<|im_start|>user")
+    assert made_by.decode(with_tools.ids_T).startswith("think\n<|im_start|>user")
+    assert response(plain, made_by) == response(with_tools, made_by) == "world<|im_end|>"
+    prompt = chat.prompt_ids(example("hello", "world").messages[:1], [TOOL])
+    assert with_tools.ids_T[: len(prompt)].tolist() == prompt.tolist()
+
+
+@pytest.mark.parametrize(
+    ("listed", "problem"),
+    [
+        ({"tool_use": MARKED}, None),
+        ({"tool_use": MARKED, "rag": MARKED}, "lists the chat templates tool_use, rag, and none of them is `default`"),
+        ({}, "has no chat template"),
+    ],
+)
+def test_a_list_without_a_default_is_taken_where_it_is_clear(listed: dict[str, str], problem: str | None) -> None:
+    made_by = with_template(MARKED)
+    made_by.chat_template = listed
+    if problem is None:
+        assert response(prepare(made_by).tokenise(example("hello", "world")), made_by) == "world<|im_end|>"
+        return
+    with pytest.raises(InputError, match=problem):
+        prepare(made_by)
+
+
+@pytest.mark.parametrize("family", ["deepseek_r1", "deepseek_v3", "nemotron3", "qwen3_5", "qwen3_6"])
+@pytest.mark.parametrize("reasoning", ["is", "is the answer " * 10])
+def test_reasoning_that_is_there_is_not_said_to_be_left_out(family: str, reasoning: str) -> None:
+    if family not in KINDS:
+        pytest.skip("the installed TRL has no such template")
+    tally = Tally()
+    row = prepare(tokenizer(family)).tokenise(
+        example("hello", f"<think>\n{reasoning.strip()}\n</think>\n\nParis"), tally=tally
+    )
+    assert reasoning.strip() in tokenizer(family).decode(row.ids_T[row.in_response_T])
+    assert not [note for note in tally.noted if "left out" in note or "without the reasoning" in note]
+
+
+@pytest.mark.parametrize(
+    ("family", "stops"),
+    [
+        ("llama3", {"<|eot_id|>"}),
+        ("chatml", {"<|im_end|>"}),
+        ("gemma3", {"<eos>", "<end_of_turn>"}),
+        ("phi3", {"<|end|>", "<|endoftext|>"}),
+        ("mistral", {"</s>"}),
+        ("qwen3", {"<|im_end|>"}),
+        ("gptoss", {"<|return|>", "<|call|>"}),  # <|end|> also stands between a turn's reasoning and its answer
+        ("gemma4", {"<eos>", "<turn|>", "<|tool_response>"}),
+        ("glm4_9b", {"<|endoftext|>", "<|user|>", "<|observation|>"}),
+        ("deepseek_v3", {"<｜end▁of▁sentence｜>"}),
+    ],
+)
+def test_a_sampler_stops_where_a_turn_ends(family: str, stops: set[str]) -> None:
+    if family not in KINDS:
+        pytest.skip("the installed TRL has no such template")
+    chat = prepare(tokenizer(family))
+    assert set(tokenizer(family).convert_ids_to_tokens(sorted(chat.stop_ids))) == stops
+    assert chat.stop_ids <= chat.end_ids
+
+
+def test_a_header_that_lacks_the_prompts_opener_is_no_response_in_any_turn() -> None:
+    """Marks around the whole turn, and a prompt that opens a block of reasoning, as R1-distill's training template."""
+    template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}<|im_start|>assistant\n{{ m.content }}"
+        "<|im_end|>{% endgeneration %}{% else %}<|im_start|>user\n{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    made_by = with_template(template)
+    tally = Tally()
+    row = prepare(made_by).tokenise(example("hello", "the", "What", "world"), tally=tally)
+    assert response(row, made_by) == "the<|im_end|>world<|im_end|>"
+    assert tally.noted["response found by the template's generation markers"] == 1

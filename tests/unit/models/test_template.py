@@ -17,7 +17,7 @@ from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
-from tokensieve.models import LoadedModel, fingerprint, from_memory, load_chat, load_model
+from tokensieve.models import LoadedModel, fingerprint, from_memory, load_chat, load_model, load_tokenizer
 from tokensieve.pipeline import load
 from tokensieve.sampling import LocalSampler, Request
 from tokensieve.types import Example, Message
@@ -129,3 +129,37 @@ def test_a_copy_of_pocket_with_another_end_of_sequence_evaluates_as_pocket_does(
     own, other = (list(evaluate(model, settings).rows) for model in ("pocket", str(copied)))
     assert all(sample.finished for sample in own)
     assert [(s.ids, s.finished, s.verdict) for s in own] == [(s.ids, s.finished, s.verdict) for s in other]
+
+
+def test_a_tokenizer_of_mistral_common_alone_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "tekken", ignore=shutil.ignore_patterns("tokenizer*", "*.jinja"))
+    (tmp_path / "tekken" / "tekken.json").write_text("{}")
+    for read in (load_tokenizer, load_model):
+        with pytest.raises(InputError, match=r"tekken\.json.*\n.*--tokenizer with a repository"):
+            read(str(tmp_path / "tekken"))
+
+
+def _with_an_unembedded_token() -> LoadedModel:
+    """A model with one id fewer than its tokenizer, as a public Gemma 3 is reported to be."""
+    tokenizer = _with(TEMPLATE)
+    tokenizer.add_tokens(["<unused>"])
+    return make_tiny_model(tokenizer, vocab_size=len(tokenizer) - 1)
+
+
+def test_a_tokenizer_one_id_larger_than_the_embedding_refuses_the_rows_that_use_it_alone(tmp_path: Path) -> None:
+    loaded = _with_an_unembedded_token()
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "<unused>", "completion": "b"}\n')
+    rows = load(data, loaded, DataSettings())
+    assert rows.manifest.counts.rows_out == 1
+    assert rows.manifest.counts.dropped == {"a token without an embedding": 1}
+    loaded.model.save_pretrained(str(tmp_path / "folder"))
+    loaded.tokenizer.save_pretrained(str(tmp_path / "folder"))
+    assert load(data, str(tmp_path / "folder"), DataSettings()).manifest.counts == rows.manifest.counts
+
+
+def test_a_prompt_with_a_token_without_an_embedding_is_refused_in_words() -> None:
+    loaded = _with_an_unembedded_token()
+    asked = Request("r", (Message(role="user", content="<unused>"),), 4)
+    with pytest.raises(InputError, match=r"token id 262 \('<unused>'\) is in the tokenizer, .* 262 ids only"):
+        list(LocalSampler(loaded).draw([asked], SampleSettings()))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -64,7 +64,7 @@ def _prepared(
     special, other = special_names(tokenizer)
     probe = probe_template(Renderer(plain, variables), special, other, where)
     if with_tools != plain:
-        probe = probe.joined_with(probe_template(Renderer(with_tools, variables), special, other, where))
+        probe = probe.joined_with(probe_template(Renderer(with_tools, variables), special, other, where, [_TOOL]))
     ends = special & {str(tokenizer.eos_token)} | probe.ends
     structure = {name for name in other if name in probe.user_turn}
     # A reasoning block's <think> is an ordinary added token that assistants write; others may not write it where the
@@ -163,8 +163,19 @@ _CALL: Final[JSON] = {
     "function": {"name": "look", "arguments": {"at": _ARGUMENT}},
 }
 
+_TOOL: Final[JSON] = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "description": "look",
+        "parameters": {"type": "object", "properties": {"at": {"type": "string", "description": "place"}}},
+    },
+}
 
-def probe_template(renderer: Renderer, special: set[str], other: set[str], where: str) -> Probe:
+
+def probe_template(
+    renderer: Renderer, special: set[str], other: set[str], where: str, tools: Sequence[JSON] = ()
+) -> Probe:
     """Learn from a few short conversations what a template writes around an assistant's turn.
 
     Args:
@@ -172,6 +183,7 @@ def probe_template(renderer: Renderer, special: set[str], other: set[str], where
         special: names of the special tokens.
         other: names of the other added tokens.
         where: the model, for messages.
+        tools: of the conversations; a template for tools may need some.
 
     Raises:
         InputError: the template refuses a plain conversation, leaves a turn out, or ends no assistant's turn.
@@ -182,9 +194,9 @@ def probe_template(renderer: Renderer, special: set[str], other: set[str], where
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
     try:
-        whole = renderer.render(turns).text
-        asked = renderer.render(turns[:1], generation_prompt=True).text
-        unasked = renderer.render(turns[:1]).text
+        whole = renderer.render(turns, tools).text
+        asked = renderer.render(turns[:1], tools, generation_prompt=True).text
+        unasked = renderer.render(turns[:1], tools).text
     except RefusedRow as error:
         raise InputError(f"the chat template refuses a plain conversation: {error.problem}", where=where) from None
     _check_shown(whole, where)
@@ -223,7 +235,7 @@ def probe_template(renderer: Renderer, special: set[str], other: set[str], where
         opener=_opener(header, asked, whole, special | other),
         user_turn=asked,
         ends=frozenset(ends),
-        inner=frozenset(ends & _within_a_turn(renderer, names)),
+        inner=frozenset(ends & _within_a_turn(renderer, names, tools)),
     )
 
 
@@ -266,7 +278,7 @@ def _call_end(renderer: Renderer, special: "re.Pattern[str]", *, alone: bool) ->
     if not alone:
         turns.append(Message(role="tool", content=_USERS[1], tool_call_id="a1b2c3d4e", name="look"))
     try:
-        text = renderer.render(turns, [{"type": "function", "function": _TOOL}]).text
+        text = renderer.render(turns, [_TOOL]).text
     except RefusedRow:
         return ""
     if _ARGUMENT not in text:
@@ -280,21 +292,14 @@ def _call_end(renderer: Renderer, special: "re.Pattern[str]", *, alone: bool) ->
     return str(last.group(1)) if not text[last.start() + len(last.group(1)) :].strip() else ""
 
 
-_TOOL: Final[JSON] = {
-    "name": "look",
-    "description": "look",
-    "parameters": {"type": "object", "properties": {"at": {"type": "string", "description": "place"}}},
-}
-
-
-def _within_a_turn(renderer: Renderer, names: "re.Pattern[str]") -> set[str]:
+def _within_a_turn(renderer: Renderer, names: "re.Pattern[str]", tools: Sequence[JSON]) -> set[str]:
     """Names of the added tokens that a template writes between a turn's reasoning and its answer."""
     turns = [
         Message(role="user", content=_USERS[0]),
         Message(role="assistant", content=_ANSWERS[0], reasoning_content=_ARGUMENT),
     ]
     try:
-        text = renderer.render(turns).text
+        text = renderer.render(turns, tools).text
     except RefusedRow:
         return set()
     if not 0 <= text.find(_ARGUMENT) < text.find(_ANSWERS[0]):
