@@ -18,6 +18,7 @@ from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
 from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
 from tokensieve.tasks import Task, get_task
+from tokensieve.tasks.benchmark_io import hub_commits
 from tokensieve.types import JSON, Problem, Sample
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -83,9 +84,10 @@ def evaluate(
     tasks = {name: get_task(name) for name in dict.fromkeys(settings.tasks)}
     if not tasks:
         raise InputError("no tasks to evaluate", where="evaluate.tasks", fix="name at least one task")
-    problems = {n: load_problems(task, settings.split, settings.data, settings.limit) for n, task in tasks.items()}
+    with hub_commits() as commits:
+        problems = {n: load_problems(task, settings.split, settings.data, settings.limit) for n, task in tasks.items()}
     sampler = sampler_of(model)
-    draft = _draft(sampler, settings, problems)
+    draft = _draft(sampler, settings, problems, commits)
     total = settings.sampling.n * sum(len(listed) for listed in problems.values())
     count = _Counter(total, progress)
     shards = [
@@ -188,7 +190,12 @@ def _settings(given: EvaluateSettings | Mapping[str, object] | Sequence[str] | s
     return as_settings(EvaluateSettings, given, "settings")
 
 
-def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, Sequence[Problem]]) -> Manifest:
+def _draft(
+    sampler: Sampler,
+    settings: EvaluateSettings,
+    problems: Mapping[str, Sequence[Problem]],
+    commits: Mapping[str, str],
+) -> Manifest:
     # Where the problems lie and how many are answered at a time changes no answer.
     kept = settings.model_dump(mode="json", exclude={"data": True, "sampling": {"batch_size"}})
     return Manifest(
@@ -198,4 +205,5 @@ def _draft(sampler: Sampler, settings: EvaluateSettings, problems: Mapping[str, 
         model=sampler.identity,
         versions=dict(package_versions()),
         seed=settings.sampling.seed,
+        facts={"benchmarks": dict(commits)} if commits else {},
     )

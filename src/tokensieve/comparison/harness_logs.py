@@ -16,7 +16,7 @@ from typing import Final, cast
 
 from tokensieve.comparison.answers import Answer, EvaluationAnswers
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import Row, read_lines
+from tokensieve.tasks.benchmark_io import Row, read_rows
 from tokensieve.types import JSON, Outcome
 
 _LM_EVAL_NAME: Final = re.compile(r"samples_(?P<task>.+?)(?:_(?P<stamp>\d{4}-\d{2}-\d{2}T[\d.:-]+))?\.jsonl(?:\.gz)?")
@@ -59,7 +59,7 @@ def read_lm_eval(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
     asked: dict[str, JSON] = {}
     notes: list[str] = []
     for task, file in files.items():
-        rows = list(read_lines(file))
+        rows = list(read_rows(file))
         name, filter_name = _measure(task, rows, metric)
         answers += _lm_eval_answers(task, rows, name, filter_name, group_by)
         asked[f"metric of {task}"] = f"{name},{filter_name}"

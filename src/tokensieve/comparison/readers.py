@@ -16,7 +16,7 @@ from tokensieve.comparison.answers import CUT_OFF_RULE, Answer, EvaluationAnswer
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import read_lines
+from tokensieve.tasks.benchmark_io import read_rows
 from tokensieve.types import JSON, Outcome, Sample
 
 _IDENTITY: Final = ("name", "revision", "weights_digest", "adapter_digest")
@@ -216,7 +216,7 @@ def _records(path: Path) -> Iterator[tuple[Mapping[str, object], str]]:
     """The rows of a table with the place of each."""
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if kind == "jsonl":
-        yield from ((row.fields, row.where) for row in read_lines(path))
+        yield from ((row.fields, row.where) for row in read_rows(path))
         return
     if kind == "parquet":
         try:

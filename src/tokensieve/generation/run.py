@@ -16,7 +16,8 @@ from tokensieve.models import LoadedModel, ModelLike, load_model
 from tokensieve.sampling import LocalSampler, RaySampler, Sampler, ServerSampler, VllmSampler
 from tokensieve.sampling.grading import load_problems, problems_digest, requests_of
 from tokensieve.tasks import Task, get_task
-from tokensieve.types import Example
+from tokensieve.tasks.benchmark_io import hub_commits
+from tokensieve.types import JSON, Example
 
 _SHARD_ROWS: Final = 512
 
@@ -70,7 +71,8 @@ def generate(
     if not arm.from_task:
         return generate_dialogues(base, sampler, given, out, limit=limit, progress=progress)
     task = get_task(task) if isinstance(task, str) else task
-    problems = load_problems(task, "train", data, limit)
+    with hub_commits() as commits:
+        problems = load_problems(task, "train", data, limit)
     sampling = sampling_of(given)
     draft = draft_of(given, sampling, {task.name: problems_digest(problems)}, sampler)
     with ShardRun[Example](out, draft) as run:
@@ -86,7 +88,8 @@ def generate(
         examples = choice.examples(dict(by_problem(checked)))
         write_yields(out, choice.yields)
         run.make(in_shards(examples, _SHARD_ROWS), list)
-        return run.finish(choice.tally.counts, choice.facts())
+        facts: dict[str, JSON] = {**choice.facts(), **({"benchmarks": dict(commits)} if commits else {})}
+        return run.finish(choice.tally.counts, facts)
 
 
 def _check_task(task: str | Task, settings: GenerateSettings, arm: Arm, data: Path | None) -> None:

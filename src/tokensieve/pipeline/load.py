@@ -63,6 +63,7 @@ def load(
         InputError: what the source holds is not what was expected: file, row and remedy are named.
     """
     from tokensieve.data.chat import WhiteSpace, tokenise_all
+    from tokensieve.tasks.benchmark_io import hub_commits
 
     settings = as_settings(DataSettings, settings, "settings")
     out = None if out is None else Path(out)
@@ -87,9 +88,11 @@ def load(
     def account() -> tuple[Counts, Mapping[str, JSON]]:
         ids = cast("dict[str, JSON]", white_space.ids)
         facts: dict[str, JSON] = {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
+        facts |= {"benchmarks": dict(commits)} if commits else {}
         return tally.counts, {**facts, STRUCTURE_IDS: cast("dict[str, JSON]", structure), **weighted.facts}
 
-    return collect(_watched(tokens, white_space, weighted), manifest, out, account)
+    with hub_commits() as commits:
+        return collect(_watched(tokens, white_space, weighted), manifest, out, account)
 
 
 def load_beside_others(

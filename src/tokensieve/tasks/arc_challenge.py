@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokensieve.errors import InputError
 from tokensieve.tasks.answer_choice import choice
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split, texts
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Outcome, Problem, Verdict
 
@@ -57,7 +57,7 @@ def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("allenai/ai2_arc", split, name="ARC-Challenge")
     else:
-        rows = read_lines(find_file(folder, "arc_challenge", f"{split}.jsonl"))
+        rows = read_rows(find_file(folder, "arc_challenge", f"{split}.jsonl"))
     for row in rows:
         yield _problem(task, row)
 

@@ -1,14 +1,21 @@
 """Rows of a benchmark, from a local folder in the published format or from the Hub."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
 
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import InputError
 from tokensieve.types import JSON
+
+if TYPE_CHECKING:
+    from tokensieve.data.formats.hub import HubName
+
+_PINNED: Final[dict["HubName", "HubName"]] = {}
+"""Each data set that was read from the Hub, with its commit."""
+_LISTENING: Final[ContextVar[tuple[dict[str, str], ...]]] = ContextVar("listening", default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,83 +109,55 @@ def find_file(folder: Path, benchmark: str, *names: str) -> Path:
     )
 
 
-def read_lines(path: Path) -> Iterator[Row]:
-    """The rows of a JSON-lines file; empty lines are passed over and counted as lines.
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file: JSON lines, one JSON array, CSV or Parquet, the text ones also compressed.
 
     Raises:
-        InputError: a line is no JSON object in UTF-8, or the file is not packed as its name says; names file and line
-            (from 1).
+        InputError: the file is damaged, or a row is no JSON object; names file and line (from 1).
     """
-    number = 0
-    # Bytes, so that what is no text is found in its own line.
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-        try:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    where = f"{path}:{number}"
-                    yield Row(_object(_text(line, where), where), where)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"broken gzip file: {error}", where=f"{path}:{number + 1}") from None
+    from tokensieve.data.formats.files import read_file
+
+    for located in read_file(path):
+        yield Row(cast("Mapping[str, JSON]", located.record), located.where)
 
 
-def read_array(path: Path) -> Iterator[Row]:
-    """The rows of a file that is one JSON array of objects.
+def from_hub(repo: str, split: str, *, name: str | None = None) -> Iterator[Row]:
+    """The rows of a data set on the Hugging Face Hub at the commit of its main branch, or of its copy in the cache.
+
+    The commit is asked for once a process, so that all passes read the same rows, and told to ``hub_commits``.
+
+    Args:
+        repo: the repository.
+        split: one of its splits.
+        name: one of several data sets that it holds.
 
     Raises:
-        InputError: it is something else.
+        InputError: no such data set or split, or no access to it.
+        EnvironmentProblem: the Hub cannot be reached, and the cache has no copy.
     """
+    from tokensieve.data.formats.hub import HubName, download
+
+    asked = HubName(repo, name)
+    data_set, rows = download(_PINNED.get(asked, asked), split)
+    _PINNED[asked] = data_set
+    for commits in _LISTENING.get():
+        commits[str(asked)] = data_set.revision or "unknown"
+    for number, record in enumerate(rows):
+        yield Row(cast("Mapping[str, JSON]", record), f"{data_set} ({split}), row {number}")
+
+
+@contextmanager
+def hub_commits() -> Iterator[dict[str, str]]:
+    """The commits of the data sets that are read from the Hub in this context, by the data set's name."""
+    commits: dict[str, str] = {}
+    token = _LISTENING.set((*_LISTENING.get(), commits))
     try:
-        rows = json.loads(_text(path.read_bytes(), str(path)))
-    except json.JSONDecodeError as error:
-        raise InputError(f"broken JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
-    if not isinstance(rows, list):
-        raise InputError(f"expected an array of objects, got {_kind(rows)}", where=str(path))
-    for number, row in enumerate(rows):
-        where = f"{path}, row {number}"
-        if not isinstance(row, dict):
-            raise InputError(f"expected an object, got {_kind(row)}", where=where)
-        yield Row(row, where)
-
-
-def from_hub(data_set: str, split: str, *, name: str | None = None) -> Iterator[Row]:
-    """The rows of a data set on the Hugging Face Hub, or of its copy in the local cache.
-
-    Raises:
-        EnvironmentProblem: it cannot be reached or does not exist.
-    """
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(data_set, name, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise EnvironmentProblem(
-            f"could not load it from the Hub: {error}",
-            where=f"data set {data_set}",
-            fix="check the network, or give a local copy with --data FOLDER",
-        ) from error
-    for number, fields in enumerate(rows):
-        yield Row(dict(fields), f"{data_set} {split}, row {number}")
-
-
-def _text(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"no UTF-8 text: {error.reason} at byte {error.start}", where=where) from None
-
-
-def _object(line: str, where: str) -> dict[str, JSON]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where) from None
-    except RecursionError:
-        raise InputError("broken JSON: nested too deeply", where=where) from None
-    if not isinstance(value, dict):
-        raise InputError(f"expected a JSON object, got {_kind(value)}", where=where)
-    return value
+        yield commits
+    finally:
+        _LISTENING.reset(token)
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+    from tokensieve.data.formats.fields import json_kind
+
+    return json_kind(value)

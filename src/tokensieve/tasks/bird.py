@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import Row, find_file, read_array, require_split
+from tokensieve.tasks.benchmark_io import Row, find_file, read_rows, require_split
 from tokensieve.tasks.execution import ResultComparison, judge_query
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
@@ -36,7 +36,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
         )
     name = _FILES[split]
     path = find_file(folder, "bird", f"{name}.json", f"{name}/{name}.json")
-    for number, row in enumerate(read_array(path)):
+    for number, row in enumerate(read_rows(path)):
         yield _problem(task, split, number, row, _databases(path.parent, name))
 
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tokensieve.config import STRICT
 from tokensieve.errors import InputError
 from tokensieve.tasks import checkers
-from tokensieve.tasks.benchmark_io import Row, read_array, read_lines, require_split, texts
+from tokensieve.tasks.benchmark_io import Row, read_rows, require_split, texts
 from tokensieve.tasks.execution import ResultComparison, judge_program, judge_query
 from tokensieve.tasks.task import Task
 from tokensieve.tasks.user_function import UserFunction, check_by_function, user_function
@@ -193,7 +193,7 @@ def _load(
     path = root / name
     if not path.is_file():
         raise InputError("no such file", where=str(path), fix=f"rows.{split} in the task's YAML file")
-    rows = read_array(path) if path.suffix == ".json" else read_lines(path)
+    rows = read_rows(path)
     for number, row in enumerate(rows):
         turns: list[Message] = []
         if task.system is not None:

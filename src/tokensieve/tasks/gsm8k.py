@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokensieve.errors import InputError
 from tokensieve.tasks.answer_number import number_after_hashes
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
 from tokensieve.tasks.checkers import check_number
 from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
@@ -51,7 +51,7 @@ def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("openai/gsm8k", split, name="main")
     else:
-        rows = read_lines(find_file(folder, "gsm8k", f"{split}.jsonl"))
+        rows = read_rows(find_file(folder, "gsm8k", f"{split}.jsonl"))
     for number, row in enumerate(rows):
         yield _problem(task, f"gsm8k/{split}/{number}", row)
 

@@ -15,7 +15,7 @@ from tokensieve.tasks.answer_code import (
     syntax_tree,
     unclosed_block,
 )
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
 from tokensieve.tasks.execution import judge_program
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Outcome, Problem, Verdict
@@ -29,7 +29,7 @@ def load(split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("openai/openai_humaneval", "test")
     else:
-        rows = read_lines(find_file(folder, "humaneval", "HumanEval.jsonl"))
+        rows = read_rows(find_file(folder, "humaneval", "HumanEval.jsonl"))
     for row in rows:
         yield _problem(row)
 

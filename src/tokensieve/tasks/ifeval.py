@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
 from tokensieve.tasks.ifeval_rules import INSTALL, RULES, Arguments, follows, follows_loosely
 from tokensieve.tasks.reasoning import behind_reasoning
 from tokensieve.tasks.task import Task
@@ -37,7 +37,7 @@ def load(name: str, split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("google/IFEval", "train")
     else:
-        rows = read_lines(find_file(folder, "ifeval", "input_data.jsonl", "test.jsonl"))
+        rows = read_rows(find_file(folder, "ifeval", "input_data.jsonl", "test.jsonl"))
     for row in rows:
         yield _problem(name, split, row)
 

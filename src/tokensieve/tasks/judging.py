@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokensieve.config import CutOff
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import Row, read_lines
+from tokensieve.tasks.benchmark_io import Row, read_rows
 from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
@@ -186,7 +186,7 @@ def judge_file(
             something else than verdicts.
     """
     _check_verdicts_place(out, answers)
-    rows = [_answer(row) for row in islice(read_lines(answers), limit)]
+    rows = [_answer(row) for row in islice(read_rows(answers), limit)]
     problems = _problems(task, folder, {problem_id: row.where for row, problem_id, _, _ in reversed(rows)})
     seen: Counter[str] = Counter()
     outcomes = dict.fromkeys(Outcome, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokensieve.errors import InputError
 from tokensieve.tasks import answer_text
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
 from tokensieve.tasks.checkers import check_math
 from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
@@ -35,7 +35,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
     """
     require_split(task, split, _SPLITS)
     if folder is not None:
-        rows = read_lines(find_file(folder, "math", f"{split}.jsonl"))
+        rows = read_rows(find_file(folder, "math", f"{split}.jsonl"))
     elif split == "validation":
         raise InputError(
             "MATH has no validation split on the Hub", where=task, fix="--data FOLDER, or use train or test"
@@ -50,7 +50,7 @@ def load_500(split: str, folder: Path | None) -> Iterator[Problem]:
     """The 500 problems of MATH-500; there is one split."""
     require_split("math_500", split, ("test",))
     local = None if folder is None else find_file(folder, "math_500", "test.jsonl")
-    rows = from_hub("HuggingFaceH4/MATH-500", "test") if local is None else read_lines(local)
+    rows = from_hub("HuggingFaceH4/MATH-500", "test") if local is None else read_rows(local)
     for number, row in enumerate(rows):
         own = row.fields.get("unique_id")
         yield _problem("math_500", own if isinstance(own, str) else f"math_500/test/{number}", row)

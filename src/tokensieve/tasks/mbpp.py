@@ -5,7 +5,7 @@ import builtins
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split, texts
 from tokensieve.tasks.execution import judge_program
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
@@ -21,7 +21,7 @@ def load(split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("google-research-datasets/mbpp", split, name="full")
     else:
-        rows = read_lines(find_file(folder, "mbpp", "mbpp.jsonl"))
+        rows = read_rows(find_file(folder, "mbpp", "mbpp.jsonl"))
     for row in rows:
         if row.number("task_id") in _IDS[split]:
             yield _problem(row)
@@ -33,7 +33,7 @@ def load_plus(split: str, folder: Path | None) -> Iterator[Problem]:
     if folder is None:
         rows = from_hub("evalplus/mbppplus", "test")
     else:
-        rows = read_lines(find_file(folder, "mbpp_plus", "mbppplus.jsonl", "mbpp_plus.jsonl", "test.jsonl"))
+        rows = read_rows(find_file(folder, "mbpp_plus", "mbppplus.jsonl", "mbpp_plus.jsonl", "test.jsonl"))
     for row in rows:
         yield _plus_problem(row)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_lines, require_split, texts
+from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split, texts
 from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task
 from tokensieve.types import JSON, Outcome, Problem, Verdict
 
@@ -100,10 +100,10 @@ def _rows(name: str, benchmark: Benchmark, split: str, folder: Path | None) -> I
     names = dict.fromkeys((f"{published}.jsonl", f"{split}.jsonl"))
     if split == "test":
         try:
-            return read_lines(find_file(folder, name, *names))
+            return read_rows(find_file(folder, name, *names))
         except InputError:
-            return read_lines(find_file(folder, _COLLECTION, f"{name}.jsonl", *names))
-    return read_lines(find_file(folder, name, *names))
+            return read_rows(find_file(folder, _COLLECTION, f"{name}.jsonl", *names))
+    return read_rows(find_file(folder, name, *names))
 
 
 def _from_collection(benchmark: Benchmark, row: Row) -> Question:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import read_lines, require_split
+from tokensieve.tasks.benchmark_io import read_rows, require_split
 from tokensieve.tasks.task import Task, TextWindows
 from tokensieve.types import Outcome, Problem, Sample, Verdict
 
@@ -82,7 +82,7 @@ def _texts(place: Path, where: str) -> Iterator[tuple[str, str]]:
         if path.suffix in (".txt", ".md"):
             yield label, _read(path)
         else:
-            for number, row in enumerate(read_lines(path)):
+            for number, row in enumerate(read_rows(path)):
                 yield f"{label}/{number}", row.text("text")
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from tokensieve.errors import InputError
 from tokensieve.pocket import POCKET
 from tokensieve.sandbox import Limits
-from tokensieve.tasks.benchmark_io import Row, find_file, read_lines, require_split, texts
+from tokensieve.tasks.benchmark_io import Row, find_file, read_rows, require_split, texts
 from tokensieve.tasks.execution import ResultComparison, judge_program, judge_query
 from tokensieve.tasks.task import Task
 from tokensieve.types import Message, Outcome, Problem, Verdict
@@ -55,7 +55,7 @@ def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
         InputError: an unknown split, a folder without the file, or a malformed row.
     """
     require_split(task, split, SPLITS)
-    for row in read_lines(find_file(PROBLEMS if folder is None else folder, task, f"{split}.jsonl")):
+    for row in read_rows(find_file(PROBLEMS if folder is None else folder, task, f"{split}.jsonl")):
         yield _problem(task, row)
 
 

@@ -20,12 +20,25 @@ from tokensieve.config import DataSettings
 from tokensieve.data.formats import find, read_examples
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import TokensieveError
+from tokensieve.tasks import benchmark_io
+from tokensieve.tasks.benchmark_io import from_hub, hub_commits
+
+def benchmark(source, split):
+    repo, _, config = source.partition(":")
+    with hub_commits() as commits:
+        rows = list(from_hub(repo, split, name=config or None))
+    return {"rows": [row.text("prompt") for row in rows], "where": rows[0].where, "commits": commits}
 
 for line in sys.stdin:
     asked = json.loads(line)
     os.environ["HF_TOKEN"] = asked["token"]
     tally, examples = Tally(), []
     try:
+        if how := asked["settings"].pop("benchmark", ""):
+            if how == "fresh":  # as in a process of its own
+                benchmark_io._PINNED.clear()
+            print(json.dumps(benchmark(asked["source"], asked["settings"].get("split", "train"))), flush=True)
+            continue
         settings = DataSettings.model_validate(asked["settings"])
         answer = {"pinned": find(asked["source"], settings).digest()}
         for example in read_examples(asked["source"], settings, tally):
@@ -135,6 +148,42 @@ def test_rows_are_those_of_the_commit_that_the_name_means_at_the_start(hub: Data
     read_files = [asked for asked in hub.asked if "/resolve/" in asked]
     assert read_files
     assert all(f"/resolve/{COMMIT}/" in asked for asked in read_files)
+
+
+def test_a_benchmark_is_read_at_one_commit_which_is_told(hub: DataHub, read: Read) -> None:
+    told = {
+        "rows": [f"q{i}" for i in range(5)],
+        "commits": {"me/table:default": COMMIT},
+        "where": f"me/table:default@{COMMIT} (train), row 0",
+    }
+    assert read("me/table:default", benchmark="fresh") == told
+    files = [asked for asked in hub.asked if "/resolve/" in asked and asked.endswith(".parquet")]
+    assert files
+    assert all(f"/resolve/{COMMIT}/" in asked for asked in files)
+    assert read("me/table:default", benchmark="again") == told
+    hub.down = True
+    try:
+        assert read("me/table:default", benchmark="again") == told
+        assert read("me/table:default", benchmark="fresh") == told  # the cache's copy, by the commit of its files
+        error = read("me/long", benchmark="fresh")
+    finally:
+        hub.down = False
+    assert error["code"] == 3
+    assert "the Hub did not deliver it" in str(error["error"])
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "words"),
+    [
+        ("me/nothing", "test", "no such data set on the Hub"),
+        ("me/gated", "train", "is gated"),
+        ("me/lines", "nosuch", "cannot be read"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_had_is_told(hub: DataHub, read: Read, source: str, split: str, words: str) -> None:
+    answer = read(source, benchmark="fresh", split=split)
+    assert answer["code"] == 2
+    assert words in str(answer["error"])
 
 
 def test_a_limit_leaves_the_rest_on_the_hub(hub: DataHub, read: Read) -> None:

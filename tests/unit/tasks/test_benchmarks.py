@@ -49,7 +49,8 @@ def test_strict_rules_load_from_the_benchmarks_folder(shared_data: Path) -> None
     for name in ("gsm8k_paper", "math_boxed", "arc_challenge_letter"):
         for folder in (shared_data, shared_data / name.rpartition("_")[0]):
             assert {p.task for p in TASKS[name].problems("test", folder, 3)} == {name}
-        assert len(list(_examples(f"task:{name}/test", DataSettings(data=shared_data, limit=2), Tally()))) == 2
+        examples, _ = _examples(f"task:{name}/test", DataSettings(data=shared_data, limit=2), Tally())
+        assert len(list(examples)) == 2
 
 
 @pytest.mark.parametrize(

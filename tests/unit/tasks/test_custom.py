@@ -137,7 +137,7 @@ def test_an_unknown_field_names_those_there_are(tmp_path: Path) -> None:
     task = task_of(tmp_path, "{kind: exact, answer: '{{ anser }}'}")
     with pytest.raises(InputError, match="'anser' is undefined") as raised:
         next(task.load("test", None))
-    assert "rows.jsonl:1" in str(raised.value)
+    assert "rows.jsonl, line 1" in str(raised.value)
     assert "formula" in str(raised.value)
 
 

@@ -125,7 +125,7 @@ def test_an_id_that_no_split_at_hand_has_is_named_with_one_that_they_have(tmp_pa
     (data / "test").touch()
     with pytest.raises(InputError) as raised:
         judge_file(TASK, data, answers, tmp_path / "verdicts.jsonl")
-    assert raised.value.where == f"{answers}:1"
+    assert raised.value.where == f"{answers}, line 1"
     assert raised.value.problem.startswith("count has no problem 'count/99' (")
     assert raised.value.fix == "its ids are like 'count/test/0'"
 
@@ -200,16 +200,16 @@ def test_a_packed_answers_file(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"id": "count/test/1", "answer": "1"}\n' * 3))
     assert judge_file(TASK, None, path, tmp_path / "v.jsonl").answers == 3
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(InputError, match="broken gzip file"):
+    with pytest.raises(InputError, match="the gzip file is damaged"):
         judge_file(TASK, None, path, tmp_path / "v.jsonl")
     path.write_bytes(b'{"id": "count/test/1", "answer": "1"}\n')
-    with pytest.raises(InputError, match="broken gzip file"):
+    with pytest.raises(InputError, match="the gzip file is damaged"):
         judge_file(TASK, None, path, tmp_path / "v.jsonl")
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [(b"\xff\xfe{", "no UTF-8 text: invalid start byte"), (b"[" * 100_000, "nested too deeply"), (b"[1]", "a list")],
+    [(b"\xff\xfe{", "invalid UTF-8: byte 0xff"), (b"[" * 100_000, "nested too deeply"), (b"[1]", "a list")],
 )
 def test_lines_that_are_no_rows_are_named(tmp_path: Path, line: bytes, words: str) -> None:
     answers = tmp_path / "answers.jsonl"
@@ -217,7 +217,7 @@ def test_lines_that_are_no_rows_are_named(tmp_path: Path, line: bytes, words: st
     with pytest.raises(InputError) as raised:
         judge_file(TASK, None, answers, tmp_path / "verdicts.jsonl")
     assert words in str(raised.value)
-    assert f"{answers}:3" in str(raised.value)
+    assert f"{answers}, line 3" in str(raised.value)
 
 
 def test_an_empty_answers_file(tmp_path: Path) -> None:
@@ -242,4 +242,4 @@ def test_bad_answer_rows_are_named(tmp_path: Path, row: dict[str, object], words
     with pytest.raises(InputError) as raised:
         judge_file(TASK, None, answers, tmp_path / "verdicts.jsonl")
     assert words in str(raised.value)
-    assert f"{answers}:2" in str(raised.value)
+    assert f"{answers}, line 2" in str(raised.value)

@@ -149,7 +149,7 @@ def test_malformed_rows_are_refused_with_their_place(
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:
         only(f"{name}:nll", {**ROWS[name][0], **change}, tmp_path)
-    assert "test.jsonl:1" in str(caught.value)
+    assert "test.jsonl, line 1" in str(caught.value)
 
 
 def test_splits_without_public_labels_are_not_there() -> None:

@@ -17,6 +17,7 @@ from typing import IO, Final, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tokensieve.data.formats.fields import json_kind
 from tokensieve.errors import InputError
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -236,7 +237,7 @@ def record_of(value: object, where: str) -> Mapping[str, object]:
         InputError: it is something else.
     """
     if not isinstance(value, Mapping):
-        raise InputError(f"expected a JSON object, got {type(value).__name__}", where=where)
+        raise InputError(f"expected a JSON object, got {json_kind(value)}", where=where)
     return value
 
 

@@ -1,8 +1,9 @@
 """A data set on the Hub, held to one commit and streamed, so that a limit fetches only what it needs."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from tokensieve.data.formats.fields import Record
@@ -61,19 +62,51 @@ def resolved(name: HubName) -> HubName:
 
 
 def stream(name: HubName, split: str) -> Iterator[Record]:
-    """The rows of one split, in the repository's order.
+    """The rows of one split, in the repository's order, fetched as they are read.
 
     Raises:
         InputError: no such data set, configuration or split, no access to it, or damaged files.
         EnvironmentProblem: the Hub cannot be reached, or the transfer broke off.
     """
+    yield from _rows(resolved(name), split, streaming=True)
+
+
+def download(name: HubName, split: str) -> tuple[HubName, Iterator[Record]]:
+    """The rows of one split, kept in the cache of the datasets library; without the Hub, the copy that lies there.
+
+    Returns:
+        The name with the commit of the rows, and the rows.
+
+    Raises:
+        InputError: as in ``stream``.
+        EnvironmentProblem: as in ``stream``, and the cache has no copy.
+    """
     import datasets
 
-    name = resolved(name)
+    try:
+        name = resolved(name)
+    except EnvironmentProblem as unreachable:
+        try:
+            copy = datasets.load_dataset(name.repo, name.config, split=split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError):
+            raise unreachable from None
+        return replace(name, revision=_commit_of(copy.cache_files)), iter(copy)
+    return name, _rows(name, split, streaming=False)
+
+
+def _commit_of(files: Sequence[Mapping[str, str]]) -> str | None:
+    """The commit that names the folder of a copy in the cache; None where none does."""
+    parts = (part for file in files for part in Path(file["filename"]).parts)
+    return next((part for part in parts if _COMMIT.fullmatch(part)), None)
+
+
+def _rows(name: HubName, split: str, *, streaming: bool) -> Iterator[Record]:
+    import datasets
+
     rows = 0
     try:
         for record in datasets.load_dataset(
-            name.repo, name.config, split=split, streaming=True, revision=name.revision
+            name.repo, name.config, split=split, streaming=streaming, revision=name.revision
         ):
             yield record
             rows += 1

@@ -15,7 +15,7 @@ from tools.pocket.generator.corpus import dialogues
 from tools.pocket.generator.programs import assertions, compose, reference_code
 from tools.pocket.generator.seeding import Part, part_of, seeded, weighted
 
-from tokensieve.tasks.benchmark_io import read_lines
+from tokensieve.tasks.benchmark_io import read_rows
 from tokensieve.tasks.pocket import POCKET_TASKS, PROBLEMS, SPLITS, rephrase_prompt
 from tokensieve.types import Problem
 
@@ -26,7 +26,7 @@ SAMPLE = 40
 
 
 def shipped(task: str, split: str) -> list[dict[str, object]]:
-    return [dict(row.fields) for row in read_lines(PROBLEMS / task / f"{split}.jsonl.gz")]
+    return [dict(row.fields) for row in read_rows(PROBLEMS / task / f"{split}.jsonl.gz")]
 
 
 @pytest.mark.parametrize("task", list(POCKET_TASKS))
