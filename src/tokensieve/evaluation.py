@@ -1,11 +1,11 @@
 """Evaluation: a model answers the problems of benchmarks; every answer is judged and kept."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
 from tokensieve.comparison.readers import answers_of_samples
@@ -19,10 +19,7 @@ from tokensieve.sampling.grading import judge_samples, load_problems, problems_d
 from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
 from tokensieve.tasks import Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
-from tokensieve.types import JSON, Problem, Sample
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the answers done and the answers in all."""
+from tokensieve.types import JSON, Problem, Progress, Sample
 
 _SHARD_PROBLEMS: Final = 512
 """Problems in one file of the result; a kill costs at most the answers to as many."""

@@ -1,9 +1,8 @@
 """Calibrate: try policies, anchors and learning rates on a model and its data, and write the choice as a recipe."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import yaml
@@ -31,14 +30,11 @@ from tokensieve.models import load_model
 from tokensieve.pipeline import first, load, select
 from tokensieve.scoring import score
 from tokensieve.training import train
-from tokensieve.types import Scored
+from tokensieve.types import Progress, Scored
 
 RESULT_NAME: Final = "calibration.json"
 RECIPE_NAME: Final = "recipe.yaml"
 _ANCHORS: Final = " + anchors"
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the trials done and about how many there are in all."""
 
 
 class Calibration(BaseModel):

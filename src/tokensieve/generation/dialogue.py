@@ -17,11 +17,11 @@ from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.generation.arms import sampling_of
 from tokensieve.generation.perplexity import conditional_nll
-from tokensieve.generation.sample_and_check import Progress, by_problem, draft_of, phase_run
+from tokensieve.generation.sample_and_check import by_problem, draft_of, phase_run
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
 from tokensieve.tasks.user_function import PromptCheck, prompt_check
-from tokensieve.types import Example, Message, Origin, Outcome, Sample, Verdict
+from tokensieve.types import Example, Message, Origin, Outcome, Progress, Sample, Verdict
 
 _SHARD_DIALOGUES: Final = 128
 _SHARD_ROWS: Final = 512

@@ -11,13 +11,13 @@ from tokensieve.errors import InputError
 from tokensieve.generation.arms import ARMS, Arm, arm_of, sampling_of
 from tokensieve.generation.choose import CandidateChoice, write_yields
 from tokensieve.generation.dialogue import generate_dialogues
-from tokensieve.generation.sample_and_check import Progress, by_problem, check_all, draft_of, draw_all, phase_run
+from tokensieve.generation.sample_and_check import by_problem, check_all, draft_of, draw_all, phase_run
 from tokensieve.models import LoadedModel, ModelLike, load_model
 from tokensieve.sampling import LocalSampler, RaySampler, Sampler, ServerSampler, VllmSampler
 from tokensieve.sampling.grading import load_problems, problems_digest, requests_of
 from tokensieve.tasks import Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
-from tokensieve.types import JSON, Example
+from tokensieve.types import JSON, Example, Progress
 
 _SHARD_ROWS: Final = 512
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from tokensieve.config import GenerateSettings, SampleSettings
 from tokensieve.data.dataset import Rows, ShardRun
@@ -11,10 +11,7 @@ from tokensieve.generation.choose import correct_ones
 from tokensieve.sampling import Request, Sampler
 from tokensieve.sampling.grading import judge_samples, told
 from tokensieve.tasks import Task
-from tokensieve.types import Problem, Sample
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the answers done and the answers in all."""
+from tokensieve.types import Problem, Progress, Sample
 
 SHARD_PROMPTS: Final = 64
 """Prompts in one file; a kill costs at most the answers to as many."""

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from pydantic import BaseModel
@@ -26,11 +26,9 @@ from tokensieve.models import load_model
 from tokensieve.pipeline import load
 from tokensieve.repair.candidates import check_alpha, interpolate, reduce_intruders
 from tokensieve.scoring import score
+from tokensieve.types import Progress
 
 RESULT_NAME: Final = "repair.json"
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the candidates done and all candidates."""
 
 
 class Candidate(BaseModel):

@@ -18,8 +18,8 @@ from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
 from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
-from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Progress, Step, TargetPlan, step_key
-from tokensieve.types import BASE_SCORER, JSON, Example, Origin
+from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Step, TargetPlan, step_key
+from tokensieve.types import BASE_SCORER, JSON, Example, Origin, Progress
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel

@@ -4,16 +4,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from tokensieve.config import ArmSettings, StudySettings, TargetSettings
 from tokensieve.data.manifest import digest_of, write_atomically
-from tokensieve.types import JSON
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the units done and in all."""
+from tokensieve.types import JSON, Progress
 
 _KEY_VERSION = 1
 """Part of every key; raised when a stage's result changes with the same settings and inputs."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,13 +12,10 @@ from tokensieve.config import CutOff
 from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import Row, read_rows
 from tokensieve.tasks.task import Task
-from tokensieve.types import Outcome, Problem, Verdict
+from tokensieve.types import Outcome, Problem, Progress, Verdict
 
 _WAITING_PER_WORKER = 256
 """Answers under way ahead of the one whose turn it is: a check that takes seconds must not idle the other workers."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of answers judged so far and of those that are known of, after each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,12 @@ from tokensieve.training.guards import (
     quiet_libraries,
 )
 from tokensieve.training.losses import loss_of
-from tokensieve.types import Anchor, Selected
+from tokensieve.types import Anchor, Progress, Selected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tokensieve.training.trainer import Progress, SelectedTokensTrainer
+    from tokensieve.training.trainer import SelectedTokensTrainer
 
 _DRAFT = "draft.json"
 _RESULT = "result"

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -24,13 +24,11 @@ from tokensieve.training.arguments import arguments_of
 from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.kl import KlTerm
 from tokensieve.training.losses import LOSSES, Loss, loss_of
-from tokensieve.types import IGNORE_INDEX, Anchor
+from tokensieve.types import IGNORE_INDEX, Anchor, Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
 
 Batch: TypeAlias = dict[str, torch.Tensor]
 

@@ -167,6 +167,12 @@ def test_every_policy_has_golden_values_and_a_documentation_line() -> None:
         assert line.endswith(".")
 
 
+def test_the_docs_hold_every_policy() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
+    for usage, line in policy_lines():
+        assert f"| `{usage}` | {line} |" in text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
