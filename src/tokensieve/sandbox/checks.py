@@ -103,7 +103,7 @@ def _with_functions(code: types.CodeType, functions: dict[str, Callable[..., obj
 
 
 def _is_librarys(rule: object) -> bool:
-    """Whether a method is C code, or Python code of a file; a program's own has no file."""
+    """True for a method in C, or in Python code of a file; a program's own has no file."""
     if type(rule) is types.FunctionType:
         return rule.__code__.co_filename.startswith(("/", "<frozen "))
     return type(rule) in (types.WrapperDescriptorType, types.MethodDescriptorType, types.BuiltinFunctionType)
@@ -113,7 +113,7 @@ def _is_librarys(rule: object) -> bool:
 
 
 def _has_own_rule(kind: type, is_librarys: Callable[[object], bool] = _is_librarys) -> bool:
-    """Whether a class, or one that it stems from, brings a comparison of its own."""
+    """True for a class that has, or inherits, a comparison of the program's own."""
     names_of = type.__dict__["__dict__"].__get__
     for base in type.mro(kind) if kind is not type else ():
         rules = (names_of(base).get(name) for name in _ANSWERED_BY)
@@ -123,7 +123,7 @@ def _has_own_rule(kind: type, is_librarys: Callable[[object], bool] = _is_librar
 
 
 def _decides_itself(value: object, has_own_rule: Callable[[type], bool] = _has_own_rule) -> bool:
-    """Whether a value, or what it holds, compares by a rule that is neither Python's nor an installed package's."""
+    """True for a value that compares, or holds one that does, by a rule of the program's own."""
     waiting, looked_at = [value], 0
     while waiting and looked_at < _LOOKED_AT:
         item = waiting.pop()
@@ -148,7 +148,7 @@ def _compare(
     questions: Mapping[str, _Asked] = _QUESTIONS,
     decides_itself: Callable[[object], bool] = _decides_itself,
 ) -> object:
-    """What a comparison says; refused where it is true because one side's own class says so.
+    """Result of a comparison; refused where it is true because one side's own class says so.
 
     Objects of the program's on both sides are its own business.
 

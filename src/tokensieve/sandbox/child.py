@@ -1,4 +1,4 @@
-"""What happens in the forked process that runs one program: the last walls, the program, and an honest report.
+"""The forked process of one program: resource limits, the program, and a report that it cannot forge easily.
 
 The report of success is a secret (a nonce) that the parent makes after the fork. While the program runs it lives
 on the interpreter's value stack only: in no variable, frame or tracked object that the program could look up. It
@@ -116,7 +116,7 @@ def run_python(parts: Sequence[str], checks_from: int | None, *, own_equality: b
 
 
 def file_name_of(place: int) -> str:
-    """What stands for a file's name in the traceback of a part."""
+    """File name of a part in tracebacks."""
     return f"{_PART}{place + 1}>"
 
 

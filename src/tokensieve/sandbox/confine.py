@@ -152,7 +152,7 @@ def restrict_files(visible: Sequence[str], scratch: str) -> None:
 
 
 def become_nobody() -> None:
-    """Where we are root, become an unprivileged user for good; root is bound by no process limit.
+    """Become an unprivileged user for good where the process is root, which no process limit binds.
 
     Raises:
         Refused: root without the right to change its uid.
@@ -168,7 +168,7 @@ def become_nobody() -> None:
 
 
 def anyone_can_reach(paths: Sequence[str]) -> bool:
-    """Whether an unprivileged user can get to these paths, as far as the folders above them say."""
+    """True where an unprivileged user can reach these paths, by the modes of the folders above them."""
     above = {folder for path in paths for folder in Path(path).parents}
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in above)
 

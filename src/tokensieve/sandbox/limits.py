@@ -1,4 +1,4 @@
-"""What a sandboxed program may use, and what is known of it when it has ended."""
+"""Resource limits of a sandboxed program, and its result."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ SqlValue = None | int | float | str | bytes
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use before it is stopped.
+    """Resource limits of one program.
 
     Attributes:
         wall_s: seconds from start to end. A program that is still computing then, on a machine too busy to let it,
@@ -32,7 +32,7 @@ class Limits:
 
 
 PATIENCE = 10
-"""How many times ``wall_s`` a program may take that has not idled."""
+"""Factor on ``wall_s`` for a program that has not idled."""
 
 DEFAULT_LIMITS = Limits()
 """For programs: three seconds, as HumanEval's published evaluation has it."""
@@ -42,7 +42,7 @@ SQL_LIMITS = Limits(wall_s=60.0, cpu_s=30.0, output_kb=32 * 1024)
 
 
 class Ending(StrEnum):
-    """How a program ended."""
+    """Kind of a program's end."""
 
     FINISHED = "finished"
     RAISED = "raised"

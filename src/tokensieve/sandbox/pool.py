@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.sandbox import scratch
-from tokensieve.sandbox.messages import Answer, Config, Request
+from tokensieve.sandbox.protocol import Answer, Config, Request
 
 ISOLATIONS = ("namespaces", "landlock", "none")
 """Kinds of walls, best first; the last is used only where the user allows a weak sandbox."""

@@ -1,4 +1,4 @@
-"""What the rest of the package calls: run a program or a query, get back how it ended."""
+"""Entry points of the sandbox: run a Python program or a SQL query and return its result."""
 
 import json
 import sys
@@ -16,8 +16,8 @@ from tokensieve.sandbox.limits import (
     SqlRun,
     SqlValue,
 )
-from tokensieve.sandbox.messages import Answer, Request, limit_fields
 from tokensieve.sandbox.pool import Broken, pool
+from tokensieve.sandbox.protocol import Answer, Request, limit_fields
 
 _GRACE_S = 20.0
 _TOLD = 500
@@ -33,7 +33,7 @@ def allow_weak_sandbox(allowed: bool = True) -> None:
 
 
 def describe() -> str:
-    """Which walls stand on this machine, in one sentence, for ``tokensieve doctor``.
+    """One sentence on the isolation that this machine grants, for ``tokensieve doctor``.
 
     Raises:
         EnvironmentProblem: the sandbox cannot run here; says why.
@@ -171,7 +171,7 @@ def _stopped(answer: Answer, limits: Limits) -> tuple[Ending, str] | None:
 
 
 def _raised(report: str, status: int, parts: int) -> tuple[Ending, str, int]:
-    """What a program said of its own failure; it may have said anything, so nothing here is trusted."""
+    """A program's own report of its failure, parsed; it may hold anything, so nothing of it is trusted."""
     try:
         told, _ = json.JSONDecoder().raw_decode(report.removeprefix("E"))
         kind, text, source = (str(told[name])[:_TOLD] for name in ("kind", "text", "source"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def untouched(folder: str) -> bool:
-    """Whether a folder is empty and still only its owner's."""
+    """True for a folder that is empty and still only its owner's."""
     try:
         return Path(folder).stat().st_mode & 0o7777 == 0o700 and not any(os.scandir(folder))
     except OSError:

@@ -156,7 +156,7 @@ _Instruction = tuple[int, int, int, int]
 
 
 def supported() -> bool:
-    """Whether the filter knows this machine's system call numbers (x86-64 and 64-bit ARM)."""
+    """True where the filter knows this machine's system call numbers (x86-64 and 64-bit ARM)."""
     return platform.machine() in _ARCHITECTURES
 
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from tokensieve.sandbox import child, confine, query, scratch, seccomp
 from tokensieve.sandbox.limits import PATIENCE, Ending, Limits
-from tokensieve.sandbox.messages import Answer, Config, Request
+from tokensieve.sandbox.protocol import Answer, Config, Request
 
 _CPU_CLOCK = 2
 """With a pid, the kernel's name for the clock of that process's processor time."""
@@ -59,8 +59,8 @@ _WARM = (
 
 
 @dataclass(slots=True)
-class _Walls:
-    """Which walls stand, and what a run needs to know of them."""
+class _Isolation:
+    """The isolation that is in force, and its parameters for a run."""
 
     pid_namespace: int | None = None
     scratch: str = confine.SCRATCH
@@ -86,13 +86,13 @@ def main(arguments: str) -> None:
         # Where the machine runs out of memory, rather this than the host.
         Path("/proc/self/oom_score_adj").write_text("500")
     try:
-        walls = _confine_self(config)
+        isolation = _confine_self(config)
     except confine.Refused as error:
         _send(answers, {"refused": [str(error)]})
         return
-    _send(answers, {"missing": walls.missing})
+    _send(answers, {"missing": isolation.missing})
     for line in requests:
-        _send(answers, _serve(json.loads(line), walls, base_bytes, requests))
+        _send(answers, _serve(json.loads(line), isolation, base_bytes, requests))
 
 
 def _warm_up(config: Config) -> None:
@@ -107,30 +107,30 @@ def _warm_up(config: Config) -> None:
     sys.modules.update(hidden)
 
 
-def _confine_self(config: Config) -> _Walls:
-    isolation, visible, folder = config["isolation"], config["visible"], config["folder"]
-    walls = _Walls(scratch=folder, seccomp=seccomp.supported())
-    if isolation == "namespaces":
+def _confine_self(config: Config) -> _Isolation:
+    kind, visible, folder = config["isolation"], config["visible"], config["folder"]
+    isolation = _Isolation(scratch=folder, seccomp=seccomp.supported())
+    if kind == "namespaces":
         root = os.geteuid() == 0
-        walls.pid_namespace = confine.enter_namespaces()
+        isolation.pid_namespace = confine.enter_namespaces()
         confine.build_root(folder, visible)
         # As a normal user this process and the one that waits for it count as the program's user, too.
-        walls.files, walls.scratch, walls.base_processes = True, confine.SCRATCH, 0 if root else 2
-        if walls.seccomp:
+        isolation.files, isolation.scratch, isolation.base_processes = True, confine.SCRATCH, 0 if root else 2
+        if isolation.seccomp:
             # Every program is process 1 of its namespace: build its filter here, once.
             for may_fork in (False, True):
                 seccomp.program(own_pid=1, may_fork=may_fork, own_namespaces=True)
     else:
-        _become_nobody_where_possible(folder, visible, by_landlock=isolation == "landlock")
-        if isolation == "landlock":
+        _become_nobody_where_possible(folder, visible, by_landlock=kind == "landlock")
+        if kind == "landlock":
             confine.restrict_files(visible, folder)
-            walls.files = True
+            isolation.files = True
         confine.drop_capabilities()
-    if not walls.seccomp:
-        walls.missing.append("system calls are not filtered: other processes can be signalled, sockets opened")
-    if not walls.files:
-        walls.missing.append("the user's files can be read (no mount namespace, no Landlock)")
-    return walls
+    if not isolation.seccomp:
+        isolation.missing.append("system calls are not filtered: other processes can be signalled, sockets opened")
+    if not isolation.files:
+        isolation.missing.append("the user's files can be read (no mount namespace, no Landlock)")
+    return isolation
 
 
 def _become_nobody_where_possible(folder: str, visible: Sequence[str], *, by_landlock: bool) -> None:
@@ -147,18 +147,18 @@ def _become_nobody_where_possible(folder: str, visible: Sequence[str], *, by_lan
         raise confine.Refused("the interpreter lies in a folder that only root can enter, so programs would be root")
 
 
-def _serve(request: Request, walls: _Walls, base_bytes: int, requests: BinaryIO) -> Answer:
+def _serve(request: Request, isolation: _Isolation, base_bytes: int, requests: BinaryIO) -> Answer:
     """Run one program in a fork of this process and say how it ended."""
     limits = Limits(**request["limits"])
-    _prepare_scratch(walls, limits)
+    _prepare_scratch(isolation, limits)
     pipes = [os.pipe() for _ in range(4)]
     started = time.monotonic()
-    if walls.pid_namespace is not None:
-        confine.next_fork_gets_own_pids(walls.pid_namespace)
+    if isolation.pid_namespace is not None:
+        confine.next_fork_gets_own_pids(isolation.pid_namespace)
     pid = os.fork()
     if pid == 0:
         try:
-            _become_program(request, limits, walls, base_bytes, pipes)
+            _become_program(request, limits, isolation, base_bytes, pipes)
         finally:
             os._exit(70)
     (out, out_w), (err, err_w), (result, result_w), (nonce_r, nonce_w) = pipes
@@ -191,22 +191,22 @@ def _serve(request: Request, walls: _Walls, base_bytes: int, requests: BinaryIO)
 
 
 def _become_program(
-    request: Request, limits: Limits, walls: _Walls, base_bytes: int, pipes: list[tuple[int, int]]
+    request: Request, limits: Limits, isolation: _Isolation, base_bytes: int, pipes: list[tuple[int, int]]
 ) -> None:
-    """In the fork: put up the last walls, then run the program; never returns."""
+    """In the fork: apply the last restrictions, then run the program; never returns."""
     os.setsid()
     (_, out), (_, err), (_, result), (nonce, _) = pipes
     child.arrange_descriptors(out, err, result, nonce)
     # As whoever we still are: the file may be readable to its owner alone.
     path = request.get("database")
     source = query.open_database(path) if path else request.get("script") or ""
-    own_namespaces = walls.pid_namespace is not None
+    own_namespaces = isolation.pid_namespace is not None
     if own_namespaces:
         confine.become_nobody()
     confine.drop_capabilities()
     confine.die_with_parent()
-    child.limit_resources(limits, base_bytes=base_bytes, base_processes=walls.base_processes)
-    if walls.seccomp:
+    child.limit_resources(limits, base_bytes=base_bytes, base_processes=isolation.base_processes)
+    if isolation.seccomp:
         may_fork = limits.processes > 1 and own_namespaces
         rules = seccomp.program(own_pid=os.getpid(), may_fork=may_fork, own_namespaces=own_namespaces)
         seccomp.install(rules)
@@ -220,15 +220,15 @@ def _become_program(
     )
 
 
-def _prepare_scratch(walls: _Walls, limits: Limits) -> None:
-    if walls.pid_namespace is not None:
+def _prepare_scratch(isolation: _Isolation, limits: Limits) -> None:
+    if isolation.pid_namespace is not None:
         # Taking a file system down waits on the whole machine: one that was left as it was found serves again.
-        if walls.scratch_mb != limits.file_mb or not scratch.untouched(walls.scratch):
-            confine.fresh_scratch(limits.file_mb, replace=walls.scratch_mb is not None)
-            walls.scratch_mb = limits.file_mb
+        if isolation.scratch_mb != limits.file_mb or not scratch.untouched(isolation.scratch):
+            confine.fresh_scratch(limits.file_mb, replace=isolation.scratch_mb is not None)
+            isolation.scratch_mb = limits.file_mb
         return
-    os.chdir(walls.scratch)
-    scratch.empty(walls.scratch)
+    os.chdir(isolation.scratch)
+    scratch.empty(isolation.scratch)
 
 
 def _send(answers: BinaryIO, message: Mapping[str, object]) -> None:

@@ -109,7 +109,7 @@ class _Names:
         return next((label for label in self.labels if label.lower() == stripped.lower()), None)
 
     def nothing_else(self, text: str) -> bool:
-        """Whether a text is several labels in a row."""
+        """True for a text that is several labels in a row."""
         return re.fullmatch(rf"(?:[\s(\[]*(?:{self.one})(?![\w'])[\s,.;:)\]-]*){{2,}}", text) is not None
 
     def without_words(self, text: str) -> str:
@@ -146,7 +146,7 @@ class _Names:
         return own or set(re.findall(rf"[(\[]({self.one})[)\]]", rest))
 
     def stated(self, text: str) -> set[str] | None:
-        """What the last statement of the answer names: "the answer is", "I choose", "therefore"."""
+        """The labels in the last statement of the answer: "the answer is", "I choose", "therefore"."""
         said = [labels for labels in map(self.object, statements(text)) if labels]
         if not said:
             places = (text[match.end() : match.end() + 200] for match in _CHOOSING.finditer(text))

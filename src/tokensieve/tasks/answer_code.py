@@ -141,13 +141,13 @@ def _without_indent(line: str, indent: str) -> str:
 
 
 def _closes(line: str, fence: str) -> bool:
-    """Whether a line ends the block: a fence, at most three blanks before it, as a docstring's own would have more."""
+    """True for a line that ends the block: a fence after at most three blanks; a docstring's own fence has more."""
     bare = line.lstrip(" ")
     return len(line) - len(bare) <= 3 and bare.startswith(fence)
 
 
 def unclosed_block(text: str) -> bool:
-    """Whether the last fenced block is begun and never closed, as where an answer was cut off."""
+    """True where the last fenced block is never closed, as in an answer that was cut off."""
     found = blocks(text)
     return bool(found) and not found[-1].closed
 
@@ -282,7 +282,7 @@ def _among_prose(text: str) -> str | None:
 
 
 def parses(source: str) -> bool:
-    """Whether a text is Python code."""
+    """True for a text that is Python code."""
     try:
         # Nothing is executed; warnings about odd escapes in the text are not ours to show.
         with warnings.catch_warnings():

@@ -129,7 +129,7 @@ class Number:
         return self.readings[0]
 
     def equals(self, other: "Number", tolerance: float = 0.0) -> bool:
-        """Whether both may stand for one value, up to an absolute difference."""
+        """True where both may stand for one value, up to an absolute difference."""
         mine, its = self.readings, other.readings
         if len(mine) > 1 and len(its) > 1:  # both say per cent: 0.25 % is not 25 %
             mine, its = mine[:1], its[:1]
@@ -148,7 +148,7 @@ def numbers(text: str) -> list[Number]:
 
 
 def number_after_hashes(text: str) -> str | None:
-    """What follows ``####``, by the rule of GSM8K's authors: digits, points and commas after one space."""
+    """The text after ``####`` by the rule of GSM8K's authors: digits, points and commas after one space."""
     match = _PAPER_HASHES.search(text)
     return match[1].replace(",", "") if match else None
 
@@ -261,7 +261,7 @@ def _result(text: str, located: list[tuple[Number, int, int]]) -> Number | None:
 
 
 def _goes_on(before: Number, between: str, following: Number) -> bool:
-    """Whether the text between two numbers makes them one calculation."""
+    """True where the text between two numbers makes them one calculation."""
     if _SHARE_OF.fullmatch(between):
         return re.search("[%/]", before.written) is not None
     return _OPERATOR.fullmatch(between) is not None or (not between.strip() and following.written[0] in "-+")

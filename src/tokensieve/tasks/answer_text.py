@@ -123,7 +123,7 @@ def said_after_boxes(text: str) -> str | None:
 
 
 def _content(text: str, begin: int) -> tuple[str, int] | None:
-    """What stands in the box that opens here, and where it ends."""
+    """Content of the box that opens here, and the index behind it; None where it is never closed."""
     if not text.startswith("{", begin):
         match = re.compile(r"[^\s$.,]+").match(text, begin)
         return (match[0], match.end()) if match else None

@@ -37,7 +37,7 @@ class _Answer(BaseModel):
     model_config = STRICT
 
     kind: Literal["exact", "letter", "number", "math", "json"]
-    """How answers are compared."""
+    """Kind of comparison."""
     answer: str
     """Template of what is compared with."""
     ignore_case: bool = False
@@ -85,7 +85,7 @@ class _Sql(BaseModel):
     script: str | None = None
     """Template of statements that build the database in memory instead."""
     comparison: ResultComparison = ResultComparison.SET
-    """Whether equal rows count once (set) or each (multiset)."""
+    """Equal rows count once (set) or each (multiset)."""
 
 
 class _Function(BaseModel):
@@ -118,7 +118,7 @@ class CustomTask(BaseModel):
     id: str | None = None
     """Template of a problem's id; by default name, split and line number from 0."""
     check: Annotated[_Answer | _Regex | _Python | _Sql | _Function, Field(discriminator="kind")]
-    """How answers are judged."""
+    """The checker of its answers."""
     max_new_tokens: int = Field(512, gt=0)
     """Length limit of an answer, in tokens."""
 
@@ -213,7 +213,7 @@ def _files(task: CustomTask, row: Row, render: _Render, base: Path) -> dict[str,
 
 
 def _facts(task: CustomTask, row: Row, render: _Render, files: Mapping[str, Path]) -> dict[str, JSON]:
-    """What the task's checker needs of a row, templates filled in."""
+    """The facts of a row for the task's checker, templates filled in."""
     check = task.check
     if isinstance(check, _Function):
         return {"row": dict(row.fields)}

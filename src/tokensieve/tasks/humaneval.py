@@ -98,7 +98,7 @@ def _indented(body: str) -> list[str]:
 
 
 def _goes_on(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, begin: int) -> bool:
-    """Whether a node is the function of a name with statements behind a line, and not just a word."""
+    """True for the function of a name with statements behind a line that are more than a word."""
     added = [part for part in node.body if part.lineno > begin]
     words = [part for part in added if isinstance(part, ast.Expr) and isinstance(part.value, ast.Name | ast.Constant)]
     return node.name == name and len(words) < len(added)

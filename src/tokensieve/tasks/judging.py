@@ -29,7 +29,7 @@ class GoldFailure:
 
 @dataclass(frozen=True, slots=True)
 class GoldReport:
-    """How a task's gold answers fared.
+    """Verdicts on a task's gold answers, counted.
 
     Attributes:
         task: the task's name.
@@ -45,13 +45,13 @@ class GoldReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every gold answer passed; False for no rows at all."""
+        """True where every gold answer passed; False for no rows at all."""
         return not self.failures and sum(self.rows.values()) > 0
 
 
 @dataclass(frozen=True, slots=True)
 class AnswersReport:
-    """How a file of answers fared.
+    """Verdicts on a file of answers, counted.
 
     Attributes:
         task: the task's name.

@@ -1,4 +1,4 @@
-"""What is asked of lm-evaluation-harness itself: find a task, put its problems into turns, judge by its metrics.
+"""Adapter to lm-evaluation-harness: find a task, put its problems into messages, judge by its metrics.
 
 The only module that imports ``lm_eval``, at use; what it relies on is held by tests/contract/test_harness.py.
 """
@@ -80,7 +80,7 @@ class Leaf:
         return tuple(self.task.aggregation())
 
     def higher_is_better(self, metric: str) -> bool:
-        """Whether a metric counts what is right."""
+        """True for a metric of which more is better."""
         return bool(self.task.higher_is_better()[metric])
 
     @property
@@ -120,7 +120,7 @@ class Leaf:
         return str(target)
 
     def found(self, doc: Doc, text: str, filter_name: str) -> object:
-        """What a filter makes of an answer: mostly a text."""
+        """Result of a filter on an answer: mostly a text."""
         from lm_eval.api.instance import Instance
 
         instance = Instance(request_type="generate_until", doc=doc, arguments=("", {}), idx=0, resps=[text])

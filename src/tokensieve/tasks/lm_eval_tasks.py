@@ -154,7 +154,7 @@ class _Harness:
 
 
 def _facts(leaf: Leaf, number: int, doc: Doc, asked: Asked) -> dict[str, JSON]:
-    """What the checker needs; the row itself stays with the harness, since it may hold what JSON cannot."""
+    """Facts for the checker; the row itself stays with the harness, since it may hold what JSON cannot."""
     row = json.dumps(dict(doc), sort_keys=True, default=str, ensure_ascii=False)
     facts: dict[str, JSON] = {"task": leaf.name, "row": number, "digest": hashlib.sha256(row.encode()).hexdigest()}
     if asked.choices:

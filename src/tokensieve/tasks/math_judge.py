@@ -25,7 +25,7 @@ _WORKER = Path(__file__).with_name("math_worker.py")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What math-verify said of one pair.
+    """Finding of math-verify on one pair.
 
     Attributes:
         equal: whether the answer has the gold's value.
@@ -39,7 +39,7 @@ class Judged:
 
 
 def equivalent(gold: str, answer: str, *, limit_s: float = _LIMIT_S) -> Judged:
-    """Whether an answer's final formula has the gold formula's value. Thread-safe.
+    """Compare an answer's final formula with the gold formula by value. Thread-safe.
 
     Args:
         gold: the formula alone, in LaTeX.

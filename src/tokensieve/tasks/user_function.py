@@ -20,7 +20,7 @@ class UserFunction(Protocol):
     """Judges an answer to a row; None where it cannot tell."""
 
     def __call__(self, row: Mapping[str, JSON], answer: str) -> bool | Verdict | None:
-        """Whether the answer is right."""
+        """Judge one answer; True is right."""
         ...
 
 

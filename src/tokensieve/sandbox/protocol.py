@@ -1,4 +1,4 @@
-"""What host and sandbox say to each other: one JSON object a line, over pipes that no program sees."""
+"""Protocol between host and sandbox: one JSON object a line, over pipes that no program sees."""
 
 from typing import NotRequired, TypedDict
 
@@ -6,7 +6,7 @@ from tokensieve.sandbox.limits import Limits
 
 
 class Config(TypedDict):
-    """What a confined parent is told when it starts: its walls, its pipes, what it may see and loads beforehand."""
+    """Start-up configuration of a confined parent: isolation, pipes, visible paths, modules to load beforehand."""
 
     isolation: str
     visible: list[str]
@@ -42,7 +42,7 @@ class Request(TypedDict):
 
 
 class Answer(TypedDict):
-    """How a program ended, as its parent saw it.
+    """Result of a program, as its parent saw it.
 
     ``proved`` tells that the report began with the nonce, the process ended by itself with status 0, and no limit
     was broken; ``report`` is what follows the nonce, or whatever else the program's process sent.
