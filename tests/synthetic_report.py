@@ -19,10 +19,10 @@ from tokensieve.config import ArmSettings, SelectSettings
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.report import (
     ArmReport,
-    Comparison,
     CurvePoint,
     EvaluatedSubset,
     Outcomes,
+    ReferenceComparison,
     Report,
     SeedRun,
     StageTime,
@@ -181,7 +181,7 @@ def _arm(
     own = answers[arm.name]
     found = metrics.forgetting(before, own, spec.task, draws=200)
     points, transfer = metrics.difference(before, own, answers["plain"], spec.task, draws=200)
-    difference = Comparison(target_points=points, backward_transfer=transfer)
+    difference = ReferenceComparison(target_points=points, backward_transfer=transfer)
     rows, threshold = _training_rows(arm, spec)
     kept = len(rows)
     return ArmReport(

@@ -1,8 +1,8 @@
-"""Rows as Arrow columns and back: the one place that knows how a stage's rows lie on disk."""
+"""Rows of each stage as Arrow columns, and back."""
 
 import json
-from collections.abc import Sequence
-from typing import TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,47 +26,20 @@ from tokensieve.types import (
     Verdict,
 )
 
-Row: TypeAlias = Example | Tokens | Scored | Selected | Sample | Anchor
+StageRow: TypeAlias = Example | Tokens | Scored | Selected | Sample | Anchor
 
 _IDS = pa.large_list(pa.int32())
 _FLAGS = pa.large_list(pa.bool_())
 
 
-def to_table(rows: Sequence[Row], stage: Stage) -> pa.Table:
+def to_table(rows: Sequence[StageRow], stage: Stage) -> pa.Table:
     """One shard's rows as a table; NaN becomes null."""
-    columns: dict[str, pa.Array]
-    if stage == "examples":
-        columns = _example_columns(cast(Sequence[Example], rows))
-    elif stage in ("samples", "evaluated"):
-        columns = _sample_columns(cast(Sequence[Sample], rows))
-    elif stage == "anchors":
-        columns = _anchor_columns(cast(Sequence[Anchor], rows))
-    elif stage == "tokens":
-        columns = _token_columns(cast(Sequence[Tokens], rows))
-    elif stage == "scored":
-        columns = _scored_columns(cast(Sequence[Scored], rows))
-    else:
-        columns = _selected_columns(cast(Sequence[Selected], rows))
-    return pa.table(columns)
+    return pa.table(_COLUMNS[stage](rows))
 
 
-def from_table(table: pa.Table, stage: Stage) -> list[Row]:
-    """The rows of one shard; null becomes NaN, or None for what was never judged."""
-    if stage == "examples":
-        return [_example(record) for record in table.to_pylist()]
-    if stage in ("samples", "evaluated"):
-        return [_sample(record) for record in table.to_pylist()]
-    tokens = _tokens(table)
-    if stage == "tokens":
-        return list(tokens)
-    if stage == "anchors":
-        return list(_anchors(table, tokens))
-    scored = _scored(table, tokens)
-    if stage == "scored":
-        return list(scored)
-    trains = _flags(table, "train")
-    weights = _floats(table, "weight") if "weight" in table.column_names else [None] * len(tokens)
-    return [Selected(s, train_T, weight_T) for s, train_T, weight_T in zip(scored, trains, weights, strict=True)]
+def from_table(table: pa.Table, stage: Stage) -> list[StageRow]:
+    """Rows of one shard; null becomes NaN, or None for a sample that was never judged."""
+    return list(_ROWS[stage](table))
 
 
 def _example_columns(rows: Sequence[Example]) -> dict[str, pa.Array]:
@@ -181,7 +154,8 @@ def _anchor_columns(rows: Sequence[Anchor]) -> dict[str, pa.Array]:
     return columns
 
 
-def _anchors(table: pa.Table, tokens: Sequence[Tokens]) -> list[Anchor]:
+def _anchors(table: pa.Table) -> list[Anchor]:
+    tokens = _tokens(table)
     ids, log_p = _ids(table, "top_ids"), _floats(table, "top_log_p")
     drifts, drawn = (table.column(name).to_pylist() for name in ("drift", "at_random"))
     anchors = []
@@ -216,14 +190,14 @@ def _tokens(table: pa.Table) -> list[Tokens]:
     ]
 
 
-def _scored(table: pa.Table, tokens: Sequence[Tokens]) -> list[Scored]:
+def _scored(table: pa.Table) -> list[Scored]:
     names = [c.removeprefix("nll.") for c in table.column_names if c.startswith("nll.")]
     by_scorer: dict[str, list[Scores]] = {}
     for name in names:
         nll = _floats(table, f"nll.{name}")
         others = [_floats_or_none(table, f"{kind}.{name}") for kind in ("entropy", "rank", "top_entropy")]
         by_scorer[name] = [Scores(*arrays) for arrays in zip(nll, *others, strict=True)]
-    return [Scored(t, {name: by_scorer[name][i] for name in names}) for i, t in enumerate(tokens)]
+    return [Scored(t, {name: by_scorer[name][i] for name in names}) for i, t in enumerate(_tokens(table))]
 
 
 def _split(table: pa.Table, name: str) -> tuple[pa.Array, list[int]]:
@@ -253,3 +227,37 @@ def _floats(table: pa.Table, name: str) -> list[FloatArray]:
 def _floats_or_none(table: pa.Table, name: str) -> list[FloatArray] | list[None]:
     """A column's arrays; None for every row where there is no such column."""
     return _floats(table, name) if name in table.column_names else [None] * len(table)
+
+
+def _examples(table: pa.Table) -> list[Example]:
+    return [_example(record) for record in table.to_pylist()]
+
+
+def _samples(table: pa.Table) -> list[Sample]:
+    return [_sample(record) for record in table.to_pylist()]
+
+
+def _selected(table: pa.Table) -> list[Selected]:
+    scored = _scored(table)
+    trains, weights = _flags(table, "train"), _floats_or_none(table, "weight")
+    return [Selected(s, train_T, weight_T) for s, train_T, weight_T in zip(scored, trains, weights, strict=True)]
+
+
+_COLUMNS: Final[Mapping[Stage, Callable[[Sequence[Any]], dict[str, pa.Array]]]] = {
+    "examples": _example_columns,
+    "samples": _sample_columns,
+    "evaluated": _sample_columns,
+    "tokens": _token_columns,
+    "scored": _scored_columns,
+    "selected": _selected_columns,
+    "anchors": _anchor_columns,
+}
+_ROWS: Final[Mapping[Stage, Callable[[pa.Table], Sequence[StageRow]]]] = {
+    "examples": _examples,
+    "samples": _samples,
+    "evaluated": _samples,
+    "tokens": _tokens,
+    "scored": _scored,
+    "selected": _selected,
+    "anchors": _anchors,
+}

@@ -10,13 +10,13 @@ from typing import Final, Generic, TypeVar, cast
 
 import pyarrow.parquet as pq
 
-from tokensieve.data.arrow_io import Row
+from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.manifest import Counts, Manifest, Shard, Stage, read_manifest
 from tokensieve.data.shards import FolderWriter, read_shard
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Anchor, Example, Sample, Scored, Selected, Tokens
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=StageRow)
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class Rows(Generic[R]):
             return run.finish(self.manifest.counts)
 
 
-def _tokens_of(row: Row) -> Tokens | None:
+def _tokens_of(row: StageRow) -> Tokens | None:
     return row if isinstance(row, Tokens) else getattr(row, "tokens", None)
 
 
@@ -123,7 +123,7 @@ def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:
     return Rows(manifest.model_copy(update={"counts": counts}), lambda: iter(rows), held=rows)
 
 
-def open_rows(folder: str | Path) -> Rows[Row]:
+def open_rows(folder: str | Path) -> Rows[StageRow]:
     """Rows of a finished stage's folder, whichever stage it is, read shard by shard.
 
     Raises:
@@ -132,7 +132,7 @@ def open_rows(folder: str | Path) -> Rows[Row]:
     path = Path(folder)
     manifest = read_manifest(path)
 
-    def iterate() -> Iterator[Row]:
+    def iterate() -> Iterator[StageRow]:
         for shard in manifest.shards:
             yield from read_shard(path, shard, manifest)
 

@@ -16,7 +16,7 @@ from typing import cast
 
 import pyarrow.parquet as pq
 
-from tokensieve.data.arrow_io import Row, from_table, to_table
+from tokensieve.data.arrow_io import StageRow, from_table, to_table
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
     Counts,
@@ -34,7 +34,7 @@ _DRAFT = "draft.json"
 _PROGRESS = "progress.jsonl"
 
 
-def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[Row]:
+def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[StageRow]:
     """One shard's rows, after its checksum was verified.
 
     Raises:
@@ -92,7 +92,7 @@ class FolderWriter:
         """Whether the shard was finished, in this run or one before it."""
         return index in self._done
 
-    def read(self, index: int) -> list[Row]:
+    def read(self, index: int) -> list[StageRow]:
         """The rows of a finished shard."""
         return read_shard(self.folder, self._done[index], self.draft)
 
@@ -100,7 +100,7 @@ class FolderWriter:
         """Number of rows in a finished shard."""
         return self._done[index].rows
 
-    def write(self, index: int, rows: Sequence[Row]) -> Shard:
+    def write(self, index: int, rows: Sequence[StageRow]) -> Shard:
         """Write one shard, whole or not at all.
 
         Raises:

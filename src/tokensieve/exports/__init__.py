@@ -12,15 +12,8 @@ import numpy as np
 
 from tokensieve.data.dataset import Rows
 from tokensieve.data.hashing import refuse_another_tokenizer
-from tokensieve.data.manifest import (
-    Manifest,
-    ModelIdentity,
-    Timing,
-    check_replaceable,
-    files_in,
-    package_versions,
-    replace_listed_files,
-)
+from tokensieve.data.listed_files import check_replaceable, files_in, replace_listed_files
+from tokensieve.data.manifest import Manifest, ModelIdentity, Timing, package_versions
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.exports.automodel import AUTOMODEL

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, listed_files, read_manifest
+from tokensieve.data.listed_files import listed_files
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.types import JSON
 

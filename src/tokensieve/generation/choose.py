@@ -1,6 +1,5 @@
 """Choice of the answer to each prompt that becomes training data, and the account of all that were drawn."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from tokensieve.config import GenerateSettings
+from tokensieve.data.hashing import seeded_hash
 from tokensieve.data.manifest import write_atomically
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
@@ -274,4 +274,4 @@ class CandidateChoice:
 
 
 def _lot(seed: int, problem_id: str, index: int) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{problem_id}\0{index}".encode(), digest_size=8).digest()
+    return seeded_hash(seed, problem_id, index)

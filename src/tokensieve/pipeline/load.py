@@ -6,16 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tokensieve.config import DataSettings, ModelSettings, as_settings
-from tokensieve.data.arrow_io import Row
+from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.dataset import Rows, open_rows
-from tokensieve.data.manifest import (
-    MANIFEST_NAME,
-    Counts,
-    Manifest,
-    ModelIdentity,
-    package_versions,
-    remove_listed_files,
-)
+from tokensieve.data.listed_files import remove_listed_files
+from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, ModelIdentity, package_versions
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
@@ -36,7 +30,7 @@ STRUCTURE_IDS = "structure_ids"
 
 
 def load(
-    source: "Data | Rows[Row]",
+    source: "Data | Rows[StageRow]",
     model: "LoadedModel | ModelSettings | str" = "pocket",
     settings: DataSettings | Mapping[str, object] = DataSettings(),
     out: str | Path | None = None,
@@ -179,7 +173,7 @@ def gold_examples(task: str, split: str, folder: Path | None = None, limit: int 
         yield Example(problem.id, (*problem.prompt, answer), problem.task)
 
 
-def _earlier_stage(source: object) -> Rows[Row] | None:
+def _earlier_stage(source: object) -> Rows[StageRow] | None:
     """Rows that an earlier stage made, in memory or in a folder; None where the source is a data set."""
     if isinstance(source, Rows):
         return source
@@ -206,7 +200,7 @@ def _examples(source: "Data", settings: DataSettings, tally: Tally) -> tuple[Ite
     return read_examples(found, settings, tally), found.digest()
 
 
-def _tokens_again(earlier: Rows[Row], identity: ModelIdentity, settings: DataSettings) -> Rows[Tokens]:
+def _tokens_again(earlier: Rows[StageRow], identity: ModelIdentity, settings: DataSettings) -> Rows[Tokens]:
     """Tokens as an earlier stage stored them; never made again, and refused under another tokenizer."""
     made_by = earlier.manifest.model
     if made_by is None or earlier.manifest.stage not in ("tokens", "scored", "selected"):

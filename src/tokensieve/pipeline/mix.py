@@ -15,7 +15,7 @@ from tokensieve.errors import InputError
 from tokensieve.types import FloatArray, Scored, Scores, Selected, Tokens
 
 if TYPE_CHECKING:
-    from tokensieve.data.arrow_io import Row
+    from tokensieve.data.arrow_io import StageRow
 
 
 def parse_mix(mix: str) -> tuple[Path, float]:
@@ -75,13 +75,13 @@ def _rows(folder: Path, model: ModelIdentity | None) -> Rows[Scored]:
     """The folder's rows with the tokens that they have, or where it holds examples, with tokens made by the model's."""
     from tokensieve.pipeline.load import load
 
-    earlier: Rows[Row] = open_rows(folder)
+    earlier: Rows[StageRow] = open_rows(folder)
     made_by = earlier.manifest.model
     if earlier.manifest.stage == "examples":
         if model is None:
             raise InputError("it is not known whose tokens the selection's rows are", where=str(folder))
         rules = DataSettings(last_turn_only=True)
-        earlier = cast("Rows[Row]", load(folder, _settings_of(model), rules))
+        earlier = cast("Rows[StageRow]", load(folder, _settings_of(model), rules))
         made_by = earlier.manifest.model
     elif earlier.manifest.stage not in ("tokens", "scored", "selected"):
         raise InputError(
@@ -102,7 +102,7 @@ def _settings_of(model: ModelIdentity) -> ModelSettings:
     return ModelSettings(model=model.name, revision=model.revision, template_kwargs=model.template_kwargs)
 
 
-def _scored(row: "Row") -> Scored:
+def _scored(row: "StageRow") -> Scored:
     if isinstance(row, Tokens):
         return Scored(row, {})
     return row.scored if isinstance(row, Selected) else cast("Scored", row)

@@ -5,12 +5,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tokensieve.data.arrow_io import Row
+from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest
 from tokensieve.types import JSON, Example, Scored, Selected, Tokens
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=StageRow)
 
 WEIGHTED_ROWS: Final = "rows_with_loss_weights"
 """Fact of a manifest: how many rows have a turn whose loss weight lies between 0 and 1."""

@@ -100,7 +100,7 @@ class SeedRun(BaseModel):
     """Seconds of training."""
 
 
-class Comparison(BaseModel):
+class ReferenceComparison(BaseModel):
     """This arm minus the reference arm, on the same problems (paired)."""
 
     model_config = _STRICT
@@ -176,7 +176,7 @@ class ArmReport(BaseModel):
     """Gain on the target in percentage points, paired bootstrap; defined for any base."""
     backward_transfer: Estimate = Estimate()
     """BWT, percent, paired bootstrap, over the other tasks whose base is above 0."""
-    against_reference: Comparison | None = None
+    against_reference: ReferenceComparison | None = None
     """Paired difference to the plain arm; None for that arm itself, or where it was not taken."""
     runs: tuple[SeedRun, ...] = ()
     """One a seed."""

@@ -1,6 +1,5 @@
 """What is asked of a sampler, and what a sampler is."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from tokensieve.config import SampleSettings
+from tokensieve.data.hashing import seeded_hash
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.types import FloatArray, IntArray, Message, Sample
 
@@ -58,8 +58,7 @@ class Sampler(Protocol):
 
 def seed_of(seed: int, request_id: str, index: int) -> int:
     """The seed of one answer: 64 bits of a hash of the run's seed, the problem's id and the answer's number."""
-    digest = hashlib.blake2b(f"{seed}\0{index}\0{request_id}".encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), "little")
+    return int.from_bytes(seeded_hash(seed, index, request_id), "little")
 
 
 def uniforms(seed: int, request_id: str, index: int, count: int) -> FloatArray:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tokensieve.errors import EnvironmentProblem
 from tokensieve.sandbox import scratch
-from tokensieve.sandbox.protocol import Answer, Config, Request
+from tokensieve.sandbox.protocol import Answer, Config, SandboxRequest
 
 ISOLATIONS = ("namespaces", "landlock", "none")
 """Kinds of walls, best first; the last is used only where the user allows a weak sandbox."""
@@ -105,7 +105,7 @@ class _Parent:
         parent.missing = tuple(hello["missing"])
         return parent
 
-    def ask(self, request: Request, timeout_s: float) -> Answer:
+    def ask(self, request: SandboxRequest, timeout_s: float) -> Answer:
         """Have one program run.
 
         Raises:

@@ -29,7 +29,7 @@ class LimitFields(TypedDict):
     rows: int
 
 
-class Request(TypedDict):
+class SandboxRequest(TypedDict):
     """One program: Python in parts, the checker's own from ``checks_from`` on; or a query with a path or a script."""
 
     limits: LimitFields

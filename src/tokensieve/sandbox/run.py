@@ -17,7 +17,7 @@ from tokensieve.sandbox.limits import (
     SqlValue,
 )
 from tokensieve.sandbox.pool import Broken, pool
-from tokensieve.sandbox.protocol import Answer, Request, limit_fields
+from tokensieve.sandbox.protocol import Answer, SandboxRequest, limit_fields
 
 _GRACE_S = 20.0
 _TOLD = 500
@@ -79,7 +79,7 @@ def run_parts(
         EnvironmentProblem: as ``run_python``.
     """
     preload = tuple(name for name in _HEAVY_PACKAGES if any(name in part for part in parts))
-    request: Request = {
+    request: SandboxRequest = {
         "parts": list(parts),
         "checks_from": checks_from,
         "own_equality": own_equality,
@@ -113,7 +113,7 @@ def run_sql(
     if database is not None and not database.is_file():
         raise EnvironmentProblem("no such database file", where=str(database))
     path = None if database is None else str(database.resolve())
-    request: Request = {"query": query, "database": path, "script": script, "limits": limit_fields(limits)}
+    request: SandboxRequest = {"query": query, "database": path, "script": script, "limits": limit_fields(limits)}
     answer = _ask((path,) if path else (), (), request, limits)
     stopped = _stopped(answer, limits)
     if stopped is not None:
@@ -135,7 +135,7 @@ def run_sql(
     return SqlRun(True, tuple(result["columns"]), rows, "ran to its end", Ending.FINISHED)
 
 
-def _ask(readable: tuple[str, ...], preload: tuple[str, ...], request: Request, limits: Limits) -> Answer:
+def _ask(readable: tuple[str, ...], preload: tuple[str, ...], request: SandboxRequest, limits: Limits) -> Answer:
     _require_linux()
     problem = ""
     for _ in range(2):

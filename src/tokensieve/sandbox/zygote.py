@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from tokensieve.sandbox import child, confine, query, scratch, seccomp
 from tokensieve.sandbox.limits import PATIENCE, Ending, Limits
-from tokensieve.sandbox.protocol import Answer, Config, Request
+from tokensieve.sandbox.protocol import Answer, Config, SandboxRequest
 
 _CPU_CLOCK = 2
 """With a pid, the kernel's name for the clock of that process's processor time."""
@@ -147,7 +147,7 @@ def _become_nobody_where_possible(folder: str, visible: Sequence[str], *, by_lan
         raise confine.Refused("the interpreter lies in a folder that only root can enter, so programs would be root")
 
 
-def _serve(request: Request, isolation: _Isolation, base_bytes: int, requests: BinaryIO) -> Answer:
+def _serve(request: SandboxRequest, isolation: _Isolation, base_bytes: int, requests: BinaryIO) -> Answer:
     """Run one program in a fork of this process and say how it ended."""
     limits = Limits(**request["limits"])
     _prepare_scratch(isolation, limits)
@@ -191,7 +191,7 @@ def _serve(request: Request, isolation: _Isolation, base_bytes: int, requests: B
 
 
 def _become_program(
-    request: Request, limits: Limits, isolation: _Isolation, base_bytes: int, pipes: list[tuple[int, int]]
+    request: SandboxRequest, limits: Limits, isolation: _Isolation, base_bytes: int, pipes: list[tuple[int, int]]
 ) -> None:
     """In the fork: apply the last restrictions, then run the program; never returns."""
     os.setsid()

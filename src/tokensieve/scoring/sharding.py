@@ -12,14 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from tokensieve.data.dataset import FinishedShard, Rows, open_rows_of
-from tokensieve.data.manifest import (
-    MANIFEST_NAME,
-    Counts,
-    Manifest,
-    read_manifest,
-    remove_listed_files,
-    write_atomically,
-)
+from tokensieve.data.listed_files import remove_listed_files
+from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, read_manifest, write_atomically
 from tokensieve.data.row_counts import Tally
 from tokensieve.data.shards import check_empty, check_same_run
 from tokensieve.errors import InputError

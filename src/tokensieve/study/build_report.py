@@ -22,10 +22,10 @@ from tokensieve.report.samples import sample_rows
 from tokensieve.report.schema import (
     REFERENCE_ARM,
     ArmReport,
-    Comparison,
     CurvePoint,
     EvaluatedSubset,
     Outcomes,
+    ReferenceComparison,
     Report,
     SeedRun,
     StageTime,
@@ -183,7 +183,7 @@ def _arm(
     against = None
     if reference is not None and arm.settings.name != REFERENCE_ARM:
         points, transfer = metrics.difference(before, after, reference, target)
-        against = Comparison(target_points=points, backward_transfer=transfer)
+        against = ReferenceComparison(target_points=points, backward_transfer=transfer)
     steps = [source.runner.record(step) for step in arm.steps()]
     return ArmReport(
         name=arm.settings.name,

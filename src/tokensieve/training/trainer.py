@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-Batch: TypeAlias = dict[str, torch.Tensor]
+TensorBatch: TypeAlias = dict[str, torch.Tensor]
 
 
 def make_trainer(
@@ -104,8 +104,8 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     """KL to the base on anchors; None trains without."""
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[Batch], torch.Tensor | int | None]:
+        self, epoch_iterator: Iterator[TensorBatch], num_batches: int, device: torch.device
+    ) -> tuple[list[TensorBatch], torch.Tensor | int | None]:
         """The micro-batches of one optimiser step, and what their summed loss is divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._rows = sum(_rows_of(batch) for batch in batches)
@@ -122,7 +122,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: Batch,
+        inputs: TensorBatch,
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -134,7 +134,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         return loss if kl is None else loss + kl
 
     def _loss_of_rows(
-        self, model: torch.nn.Module, inputs: Batch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
+        self, model: torch.nn.Module, inputs: TensorBatch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
     ) -> torch.Tensor:
         weights = inputs.pop("weights", None)
         if weights is None and self.token_loss.plain:
@@ -169,9 +169,9 @@ class _WeightedCollator:
     def __init__(self, padding_id: int) -> None:
         self._inner = DataCollatorForLanguageModeling(pad_token_id=padding_id)
 
-    def __call__(self, rows: list[dict[str, list[float]]]) -> Batch:
+    def __call__(self, rows: list[dict[str, list[float]]]) -> TensorBatch:
         weights = [torch.tensor(row["weights"], dtype=torch.float32) for row in rows]
-        batch: Batch = self._inner([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
+        batch: TensorBatch = self._inner([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
         batch["weights"] = torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
         return batch
 
@@ -289,7 +289,7 @@ def _padded(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase":
     return padded
 
 
-def _rows_of(batch: Batch) -> int:
+def _rows_of(batch: TensorBatch) -> int:
     """Rows in a micro-batch: lines of a padded one, beginnings in a padding-free one."""
     if "position_ids" in batch:
         return int((batch["position_ids"] == 0).sum())

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tokensieve.data.manifest import (
-    MANIFEST_NAME,
-    Manifest,
+from tokensieve.data.listed_files import (
     check_replaceable,
     files_in,
     listed_files,
-    read_manifest,
     remove_listed_files,
     replace_listed_files,
 )
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.errors import InputError
 
 OLD = {"train.py": "old", "README.md": "old", "data/train.parquet": "old rows", "data/old/part.arrow": "old part"}

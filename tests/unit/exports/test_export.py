@@ -12,7 +12,8 @@ import yaml
 from tests.export_rows import of, selected_rows
 
 from tokensieve.data.dataset import in_memory
-from tokensieve.data.manifest import Manifest, ModelIdentity, listed_files, read_manifest
+from tokensieve.data.listed_files import listed_files
+from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.exports import TRAINERS, Format, export, trainer_row
 from tokensieve.pocket import POCKET

@@ -5,10 +5,10 @@ import pytest
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.report import (
     ArmReport,
-    Comparison,
     Estimate,
     EvaluatedSubset,
     Outcomes,
+    ReferenceComparison,
     Report,
     TargetReport,
     TaskResult,
@@ -24,7 +24,7 @@ def arm(
     name: str, gain: float, transfer: float, policy: str = "plain", versus: tuple[float, float] | None = None
 ) -> ArmReport:
     """An arm whose intervals are 3 wide to either side."""
-    comparison = versus and Comparison(target_points=around(versus[0]), backward_transfer=around(versus[1]))
+    comparison = versus and ReferenceComparison(target_points=around(versus[0]), backward_transfer=around(versus[1]))
     return ArmReport(
         name=name,
         policy=policy,
