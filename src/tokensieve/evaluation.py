@@ -15,7 +15,14 @@ from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
 from tokensieve.models import ModelLike
 from tokensieve.sampling import Sampler
-from tokensieve.sampling.grading import judge_samples, load_problems, problems_digest, requests_of, sampler_of, told
+from tokensieve.sampling.grading import (
+    judge_samples,
+    load_problems,
+    problems_digest,
+    requests_of,
+    sampler_of,
+    with_progress,
+)
 from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
 from tokensieve.tasks import Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
@@ -160,7 +167,7 @@ def _answers(
         count.add(len(problems) * settings.sampling.n)
         return scored
     drawn = sampler.draw(requests_of(task, problems, settings.sampling), settings.sampling)
-    return judge_samples(task, problems, told(drawn, count.add), settings.cut_off)
+    return judge_samples(task, problems, with_progress(drawn, count.add), settings.cut_off)
 
 
 def open_evaluation(folder: str | Path) -> EvalResult:

@@ -1,4 +1,4 @@
-"""What was gained and what was forgotten: accuracy, target improvement, backward transfer, and their intervals.
+"""Accuracy, target improvement and backward transfer, with their intervals.
 
 Definitions as in paper section 4 (Wu et al., arXiv 2501.14315): ``TI = 100 (after / before - 1)`` on the target,
 ``BWT = 100 mean (after / before - 1)`` over the other tasks. Both in percent; higher is better.
@@ -98,7 +98,7 @@ def accuracy(correct: int, n: int, level: float = 0.95, *, problems: int | None 
         correct: correct answers.
         n: all answers.
         level: coverage of the interval.
-        problems: how many problems they answer, where several seeds or samples answer the same ones; None is one answer
+        problems: number of problems answered, where several seeds or samples answer the same ones; None is one answer
             a problem. Answers to one problem are alike, so the interval counts problems: exact where the answers to a
             problem always agree, wider than needed elsewhere.
 

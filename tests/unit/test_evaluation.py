@@ -1,5 +1,6 @@
 """Evaluation: verdicts, counts, pairing, resumption."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,3 +163,14 @@ def test_plain_mistakes_in_python_are_refused_in_words(model: object, given: obj
 def test_a_name_of_a_model_and_of_a_task_are_enough() -> None:
     (score,) = evaluate("pocket", {"tasks": ["pocket_choice"], "limit": 2})
     assert (score.task, score.answers) == ("pocket_choice", 2)
+
+
+def test_a_half_finished_folder_of_the_older_rule_is_refused_by_the_name_of_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(DyingSampler(says(str), 3), "toy", tmp_path / "out")
+    draft = tmp_path / "out" / "draft.json"
+    content = json.loads(draft.read_text())
+    del content["settings"]["cut_off"]
+    draft.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="other settings: cut_off unset there, judge here"):
+        evaluate(says(str), "toy", tmp_path / "out")

@@ -18,7 +18,7 @@ THRESHOLDS: Final = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
 PERPLEXITY_STEPS: Final = (1.1, 1.5, 2.5, 5.0, 10.0, 100.0, 1000.0)
 """Perplexities above which a token's colour deepens, on the report's page and in the terminal."""
 ERROR_BAND_NATS: Final = 1e-5
-"""How far two float32 computations of the same nll may lie apart."""
+"""Largest difference in nats between two float32 computations of the same nll."""
 
 _IN_NUMBERS: Final = frozenset("0123456789.,")
 _BINS_A_DECADE: Final = 10  # so that 10^0.4 = 2.51 and 10 are edges
@@ -125,7 +125,7 @@ class _NllSums:
 
 
 class _ThresholdSums:
-    """What lies above each of several thresholds."""
+    """Sums over the tokens above each of several thresholds."""
 
     def __init__(self, thresholds: Sequence[float]) -> None:
         self._thresholds = thresholds
@@ -204,7 +204,7 @@ class _ClassSums:
 
 
 class _Tally:
-    """What the rows seen so far come to."""
+    """Sums over the rows seen so far."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What an analysis of training data finds: frozen, strict, plain numbers; a report's JSON carries them as they are."""
+"""Results of an analysis of training data: frozen, strict, plain numbers, written into a report's JSON as they are."""
 
 from typing import Literal, TypeAlias
 
@@ -24,7 +24,7 @@ class Histogram(BaseModel):
 
 
 class ThresholdShare(BaseModel):
-    """How much of the response lies above a perplexity; all three are fractions, None where nothing was scored."""
+    """Shares of the response above a perplexity; all three are fractions, None where nothing was scored."""
 
     model_config = _STRICT
 
@@ -85,7 +85,7 @@ class Profile(BaseModel):
     histogram: Histogram
     """Response tokens by perplexity."""
     shares: tuple[ThresholdShare, ...]
-    """What lies above each of a list of thresholds."""
+    """Shares above each of a list of thresholds."""
     threshold: float | None
     """The perplexity that decided which tokens are trained; None where none did."""
     near_threshold: int | None

@@ -1,22 +1,25 @@
 """Tables in the terminal: accuracies, a comparison, a study."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.table import Table
 
-from tokensieve.calibration import Calibration
 from tokensieve.cli.console import out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
-from tokensieve.drift import Drift
 from tokensieve.metrics import Estimate
-from tokensieve.repair import Repair
 from tokensieve.report import ArmReport, Report, TargetReport
-from tokensieve.scoring import BackendComparison
-from tokensieve.scoring.store import StoredModel
 from tokensieve.types import JSON, Outcome
+
+if TYPE_CHECKING:  # these import torch, which compare and report have no need of
+    from tokensieve.calibration import Calibration
+    from tokensieve.drift import Drift
+    from tokensieve.repair import Repair
+    from tokensieve.scoring import BackendComparison
+    from tokensieve.scoring.store import StoredModel
 
 _POINTS = " pts"
 _IDS_SHOWN = 5
@@ -125,7 +128,7 @@ def print_anchors(manifest: Manifest, folder: object) -> None:
     print_counts(manifest, folder)
 
 
-def print_drift(found: Drift) -> None:
+def print_drift(found: "Drift") -> None:
     """One line a set of rows: KL with its interval, change of nll, perplexities of base and tuned model."""
     table = table_of("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity")
     for probe in found.probes:
@@ -138,7 +141,7 @@ def print_drift(found: Drift) -> None:
     print_table(table)
 
 
-def print_calibration(found: Calibration, folder: object) -> None:
+def print_calibration(found: "Calibration", folder: object) -> None:
     """Every trial, rung after rung, then the choice in sentences."""
     table = table_of("candidate", "rows", "accuracy", "nll (nats)", "KL (nats/token)")
     for rung in found.rungs:
@@ -153,7 +156,7 @@ def print_calibration(found: Calibration, folder: object) -> None:
     out.print(f"wrote {folder}")
 
 
-def print_repair(found: Repair, folder: object) -> None:
+def print_repair(found: "Repair", folder: object) -> None:
     """The frontier: target score and drift of every candidate; then which one was chosen and why."""
     table = table_of("candidate", "target score", "KL (nats/token)", "")
     for one in found.candidates:
@@ -204,7 +207,7 @@ def print_study(report: Report) -> None:
             out.print(f"{task} is left out of BWT: the base solves none of its problems")
 
 
-def print_backends(comparison: BackendComparison) -> None:
+def print_backends(comparison: "BackendComparison") -> None:
     """How far two computations of the same scores are apart, and what that changes."""
     first, second = comparison.first, comparison.second
     out.print(f"first:  {first.name}, {first.dtype}, head {first.head_dtype}, {first.attention}, {first.backend}")
@@ -219,7 +222,7 @@ def print_backends(comparison: BackendComparison) -> None:
     out.print(f"{comparison.near:,} lie within the 99.9 % difference of the threshold")
 
 
-def print_store(models: Iterable[StoredModel]) -> None:
+def print_store(models: Iterable["StoredModel"]) -> None:
     """One line a model whose scores the store holds."""
     table = table_of("model", "rows", "MiB", "last used", "digest")
     for model in models:

@@ -52,7 +52,7 @@ class EvaluationAnswers:
         computed: settings of the model's run (dtype, backend, tokenizer, versions), by name. Where they differ it is
             said.
         model: digest of the weights and the adapter; empty where not known.
-        notes: what a reader of the comparison must know of this evaluation.
+        notes: remarks on this evaluation, printed with the comparison.
     """
 
     source: str

@@ -35,7 +35,7 @@ _LM_EVAL_FIELDS: Final = frozenset(
     )
 )
 _NOT_FOUND: Final = ("[invalid]", "[no_answer]")
-"""What lm-evaluation-harness' filters leave where they find no answer."""
+"""Results of lm-evaluation-harness' filters that stand for no answer."""
 _PASSED: Final = ("pass", "success")
 _MARKS: Final = {"C": Outcome.CORRECT, "I": Outcome.WRONG, "N": Outcome.NO_ANSWER}
 

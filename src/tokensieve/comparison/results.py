@@ -129,7 +129,7 @@ class EvalComparison:
         forgetting: target improvement and backward transfer with intervals; None without a target.
         differences: settings in which the evaluations differ.
         gate: the decision on the largest drop allowed; None where none was named.
-        notes: what else a reader must know.
+        notes: further remarks: unread columns, tasks left out, a base of zero.
     """
 
     base: str

@@ -163,7 +163,7 @@ def _replicates(
 def _units(
     change_PS: NDArray[np.float64], groups: Sequence[str] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What is drawn anew: sums [units x seeds] and sizes [units]; a problem without a group is a unit of its own."""
+    """Units of the bootstrap: sums [units x seeds] and sizes [units]; a problem without a group is its own unit."""
     if groups is None:
         return change_PS, np.ones(len(change_PS))
     names = [("group", group) if group else ("problem", str(place)) for place, group in enumerate(groups)]

@@ -180,10 +180,21 @@ def check_same_run(pinned: Manifest, draft: Manifest, folder: Path) -> None:
     for part in ("stage", "settings", "inputs", "model"):
         if getattr(pinned, part) != getattr(draft, part):
             raise InputError(
-                f"the folder belongs to a run with other {part}",
+                f"the folder belongs to a run with other {part}{_unlike(getattr(pinned, part), getattr(draft, part))}",
                 where=str(folder),
                 fix="choose another --out, or delete the folder to start anew",
             )
+
+
+def _unlike(there: object, here: object) -> str:
+    """The entries in which a folder's record and this run differ, the first three of them by value."""
+    if not isinstance(there, Mapping) or not isinstance(here, Mapping):
+        return ""
+    names = [name for name in dict.fromkeys((*there, *here)) if there.get(name) != here.get(name)]
+    said = [
+        f"{name} {there.get(name, 'unset')!s:.60} there, {here.get(name, 'unset')!s:.60} here" for name in names[:3]
+    ]
+    return f": {'; '.join(said)}" + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def check_empty(folder: Path) -> None:

@@ -20,7 +20,7 @@ class Arm:
 
     Attributes:
         origin: of the rows.
-        line: what is kept, in one line.
+        line: description of the rows, in one line.
         samples: answers drawn for each prompt, unless the settings say.
         from_task: the prompts are a task's training problems; else the model writes them too (self-dialogue).
         another_model: the answers come from a model other than the one that is to be trained.
@@ -104,7 +104,7 @@ def name_of_origin(origin: Origin, where: str | None = None) -> str:
 
     Args:
         origin: of the rows.
-        where: who asks, for the message.
+        where: place that named the origin, for the message.
 
     Raises:
         InputError: nothing generates rows of it from a task.

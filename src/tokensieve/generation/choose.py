@@ -200,7 +200,7 @@ class CandidateChoice:
         return rows
 
     def facts(self) -> dict[str, JSON]:
-        """What the manifest tells of the whole."""
+        """Counts over all prompts, for the manifest."""
         drawn = sum(entry.drawn for entry in self.yields)
         return {
             "answers": drawn,

@@ -47,7 +47,7 @@ def generate_dialogues(
 
     Args:
         base: the model whose template and tokenizer are used, and under which perplexities are taken.
-        sampler: who speaks; it must take prompts as token ids, which a server does not.
+        sampler: draws both roles' turns; it must take prompts as token ids, which a server does not.
         settings: of generation.
         out: folder of the result.
         limit: at most this many dialogues.
@@ -77,7 +77,7 @@ def generate_dialogues(
 
 
 def is_degenerate(ids: Sequence[int]) -> bool:
-    """Whether a text turns in circles: of its four-token runs, few are different ones. Short texts never are."""
+    """True for a repetitive text: few of its 4-grams of tokens are distinct. Texts below 24 tokens never are."""
     if len(ids) < _LONG_ENOUGH:
         return False
     grams = [tuple(ids[place : place + _GRAM]) for place in range(len(ids) - _GRAM + 1)]
@@ -180,7 +180,7 @@ def _fault(turns: Sequence[Sample], expected: int) -> str | None:
 
 
 def _too_unlikely(turns: Sequence[Sample], base: LoadedModel, rules: DialogueSettings) -> str | None:
-    """Whether a user's turn, or the last answer, has a perplexity above its limit."""
+    """Reason to drop a dialogue whose user's turn or last answer has a perplexity above its limit; None for none."""
     limit = rules.max_prompt_perplexity
     # A user's turn was drawn as token ids, which only samplers that tell the nll can do.
     if limit is not None and any(turn.nll > math.log(limit) for turn in turns[::2]):

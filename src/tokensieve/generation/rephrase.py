@@ -48,7 +48,7 @@ def rephrase_prompt(task: Task, problem: Problem) -> tuple[Message, ...]:
 
 
 def is_leftover(text: str) -> bool:
-    """Whether an answer talks about the request to rephrase ("Here is my answer"), which nobody wants to teach."""
+    """True for an answer that talks about the request to rephrase ("Here is my answer"): no training data."""
     return _LEFTOVERS.search(text) is not None
 
 

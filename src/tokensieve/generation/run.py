@@ -44,7 +44,7 @@ def generate(
     Args:
         task: whose problems are answered, and whose checker judges; empty for self-dialogue, which has no task.
         model: the model that is to be trained; it answers, unless the settings name another one.
-        settings: what is made and how; the name of an arm stands for its defaults.
+        settings: arm, sampling rule and choice; the name of an arm stands for its defaults.
         out: folder of the result; None keeps the rows in memory, and neither samples nor verdicts.
         limit: the first N problems.
         data: folder with local copies of the benchmarks, one folder a task.

@@ -9,7 +9,7 @@ from tokensieve.data.dataset import Rows, ShardRun
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.generation.choose import correct_ones
 from tokensieve.sampling import Request, Sampler
-from tokensieve.sampling.grading import judge_samples, told
+from tokensieve.sampling.grading import judge_samples, with_progress
 from tokensieve.tasks import Task
 from tokensieve.types import Problem, Progress, Sample
 
@@ -30,7 +30,7 @@ def draw_all(
     """Draw the answers and keep all of them as they came; the first phase.
 
     Args:
-        sampler: who answers.
+        sampler: draws the answers.
         task: judges in between where drawing stops at a number of correct answers.
         problems: the problems.
         requests: one a problem, in the same order.
@@ -122,7 +122,7 @@ def _draw_shard(
     answered: Callable[[], None],
 ) -> list[Sample]:
     if stop_at is None:
-        return list(told(sampler.draw(requests, sampling), answered))
+        return list(with_progress(sampler.draw(requests, sampling), answered))
     return _draw_until(sampler, task, problems, requests, stop_at, sampling, answered)
 
 
@@ -149,7 +149,7 @@ def _draw_until(
         open_ones = [_part(request, first, width) for request in requests if correct[request.id] < stop_at]
         if not open_ones:
             break
-        for sample in judge_samples(task, problems, told(sampler.draw(open_ones, sampling), answered)):
+        for sample in judge_samples(task, problems, with_progress(sampler.draw(open_ones, sampling), answered)):
             correct[sample.problem_id] += bool(correct_ones([sample]))
             kept.append(sample)
         first, width = first + width, 2 * width

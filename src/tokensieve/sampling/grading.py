@@ -104,8 +104,8 @@ def _ended(task: Task, problems: Mapping[str, Problem], sample: Sample) -> Sampl
     return sample if text is None else replace(sample, text=text, finished=True)
 
 
-def told(samples: Iterable[Sample], answered: Callable[[], None]) -> Iterator[Sample]:
-    """The samples, each announced as it comes."""
+def with_progress(samples: Iterable[Sample], answered: Callable[[], None]) -> Iterator[Sample]:
+    """The samples as they come, with a call of ``answered`` for each."""
     for sample in samples:
         answered()
         yield sample
