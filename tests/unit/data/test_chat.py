@@ -10,7 +10,7 @@ from tests.chat_tokenizers import KINDS, tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from tokensieve.config import DataSettings, ModelSettings
-from tokensieve.data.chat import RefusedRow, concerned_T, normalise, prepare, tokenise, tokenise_all
+from tokensieve.data.chat import RefusedRow, normalise, prepare, tokenise, tokenise_all
 from tokensieve.data.chat.render import Rendered, Renderer
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
@@ -191,21 +191,6 @@ def test_normalising_does_what_it_is_told(kinds: tuple[str, ...], expected: str)
     assert normalise("a \r\n\tb\t\r\n", kinds) == expected  # type: ignore[arg-type]
 
 
-def test_what_normalising_would_remove_can_be_measured_before(marked: PreTrainedTokenizerFast) -> None:
-    row = tokenise(example("a\r\n", "the\r\nanswer \r\n"), prepare(marked), DataSettings())
-    concerned = concerned_T(row, marked, ("line_ends", "trailing_blanks"))
-    touched = marked.convert_ids_to_tokens(row.ids_T[concerned].tolist())
-    assert not (concerned & ~row.in_response_T).any()
-    assert all(set(token) & {"č", "Ġ"} for token in touched)
-    after = tokenise(
-        example("a\r\n", "the\r\nanswer \r\n"),
-        prepare(marked),
-        DataSettings(normalise=("line_ends", "trailing_blanks")),
-    )
-    assert not concerned_T(after, marked, ("line_ends", "trailing_blanks")).any()
-    assert response(after, marked) == "the\nanswer\n<|im_end|>"
-
-
 def _dated(family: str) -> PreTrainedTokenizerFast:
     """A tokenizer of the family Llama 3 with a template that writes today's date."""
     import copy
@@ -244,7 +229,7 @@ def test_a_row_has_the_same_tokens_tomorrow(family: str, monkeypatch: pytest.Mon
 
 def prepare_again() -> None:
     """Forget the templates that are ready, which hold no date of their own but would hide one."""
-    from tokensieve.data.chat.template_probe import _prepared
+    from tokensieve.data.chat.prepare import _prepared
 
     _prepared.cache_clear()
 
@@ -258,7 +243,7 @@ def test_the_date_is_said_and_can_be_another_one() -> None:
     assert "31 Jan 2026" in made_by.decode(tokenise(example("hello", "world"), dated, DataSettings()).ids_T)
     with pytest.raises(InputError, match="expected a date"):
         prepare(made_by, {"today": "yesterday"})
-    assert prepare(with_template(MARKED)).held_date == ""
+    assert prepare(with_template(MARKED)).fixed_date == ""
 
 
 def _renderings(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -1,4 +1,4 @@
-"""From conversations to token ids, by the model's own chat template, with the response found and proved."""
+"""Conversations to token ids by the model's own chat template, with verified spans of the responses."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from tokensieve.config import DataSettings
-from tokensieve.data.chat.normalise import WhiteSpace, concerned_T, normalise, normalised
+from tokensieve.data.chat.normalise import WhiteSpace, normalise, normalised
+from tokensieve.data.chat.prepare import prepare
 from tokensieve.data.chat.render import RefusedRow
 from tokensieve.data.chat.template import ChatTemplate
-from tokensieve.data.chat.template_probe import prepare
 from tokensieve.data.hashing import Fingerprints
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
@@ -22,7 +22,6 @@ __all__ = [
     "ChatTemplate",
     "RefusedRow",
     "WhiteSpace",
-    "concerned_T",
     "normalise",
     "prepare",
     "tokenise",

@@ -1,4 +1,4 @@
-"""Changes to a response's text before it is made into tokens, and which tokens they concern."""
+"""Text normalisation of responses before they are tokenised, and the tokens that it would change."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
-from tokensieve.types import BoolArray, Example, Message, Tokens
+from tokensieve.types import Example, Message, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 Normalisation: TypeAlias = Literal["line_ends", "trailing_blanks", "tabs"]
 
 _TAB_WIDTH: Final = 4
-_CONCERNED: Final[Mapping[Normalisation, "re.Pattern[str]"]] = {
-    "line_ends": re.compile(r"\r"),
-    "trailing_blanks": re.compile(r"[ \t]+(?=\r?\n|\r|\Z)"),
-    "tabs": re.compile(r"\t"),
-}
+_TRAILING_BLANKS: Final = re.compile(r"[ \t]+(?=\r?\n|\r|\Z)")
 _IN_A_TOKEN: Final[Mapping[Normalisation, "re.Pattern[str]"]] = {
-    **_CONCERNED,
+    "line_ends": re.compile(r"\r"),
     "trailing_blanks": re.compile(r"[ \t]+(?=\r?\n|\r)"),  # without the end of the text, which a token's is not
+    "tabs": re.compile(r"\t"),
 }
 
 
@@ -33,7 +30,7 @@ def normalise(text: str, kinds: Sequence[Normalisation]) -> str:
     if "line_ends" in kinds:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "trailing_blanks" in kinds:
-        text = _CONCERNED["trailing_blanks"].sub("", text)
+        text = _TRAILING_BLANKS.sub("", text)
     if "tabs" in kinds:
         text = text.expandtabs(_TAB_WIDTH)
     return text
@@ -49,27 +46,8 @@ def normalised(example: Example, kinds: Sequence[Normalisation]) -> Example:
     return Example(example.id, messages, example.task, example.origin, None, example.tools)
 
 
-def concerned_T(tokens: Tokens, tokenizer: "PreTrainedTokenizerBase", kinds: Sequence[Normalisation]) -> BoolArray:
-    """True on the response tokens whose text a normalisation would change or remove.
-
-    Summing nll over them tells how much of a data set's perplexity is white space that normalising takes away,
-    without a second pass of the model.
-    """
-    concerned = np.zeros(len(tokens), dtype=np.bool_)
-    places = np.flatnonzero(tokens.in_response_T)
-    texts = [tokenizer.decode([int(tokens.ids_T[place])]) for place in places]
-    ends = np.cumsum([len(text) for text in texts])
-    whole = "".join(texts)
-    for kind in kinds:
-        for match in _CONCERNED[kind].finditer(whole):
-            first = int(np.searchsorted(ends, match.start(), side="right"))
-            last = int(np.searchsorted(ends, match.end() - 1, side="right"))
-            concerned[places[first : last + 1]] = True
-    return concerned
-
-
 class WhiteSpace:
-    """Which tokens of the responses seen so far hold white space that a normalisation changes, whatever the context.
+    """Tokens of the responses seen so far that hold white space which a normalisation changes, whatever the context.
 
     A blank that ends a line is seen where it and the line's end are one token, which they are in most vocabularies.
 

@@ -46,7 +46,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What a template writes around an assistant's turn.
+    """End-of-turn tokens of a template, and the header of the assistant's turn.
 
     Attributes:
         names: the end-of-turn tokens.
@@ -236,7 +236,7 @@ def holds_answers(whole: Rendered, found: Sequence[Turn], turns: Sequence[Messag
 def left_out(
     whole: Rendered, found: Sequence[Turn], turns: Sequence[Message], example: Example, borders: Borders | None
 ) -> Iterator[str]:
-    """What a template leaves out of a conversation without an error: reasoning, tools, what others said.
+    """Names of the parts that a template leaves out of a conversation without an error: reasoning, tools, turns.
 
     Args:
         whole: the conversation's text.

@@ -39,7 +39,7 @@ class ChatTemplate:
         special_V: True at the ids of special tokens, which only the template may write.
         special_names: pattern of their names.
         longest_token: characters in the longest token, by which a text is known to be over-long before it is encoded.
-        held_date: the date (ISO) that stands for today's in what the template writes; empty where it asks for none.
+        fixed_date: the date (ISO) that stands for today's in what the template writes; empty where it asks for none.
         vocabulary: number of ids that the model has embeddings for; None sets no limit.
     """
 
@@ -53,7 +53,7 @@ class ChatTemplate:
     special_V: BoolArray
     special_names: "re.Pattern[str]"
     longest_token: int
-    held_date: str = ""
+    fixed_date: str = ""
     vocabulary: int | None = None
 
     def tokenise(
@@ -182,8 +182,8 @@ class ChatTemplate:
             return refusal.of(example.id)
         if tally is not None:
             tally.note(f"response found by {way}")
-            if self.held_date:
-                tally.note(f"today's date, which the chat template writes, held at {self.held_date}")
+            if self.fixed_date:
+                tally.note(f"today's date, which the chat template writes, held at {self.fixed_date}")
             for what in left_out(found.whole, found.turns, found.messages, example, found.borders):
                 tally.note(f"{what} left out by the chat template")
             if found.lacks_opener:

@@ -1,129 +1,18 @@
-"""Makes a chat template ready: what it writes around turns is learnt from a probe."""
+"""Probes of a chat template: short conversations that show what it writes around an assistant's turn."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import numpy as np
-
-from tokensieve.config import TemplateArgument
-from tokensieve.data.chat.encode import make_encoder
-from tokensieve.data.chat.fixed_date import TODAY, asks_for_the_date, with_stopped_clock
-from tokensieve.data.chat.render import RefusedRow, Renderer, names_pattern, special_names
-from tokensieve.data.chat.response_spans import Ends
-from tokensieve.data.chat.template import ChatTemplate
+from tokensieve.data.chat.render import RefusedRow, Renderer, names_pattern
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Message
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-def prepare(
-    tokenizer: "PreTrainedTokenizerBase",
-    template_kwargs: Mapping[str, TemplateArgument] | None = None,
-    *,
-    vocabulary: int | None = None,
-) -> ChatTemplate:
-    """A tokenizer's chat template, probed once with a short conversation; the last few are kept.
-
-    Args:
-        tokenizer: a fast tokenizer with a chat template.
-        vocabulary: number of ids that the model has embeddings for; rows with others are refused. None sets no limit.
-        template_kwargs: further arguments of the template. A template that asks what day it is gets the date under
-            ``today`` (ISO), or else the one that Llama 3's templates fall back to, so that a row has the same tokens
-            tomorrow.
-
-    Raises:
-        InputError: there is no template, it leaves the assistant's turn out, it writes no end-of-turn token, or
-            ``today`` is no date.
-    """
-    template = json.dumps(tokenizer.chat_template, sort_keys=True)
-    return _prepared(tokenizer, template, json.dumps(dict(template_kwargs or {}), sort_keys=True), vocabulary)
-
-
-@lru_cache(maxsize=4)
-def _prepared(
-    tokenizer: "PreTrainedTokenizerBase",
-    _template: str,  # a key: the tokenizer's template can be changed
-    arguments: str,
-    vocabulary: int | None,
-) -> ChatTemplate:
-    encoder = make_encoder(tokenizer)
-    where = str(tokenizer.name_or_path)
-    kwargs: dict[str, JSON] = json.loads(arguments)
-    variables = {**tokenizer.special_tokens_map, **kwargs}
-    plain, with_tools = _texts(tokenizer)
-    asks = asks_for_the_date(plain) or asks_for_the_date(with_tools)
-    held_date = str(kwargs.get("today", TODAY)) if asks else ""
-    if held_date:
-        plain, with_tools = (with_stopped_clock(text, held_date) for text in (plain, with_tools))
-    special, other = special_names(tokenizer)
-    probe = probe_template(Renderer(plain, variables), special, other, where)
-    if with_tools != plain:
-        probe = probe.joined_with(probe_template(Renderer(with_tools, variables), special, other, where, [_TOOL]))
-    ends = special & {str(tokenizer.eos_token)} | probe.ends
-    structure = {name for name in other if name in probe.user_turn}
-    # A reasoning block's <think> is an ordinary added token that assistants write; others may not write it where the
-    # template uses it in its headers.
-    guarded = {role: names_pattern(special | structure | ends) for role in ("system", "user", "tool")}
-    guarded["assistant"] = names_pattern(special | ends)
-    ids = tokenizer.get_vocab()
-    special_V = np.zeros(max(ids.values()) + 1, dtype=np.bool_)
-    special_V[_ids(tokenizer, special)] = True
-    return ChatTemplate(
-        renderer=Renderer(plain, variables, guarded),
-        tool_renderer=Renderer(with_tools, variables, guarded),
-        encoder=encoder,
-        ends=Ends(names_pattern(ends), probe.header, probe.opener),
-        end_ids=frozenset(_ids(tokenizer, ends)),
-        stop_ids=frozenset(_ids(tokenizer, ends - probe.inner)),
-        closing={False: probe.closing, True: probe.closing and (probe.call_closing or probe.closing)},
-        special_V=special_V,
-        special_names=names_pattern(special),
-        longest_token=max(map(len, ids)),
-        vocabulary=vocabulary,
-        held_date=held_date,
-    )
-
-
-def _ids(tokenizer: "PreTrainedTokenizerBase", names: Iterable[str]) -> list[int]:
-    return [int(tokenizer.convert_tokens_to_ids(name)) for name in names]
-
-
-def _texts(tokenizer: "PreTrainedTokenizerBase") -> tuple[str, str]:
-    """The template's text, and that for conversations with tools, which some models list under another name.
-
-    Raises:
-        InputError: there is no template, or none of the listed ones is the one to take.
-    """
-    listed = tokenizer.chat_template
-    where = str(tokenizer.name_or_path)
-    if not listed:
-        raise InputError(
-            "the tokenizer has no chat template",
-            where=where,
-            fix="--tokenizer with the instruct model's tokenizer, or set tokenizer.chat_template",
-        )
-    if isinstance(listed, str):
-        return listed, listed
-    texts = {str(name): str(text) for name, text in listed.items()}
-    plain = texts.get("default") or (next(iter(texts.values())) if len(texts) == 1 else None)
-    if plain is None:
-        raise InputError(
-            f"the tokenizer lists the chat templates {', '.join(texts)}, and none of them is `default`",
-            where=where,
-            fix="set tokenizer.chat_template to the one to use, and save the tokenizer",
-        )
-    return plain, texts.get("tool_use", plain)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a template writes around plain turns.
+    """Texts and tokens that a template writes around plain turns.
 
     Attributes:
         header: what a prompt ends with, before the model begins.
@@ -163,7 +52,7 @@ _CALL: Final[JSON] = {
     "function": {"name": "look", "arguments": {"at": _ARGUMENT}},
 }
 
-_TOOL: Final[JSON] = {
+TOOL: Final[JSON] = {
     "type": "function",
     "function": {
         "name": "look",
@@ -171,6 +60,7 @@ _TOOL: Final[JSON] = {
         "parameters": {"type": "object", "properties": {"at": {"type": "string", "description": "place"}}},
     },
 }
+"""A tool's definition, for templates that need one."""
 
 
 def probe_template(
@@ -278,7 +168,7 @@ def _call_end(renderer: Renderer, special: "re.Pattern[str]", *, alone: bool) ->
     if not alone:
         turns.append(Message(role="tool", content=_USERS[1], tool_call_id="a1b2c3d4e", name="look"))
     try:
-        text = renderer.render(turns, [_TOOL]).text
+        text = renderer.render(turns, [TOOL]).text
     except RefusedRow:
         return ""
     if _ARGUMENT not in text:
