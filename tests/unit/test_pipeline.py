@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import datasets
 import numpy as np
 import pytest
 
@@ -206,3 +207,44 @@ def test_a_turns_loss_weight_reaches_the_selection_and_its_folder(
     np.testing.assert_allclose(weights[0][second_turn], full_T[second_turn] / 2)
     assert chosen[2].tokens.in_response_T[first_turn].sum() == 0
     np.testing.assert_allclose(weights[2][second_turn], full_T[second_turn])
+
+
+def test_rows_in_memory_become_the_tokens_of_the_same_rows_in_a_file(model: LoadedModel, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", 3)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    expected = [row.ids_T.tolist() for row in load(path, model)]
+    for data in (
+        rows,
+        datasets.Dataset.from_list(rows),
+        datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}),
+    ):
+        assert [row.ids_T.tolist() for row in load(data, model)] == expected
+    made = load(rows, model, {"limit": 2}, str(tmp_path / "tokens"))
+    assert len(made) == 2
+    again = load(datasets.Dataset.from_list(rows), model, {"limit": 2}, tmp_path / "tokens")
+    assert again.manifest == made.manifest  # equal rows are one input, whatever holds them
+    with pytest.raises(InputError, match="other inputs"):
+        load(rows[1:], model, {"limit": 2}, tmp_path / "tokens")
+
+
+def test_unread_fields_are_in_the_manifest(model: LoadedModel) -> None:
+    rows = [{"prompt": "hello", "completion": "world", "source": "web"}] * 2
+    noted = cast(dict[str, int], load(rows, model).manifest.facts["noted"])
+    assert noted["field 'source' not read"] == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "words"),
+    [
+        (None, {}, "expected a data set, got NoneType"),
+        ({"prompt": "a", "completion": "b"}, {}, "a list of dicts, one a row"),
+        ([], {}, "holds no rows"),
+        ([{"prompt": "a", "completion": "b"}], {"limt": 3}, "limt"),
+        ([{"prompt": "a", "completion": "b"}], 3, "expected DataSettings or a dict, got int"),
+        ("", {}, "the name is empty"),
+        ("task:gsm8k/test", {"split": "validation"}, "names the split 'test', the settings 'validation'"),
+    ],
+)
+def test_plain_mistakes_are_told_in_words(model: LoadedModel, data: object, settings: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load(data, model, settings)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ class Located:
     Attributes:
         record: the row's fields.
         index: number of the row in its source, from 0.
-        where: file and line for people, counted from 1.
+        where: file and line, counted from 1, for messages.
     """
 
     record: Mapping[str, object]
