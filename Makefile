@@ -7,9 +7,12 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Installed first and pinned: a range would let other packages choose the build.
 TORCH ?= torch==2.13.0
+LOWEST ?= .venv-lowest
+LOWEST_FAST = tests/unit/models tests/unit/training/test_train.py tests/contract/test_exports_in_trainers.py \
+  tests/unit/test_config.py
 SOURCES = src tests tools benchmarks examples
 
-.PHONY: demo test check format contract-trainers clean
+.PHONY: demo test check format test-lowest test-lowest-fast real-models contract-trainers clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tokensieve run pocket
@@ -28,12 +31,24 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
+# The suite on the lowest releases that pyproject.toml allows, in an environment of its own; PyTorch stays the one above.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -m "not browser"
+
+# The part that stands on the libraries whose bounds matter: loading, training, exports through TRL, templates, settings.
+test-lowest-fast: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -q -x $(LOWEST_FAST)
+
+# Two small real models (98 and 253 MB) as GGUF files in build/real-models, for the tests and recipes that use them.
+real-models: $(VENV)/.installed
+	$(BIN)/python tools/real_models.py
+
 # Real trainers in environments of their own; downloads several of them, so it is no part of `make test`.
 contract-trainers: $(VENV)/.installed-test
 	sh tests/contract/trainers/run.sh
 
 clean:
-	rm -rf $(VENV) runs dist
+	rm -rf $(VENV) $(LOWEST) runs dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +58,14 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --upgrade pip
 	$(PIP) install "$(TORCH)"
 	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(LOWEST)/.installed: pyproject.toml tools/lowest_versions.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade pip packaging
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install "$(TORCH)"
+	$(LOWEST)/bin/python tools/lowest_versions.py > $(LOWEST)/pins.txt
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install "$(TORCH)" --requirement $(LOWEST)/pins.txt --editable ".[test]"
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

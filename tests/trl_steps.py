@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
+from tokensieve.models.library_names import checkpointing_arguments
+
 
 def collated(rows: datasets.Dataset) -> Mapping[str, Tensor]:
     """All rows as one batch of TRL's own data loader, under its defaults but for the length limit."""
@@ -66,8 +68,7 @@ def _trainer(
         save_strategy="no",
         use_cpu=True,
         bf16=False,
-        gradient_checkpointing=False,
-        activation_checkpointing=False,
+        **checkpointing_arguments(False),
         disable_tqdm=True,
     )
     if tokenizer.pad_token is None:

@@ -1,6 +1,5 @@
 """Our settings in TRL's terms."""
 
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from trl import SFTConfig
 from tokensieve.config import TrainSettings
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
+from tokensieve.models.library_names import checkpointing_arguments
 from tokensieve.training.adapter import CHECKPOINTS
 from tokensieve.training.dataset import TrainingSet
 
@@ -63,16 +63,6 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
     arguments.per_device_train_batch_size = micro
     arguments.gradient_accumulation_steps = steps
     return arguments
-
-
-def checkpointing_arguments(on: bool) -> dict[str, bool]:
-    """Gradient checkpointing by every name that the installed release knows.
-
-    transformers up to 5.17 knows ``gradient_checkpointing`` only. Later ones have ``activation_checkpointing`` and keep
-    the old name as an alias, which TRL's defaults set, so that both have to be given.
-    """
-    known = {field.name for field in fields(SFTConfig)}
-    return {name: on for name in ("gradient_checkpointing", "activation_checkpointing") if name in known}
 
 
 def _micro_batches(settings: TrainSettings, processes: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tokensieve.exports import DATA, Format
+from tokensieve.models.library_names import checkpointing_arguments
 from tokensieve.verify.loaded import LoadedRow, from_batch
 
 if TYPE_CHECKING:
@@ -191,9 +192,7 @@ def _arguments(source: Source) -> dict[str, object]:
         "report_to": "none",
         "use_cpu": True,
         "bf16": False,
-        # TRL's default sets the old of these two names, which warns.
-        "gradient_checkpointing": False,
-        "activation_checkpointing": False,
+        **checkpointing_arguments(False),
         "disable_tqdm": True,
     }
 

@@ -10,6 +10,7 @@ from trl import SFTConfig
 
 from tokensieve.config import SelectSettings
 from tokensieve.errors import InputError
+from tokensieve.models.library_names import checkpointing_arguments
 from tokensieve.pipeline import load, select
 from tokensieve.scoring import score
 from tokensieve.training.sieve_trainer import SieveSFTTrainer, sieve_dataset
@@ -20,7 +21,7 @@ ROWS = [{"prompt": f"say {word}", "completion": f"{word} {word}!"} for word in (
 def config(out: Path, **changes: object) -> SFTConfig:
     return SFTConfig(
         output_dir=str(out), use_cpu=True, report_to="none", max_steps=1, save_strategy="no", logging_steps=1,
-        per_device_train_batch_size=4, gradient_checkpointing=False, activation_checkpointing=False,
+        per_device_train_batch_size=4, **checkpointing_arguments(False),
         **{"max_length": None, **changes},
     )  # fmt: skip
 

@@ -1,0 +1,15 @@
+"""Arguments whose names differ between the releases of transformers that are allowed."""
+
+from dataclasses import fields
+
+
+def checkpointing_arguments(on: bool) -> dict[str, bool]:
+    """Gradient checkpointing by every name that the installed release of transformers knows.
+
+    Up to 5.17 that is ``gradient_checkpointing`` only. Later ones have ``activation_checkpointing`` and keep the old
+    name as an alias, which TRL's defaults set, so that both have to be given.
+    """
+    from transformers import TrainingArguments
+
+    known = {field.name for field in fields(TrainingArguments)}
+    return {name: on for name in ("gradient_checkpointing", "activation_checkpointing") if name in known}
