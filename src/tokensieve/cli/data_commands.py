@@ -8,6 +8,7 @@ from cyclopts import Parameter, validators
 
 from tokensieve.cli.console import FLAT, Count, Limit, Out, Work, hush_datasets, hush_transformers, out
 from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings, SelectSettings
+from tokensieve.exports import TRAINERS
 
 BackendName: TypeAlias = Literal["transformers", "vllm"]
 
@@ -138,7 +139,7 @@ def export(
     /,
     *,
     out_: Out,
-    to: Literal["trl", "axolotl", "llamafactory", "ms-swift", "litgpt", "automodel"] = "trl",
+    to: Annotated[str, Parameter(help=f"The trainer: {', '.join(TRAINERS)}; trl serves Unsloth too.")] = "trl",
     format: Literal["parquet", "jsonl", "save_to_disk"] = "parquet",  # noqa: A002 the option's name
     weights: Literal["refuse", "round"] = "refuse",
     model: str | None = None,
@@ -150,7 +151,6 @@ def export(
     Args:
         selected: Folder that select has made.
         out_: Folder of the training set.
-        to: The trainer; trl serves the plain Hugging Face Trainer and Unsloth too.
         format: Files of the training set, where the trainer leaves a choice.
         weights: What happens to soft weights where the trainer takes none.
         model: The model that is to be trained, where it is another than the scored one; its tokenizer and chat template
@@ -193,7 +193,7 @@ def verify_export(
 
     Args:
         folder: Folder that export has made.
-        trainer: The trainer; the one that it was written for by default, hf for the plain Hugging Face Trainer.
+        trainer: The trainer; the one that it was written for by default, hf and trl read the same rows.
         selected: Folder of the selection, where it has been moved.
         how: trainer runs the trainer's own data path, rules reads after its documentation, auto as it is installed.
         limit: How many differences are printed.

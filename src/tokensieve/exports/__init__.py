@@ -1,4 +1,4 @@
-"""Selected rows as a training set in a trainer's own convention."""
+"""Selected rows as a training set in a trainer's own trainer."""
 
 import hashlib
 import os
@@ -23,9 +23,9 @@ from tokensieve.exports.files import DATA, write_rows
 from tokensieve.exports.litgpt import LITGPT
 from tokensieve.exports.llamafactory import LLAMAFACTORY
 from tokensieve.exports.ms_swift import MS_SWIFT
-from tokensieve.exports.trainer_format import Convention, Facts, Format
+from tokensieve.exports.trainer_format import Facts, Format, Trainer
 from tokensieve.exports.trainer_row import refuse_soft, rounded, trainer_row, weights_T
-from tokensieve.exports.trl import TRL
+from tokensieve.exports.trl import HF, TRL
 from tokensieve.pocket import POCKET
 from tokensieve.types import JSON, Selected
 
@@ -45,15 +45,16 @@ Weights: TypeAlias = Literal["refuse", "round"]
 
 NOTHING_TRAINED: Final = "no trained token"
 
-TRAINERS: Final[Mapping[str, Convention]] = {
+TRAINERS: Final[Mapping[str, Trainer]] = {
     "trl": TRL,
+    "hf": HF,
     "axolotl": AXOLOTL,
     "llamafactory": LLAMAFACTORY,
     "ms-swift": MS_SWIFT,
     "litgpt": LITGPT,
     "automodel": AUTOMODEL,
 }
-"""The trainers that a training set can be written for, by name."""
+"""The trainers that a training set can be written for and verified with, by name."""
 
 
 class TrainedTokens:
@@ -123,7 +124,7 @@ def export(
         EnvironmentProblem: the disk is full or refuses.
     """
     folder = Path(folder)
-    convention, chosen = _resolve(to, format)
+    trainer, chosen = _resolve(to, format)
     if rows.manifest.stage != "selected":
         raise InputError(f"expected selected rows, got {rows.manifest.stage}", fix="tokensieve select, then export")
     if model is not None:
@@ -138,10 +139,10 @@ def export(
         part.mkdir(parents=True)
         tally, trained = Tally(), TrainedTokens()
         write_rows(
-            (convention.row(row) for row in exported(rows, to, weights, tally, trained)),
+            (trainer.row(row) for row in exported(rows, to, weights, tally, trained)),
             part,
             chosen,
-            convention.schema,
+            trainer.columns,
         )
         if not trained.rows:
             raise InputError(
@@ -156,9 +157,9 @@ def export(
             rows=trained.rows,
             output=f"../{folder.resolve().name}-adapter",
         )
-        for name, text in convention.files(facts).items():
+        for name, text in trainer.files(facts).items():
             (part / name).write_text(text, encoding="utf-8")
-        (part / "README.md").write_text(readme(to, convention, facts, manifest), encoding="utf-8")
+        (part / "README.md").write_text(readme(to, trainer, facts, manifest), encoding="utf-8")
         listed = {**manifest.facts, "files": cast("JSON", files_in(part))}
         manifest.model_copy(update={"facts": listed, "timing": Timing.since(began)}).write(part)
         replace_listed_files(folder, part)
@@ -193,16 +194,16 @@ def exported(
         yield row
 
 
-def _resolve(to: str, format: Format) -> tuple[Convention, Format]:  # noqa: A002
+def _resolve(to: str, format: Format) -> tuple[Trainer, Format]:  # noqa: A002
     if to not in TRAINERS:
         raise InputError(f"unknown trainer {to!r}; there are: {', '.join(TRAINERS)}", fix="--to NAME")
-    convention = TRAINERS[to]
-    if format in convention.formats:
-        return convention, format
+    trainer = TRAINERS[to]
+    if format in trainer.formats:
+        return trainer, format
     if format == "parquet":  # the default gives way to the trainer's own
-        return convention, convention.formats[0]
+        return trainer, trainer.formats[0]
     raise InputError(
-        f"{convention.title} does not load {format}; it loads {', '.join(convention.formats)}", fix="leave --format out"
+        f"{trainer.title} does not load {format}; it loads {', '.join(trainer.formats)}", fix="leave --format out"
     )
 
 

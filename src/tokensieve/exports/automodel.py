@@ -2,7 +2,9 @@
 
 import json
 
-from tokensieve.exports.trainer_format import CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.data_paths import through_automodel
+from tokensieve.exports.loaded_row import read_shifted_labels
+from tokensieve.exports.trainer_format import CORE_COLUMNS, Facts, Trainer
 from tokensieve.exports.trainer_row import shifted_row
 
 _CONFIG = """\
@@ -83,14 +85,17 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"automodel.yaml": config}
 
 
-AUTOMODEL = Convention(
+AUTOMODEL = Trainer(
     title="NeMo Automodel",
     convention=(
         "`input_ids`, `attention_mask`, `labels`; labels are SHIFTED: label t is token t+1, so a row is one token"
         " shorter than its conversation; -100 is not trained, nothing is padded"
     ),
     row=shifted_row,
-    schema=CORE_SCHEMA,
+    columns=CORE_COLUMNS,
+    read=read_shifted_labels,
+    package="nemo_automodel",
+    load=through_automodel,
     formats=("parquet", "jsonl"),
     weights=False,
     files=_files,

@@ -2,7 +2,9 @@
 
 import json
 
-from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.data_paths import through_axolotl
+from tokensieve.exports.loaded_row import read_labels
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
 from tokensieve.exports.trainer_row import trainer_row
 
 _CONFIG = """\
@@ -44,11 +46,14 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"axolotl.yaml": config}
 
 
-AXOLOTL = Convention(
+AXOLOTL = Trainer(
     title="Axolotl",
     convention=f"exactly {CORE}",
     row=trainer_row,
-    schema=CORE_SCHEMA,
+    columns=CORE_COLUMNS,
+    read=read_labels,
+    package="axolotl",
+    load=through_axolotl,
     formats=("parquet", "jsonl", "save_to_disk"),
     weights=False,
     files=_files,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from tokensieve.data.manifest import Manifest, ModelIdentity
-from tokensieve.exports.trainer_format import Convention, Facts
+from tokensieve.exports.trainer_format import Facts, Trainer
 from tokensieve.types import BASE_SCORER
 
 _TEMPLATE = """\
@@ -57,7 +57,7 @@ The convention was checked against {checked}.
 """
 
 
-def readme(trainer: str, convention: Convention, facts: Facts, manifest: Manifest) -> str:
+def readme(trainer: str, convention: Trainer, facts: Facts, manifest: Manifest) -> str:
     """The page, in Markdown with the Hub's front matter."""
     numbers = manifest.facts
     model = manifest.model

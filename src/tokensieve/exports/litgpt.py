@@ -3,7 +3,9 @@
 import shlex
 from pathlib import Path
 
-from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.data_paths import through_litgpt
+from tokensieve.exports.loaded_row import read_labels
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
 from tokensieve.exports.trainer_row import trainer_row
 
 _MODULE = '''"""LitGPT data module for this folder's rows of tokens and labels."""
@@ -87,11 +89,14 @@ def _files(facts: Facts) -> dict[str, str]:
     }
 
 
-LITGPT = Convention(
+LITGPT = Trainer(
     title="LitGPT",
     convention=f"{CORE}; the data module in this folder loads them, LitGPT's collator pads and its loss shifts",
     row=trainer_row,
-    schema=CORE_SCHEMA,
+    columns=CORE_COLUMNS,
+    read=read_labels,
+    package="litgpt",
+    load=through_litgpt,
     formats=("parquet",),
     weights=False,
     files=_files,

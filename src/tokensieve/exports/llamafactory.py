@@ -2,7 +2,9 @@
 
 import json
 
-from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+from tokensieve.exports.data_paths import through_llamafactory
+from tokensieve.exports.loaded_row import read_labels
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
 from tokensieve.exports.trainer_row import trainer_row
 
 _CONFIG = """\
@@ -44,11 +46,14 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"llamafactory.yaml": config}
 
 
-LLAMAFACTORY = Convention(
+LLAMAFACTORY = Trainer(
     title="LLaMA-Factory",
     convention=CORE,
     row=trainer_row,
-    schema=CORE_SCHEMA,
+    columns=CORE_COLUMNS,
+    read=read_labels,
+    package="llamafactory",
+    load=through_llamafactory,
     formats=("save_to_disk",),
     weights=False,
     files=_files,

@@ -2,7 +2,9 @@
 
 import shlex
 
-from tokensieve.exports.trainer_format import Convention, Facts
+from tokensieve.exports.data_paths import through_ms_swift
+from tokensieve.exports.loaded_row import read_loss_scales
+from tokensieve.exports.trainer_format import Facts, Trainer
 from tokensieve.exports.trainer_row import TrainerRow, weights_T
 from tokensieve.types import Selected
 
@@ -51,14 +53,17 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"template.py": _TEMPLATE.format(), "train.sh": script}
 
 
-MS_SWIFT = Convention(
+MS_SWIFT = Trainer(
     title="ms-swift",
     convention=(
         "`messages` with one assistant turn, whose content is `token_ids` and `loss_scale`, one factor a token:"
         " 0 is not trained; ms-swift shifts by itself"
     ),
     row=_row,
-    schema=None,
+    columns=None,
+    read=read_loss_scales,
+    package="swift",
+    load=through_ms_swift,
     formats=("jsonl",),
     weights=True,
     files=_files,

@@ -1,24 +1,33 @@
-"""What tells one trainer's training sets from another's."""
+"""The object that answers every question about a trainer: its rows, its files, its words, its own data path."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
-import pyarrow as pa
-
+from tokensieve.exports.loaded_row import LoadedRow
 from tokensieve.exports.trainer_row import TrainerRow
 from tokensieve.types import Selected
 
 Format: TypeAlias = Literal["parquet", "jsonl", "save_to_disk"]
 
-CORE_SCHEMA = pa.schema(
-    [
-        ("input_ids", pa.list_(pa.int32())),
-        ("attention_mask", pa.list_(pa.int8())),
-        ("labels", pa.list_(pa.int32())),
-    ]
-)
-"""Columns of the portable core, in Arrow's types."""
+CORE_COLUMNS: Final[Mapping[str, str]] = {"input_ids": "int32", "attention_mask": "int8", "labels": "int32"}
+"""Columns of the portable core: lists of these types, by Arrow's names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An exported folder to be loaded.
+
+    Attributes:
+        folder: the export.
+        format: how its data are written.
+        scratch: an empty folder for a trainer's caches and output.
+    """
+
+    folder: Path
+    format: Format
+    scratch: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +52,17 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Convention:
-    """One trainer's way of taking tokens with labels.
+class Trainer:
+    """One trainer's way of taking tokens with labels; a new one is an object like this and a line in ``TRAINERS``.
 
     Attributes:
         title: its name for people.
         convention: shift, polarity and columns, in a sentence.
         row: a selected row in its form.
-        schema: Arrow types of the row's columns; None where the rows are nested JSON.
+        columns: the row's columns, lists of Arrow's types; None where the rows are nested JSON.
+        read: a written row as the trainer's documented rules read it.
+        package: the package whose presence means that the trainer is installed.
+        load: a folder's rows through the trainer's own code.
         formats: the formats it loads; the first is the default.
         weights: whether the row carries token weights.
         files: configuration that runs as it is, by file name.
@@ -62,7 +74,10 @@ class Convention:
     title: str
     convention: str
     row: Callable[[Selected], TrainerRow]
-    schema: pa.Schema | None
+    columns: Mapping[str, str] | None
+    read: Callable[[Mapping[str, object]], LoadedRow]
+    package: str
+    load: Callable[[Source], Iterator[LoadedRow]]
     formats: tuple[Format, ...]
     weights: bool
     files: Callable[[Facts], Mapping[str, str]]

@@ -1,6 +1,10 @@
-"""TRL's SFTTrainer; the same folder serves the plain Hugging Face Trainer and Unsloth."""
+"""TRL's SFTTrainer, whose folder serves Unsloth too, and the plain Hugging Face Trainer: the same rows."""
 
-from tokensieve.exports.trainer_format import CORE, CORE_SCHEMA, Convention, Facts
+import dataclasses
+
+from tokensieve.exports.data_paths import through_hf, through_trl
+from tokensieve.exports.loaded_row import read_labels
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
 from tokensieve.exports.trainer_row import trainer_row
 
 _SCRIPT = '''"""Train on this folder with TRL: python train.py."""
@@ -30,20 +34,60 @@ trainer.save_model()
 '''
 
 
-def _files(facts: Facts) -> dict[str, str]:
+_HF_SCRIPT = '''"""Train on this folder with the Hugging Face Trainer: python train.py."""
+
+import torch
+from datasets import {loader}
+from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+rows = {load}
+tokenizer = AutoTokenizer.from_pretrained({model!r})
+if tokenizer.pad_token is None:
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # any will do: padding has no label and is not attended
+
+trainer = Trainer(
+    model=AutoModelForCausalLM.from_pretrained({model!r}),
+    args=TrainingArguments(
+        output_dir={output!r},
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        learning_rate=2e-5,
+        num_train_epochs=3,
+        per_device_train_batch_size=4,
+    ),
+    # It pads labels with -100; DataCollatorForLanguageModeling would overwrite them.
+    data_collator=DataCollatorForSeq2Seq(tokenizer),
+    train_dataset=rows,
+)
+trainer.train()
+trainer.save_model()
+'''
+
+
+def _script(template: str, facts: Facts) -> dict[str, str]:
     if facts.format == "save_to_disk":
         loader, load = "load_from_disk", f'load_from_disk("{facts.data}")["train"]'
     else:
         kind = "json" if facts.format == "jsonl" else "parquet"
         loader, load = "load_dataset", f'load_dataset("{kind}", data_files="{facts.data}", split="train")'
-    return {"train.py": _SCRIPT.format(loader=loader, load=load, model=facts.model, output=facts.output)}
+    return {"train.py": template.format(loader=loader, load=load, model=facts.model, output=facts.output)}
 
 
-TRL = Convention(
-    title="TRL (and the plain Hugging Face Trainer, Unsloth)",
+def _files(facts: Facts) -> dict[str, str]:
+    return _script(_SCRIPT, facts)
+
+
+def _hf_files(facts: Facts) -> dict[str, str]:
+    return _script(_HF_SCRIPT, facts)
+
+
+TRL = Trainer(
+    title="TRL (and Unsloth)",
     convention=CORE,
     row=trainer_row,
-    schema=CORE_SCHEMA,
+    columns=CORE_COLUMNS,
+    read=read_labels,
+    package="trl",
+    load=through_trl,
     formats=("parquet", "jsonl", "save_to_disk"),
     weights=False,
     files=_files,
@@ -56,4 +100,17 @@ TRL = Convention(
         "With Unsloth do not call `train_on_responses_only`, which would overwrite the labels.",
     ),
     version="trl 1.16, transformers 5.23",
+)
+
+HF = dataclasses.replace(
+    TRL,
+    title="Hugging Face Trainer",
+    package="transformers",
+    load=through_hf,
+    files=_hf_files,
+    cautions=(
+        "Keep `DataCollatorForSeq2Seq`, which pads labels with -100; `DataCollatorForLanguageModeling` would overwrite"
+        " them.",
+    ),
+    version="transformers 5.23",
 )

@@ -1,5 +1,20 @@
-"""Proof of an export: load it as the trainer does and compare what is trained with what was selected."""
+"""Proof of an export: load it as the trainer does and compare what is trained with what was selected.
 
+Where the trainer is not installed, its rows are read after the documented rules of its loader.
+The rules are those of the release named in ``Trainer.version``; where each was read:
+
+- TRL: ``trl/trainer/sft_trainer.py``, ``DataCollatorForLanguageModeling.torch_call``: labels as they are; the model
+  shifts (``transformers/loss/loss_utils.py``, ``ForCausalLMLoss``).
+- Axolotl: ``axolotl/utils/data/wrappers.py``, ``_is_dataset_already_tokenized``: exactly the core's columns.
+- LLaMA-Factory: ``llamafactory/data/loader.py``, ``get_dataset``: ``load_from_disk(tokenized_path)``, split ``train``.
+- ms-swift: ``swift/loss_scale/base.py``, ``_inner_call`` and ``swift/template/base.py``, ``_encode_context_list``:
+  labels are the tokens whose ``loss_scale`` is above 0.
+- LitGPT: ``litgpt/finetune/lora.py``: ``chunked_cross_entropy(logits, targets[..., 1:])``.
+- NeMo Automodel: ``nemo_automodel/components/datasets/llm/formatting_utils.py``, ``package_tokenized_example``:
+  labels moved one to the left before the collator, no shift in the loss.
+"""
+
+import importlib.util
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +30,10 @@ from tokensieve.data.row_counts import Tally
 from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
 from tokensieve.exports import TRAINERS, Format, TrainedTokens, Weights, exported
 from tokensieve.exports import weights_T as token_weights_T
+from tokensieve.exports.files import read_rows
+from tokensieve.exports.loaded_row import LoadedRow
+from tokensieve.exports.trainer_format import Source
 from tokensieve.types import Selected
-from tokensieve.verify.loaded import LoadedRow
-from tokensieve.verify.rules import rows_by_rules
-from tokensieve.verify.trainers import PACKAGES, Source, is_installed
-from tokensieve.verify.trainers import TRAINERS as LOADERS
 
 __all__ = ["Difference", "Verification", "verify_export"]
 
@@ -98,7 +112,7 @@ def verify_export(
 
     Args:
         folder: the export.
-        trainer: one of ``TRAINERS``, or ``hf`` for the plain Hugging Face Trainer; None is the one it was written for.
+        trainer: one of ``TRAINERS``; None is the one it was written for.
         selected: the selection it was made from; None takes it from where it lay when the export was written.
         how: ``trainer`` runs the trainer's own data path, ``rules`` reads after its documented rules, ``auto`` runs
             the trainer where it is installed.
@@ -133,14 +147,13 @@ def _named(manifest: Manifest, trainer: str | None, folder: Path) -> str:
         raise InputError(f"expected an export, got the folder of the stage {manifest.stage!r}", where=str(folder))
     written_for = str(manifest.settings["to"])
     name = trainer or written_for
-    if name not in LOADERS:
-        raise InputError(f"unknown trainer {name!r}; there are: {', '.join(LOADERS)}", fix="--trainer NAME")
-    base = "trl" if name == "hf" else name
-    if TRAINERS[base].convention.removeprefix("exactly ") != TRAINERS[written_for].convention.removeprefix("exactly "):
+    if name not in TRAINERS:
+        raise InputError(f"unknown trainer {name!r}; there are: {', '.join(TRAINERS)}", fix="--trainer NAME")
+    if TRAINERS[name].read is not TRAINERS[written_for].read:
         raise InputError(
             f"the folder was written for {written_for}, whose convention {name} does not read",
             where=str(folder),
-            fix=f"tokensieve export … --to {base}",
+            fix=f"tokensieve export … --to {name}",
         )
     return name
 
@@ -156,13 +169,14 @@ def _selection(manifest: Manifest, folder: Path) -> Rows[Selected]:
 
 def _load(source: Source, name: str, how: How) -> tuple[Iterator[LoadedRow], str]:
     """The trainer's rows, and in words how they were got."""
-    if how == "rules" or (how == "auto" and not is_installed(name)):
-        base = "trl" if name == "hf" else name
-        words = f"by the documented rules of {TRAINERS[base].version}; the trainer itself did not run"
-        return rows_by_rules(source.folder, base, source.format), words
-    if not is_installed(name):
-        raise EnvironmentProblem(f"{name} is not installed", fix=f"pip install {PACKAGES[name]}, or --how rules")
-    return LOADERS[name](source), f"through {PACKAGES[name]}'s own data path"
+    trainer = TRAINERS[name]
+    installed = importlib.util.find_spec(trainer.package) is not None
+    if how == "rules" or (how == "auto" and not installed):
+        words = f"by the documented rules of {trainer.version}; the trainer itself did not run"
+        return (trainer.read(record) for record in read_rows(source.folder, source.format)), words
+    if not installed:
+        raise EnvironmentProblem(f"{name} is not installed", fix=f"pip install {trainer.package}, or --how rules")
+    return trainer.load(source), f"through {trainer.package}'s own data path"
 
 
 def _readable(loaded: Iterator[LoadedRow], name: str, folder: Path) -> Iterator[LoadedRow]:

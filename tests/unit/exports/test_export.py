@@ -33,14 +33,14 @@ def one_row() -> Selected:
 
 
 GOLDEN: dict[str, object] = {
-    # labels as they are; the trainers shift (sources: see tokensieve.verify.rules)
+    # labels as they are; the trainers shift (sources: see tokensieve.verify)
     **{
         name: {
             "input_ids": [10, 11, 12, 13, 14, 15],
             "attention_mask": [1] * 6,
             "labels": [-100, -100, 12, -100, 14, -100],
         }
-        for name in ("trl", "axolotl", "llamafactory", "litgpt")
+        for name in ("trl", "hf", "axolotl", "llamafactory", "litgpt")
     },
     # one token shorter, label t is token t + 1
     "automodel": {
@@ -274,8 +274,11 @@ def _model_in(config: Path) -> str:
     """The model that a configuration names, as its reader understands it."""
     text = config.read_text()
     if config.suffix == ".py":
-        call = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.keyword) and node.arg == "model")
-        return str(ast.literal_eval(call.value))
+        nodes = list(ast.walk(ast.parse(text)))
+        given = [n.value for n in nodes if isinstance(n, ast.keyword) and n.arg == "model"]
+        loaded = [n.args[0] for n in nodes if isinstance(n, ast.Call) and "from_pretrained" in ast.unparse(n.func)]
+        (model,) = {str(n.value) for n in (*given, *loaded) if isinstance(n, ast.Constant)}
+        return model
     if config.suffix == ".sh":
         words = shlex.split(text, comments=True)
         found = [word.removeprefix("CHECKPOINT=") for word in words if word.startswith("CHECKPOINT=")]

@@ -58,3 +58,22 @@ def from_batch(batch: Mapping[str, object], *, shifted: bool = False) -> Iterato
         attended = attended_BT[index] if attended_BT is not None else [1] * len(ids)
         length = max((t + 1 for t in range(len(ids)) if attended[t] or labels[t] != IGNORE_INDEX), default=0)
         yield from_labels(ids[:length], labels[:length], shifted=shifted)
+
+
+def read_labels(record: Mapping[str, object]) -> LoadedRow:
+    """A record of ids and labels as a trainer that shifts reads it."""
+    return from_labels(cast(Iterable[int], record["input_ids"]), cast(Iterable[int], record["labels"]))
+
+
+def read_shifted_labels(record: Mapping[str, object]) -> LoadedRow:
+    """A record of ids and shifted labels as a trainer that does not shift reads it."""
+    return from_labels(cast(Iterable[int], record["input_ids"]), cast(Iterable[int], record["labels"]), shifted=True)
+
+
+def read_loss_scales(record: Mapping[str, object]) -> LoadedRow:
+    """A record of one assistant message of token ids, each with the factor of its loss; 0 is not trained."""
+    message = cast("list[dict[str, dict[str, list[float]]]]", record["messages"])[0]
+    ids_T = np.asarray(message["content"]["token_ids"], dtype=np.int32)
+    scale_T = np.asarray(message["content"]["loss_scale"], dtype=np.float32)
+    places = np.flatnonzero(scale_T[1:] > 0).astype(np.int32) + 1
+    return LoadedRow(ids_T, places, ids_T[places], scale_T[places])
