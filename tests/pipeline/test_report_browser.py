@@ -4,16 +4,21 @@ The tests share one loaded page and each sets what it needs: to start a page is 
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
 import pytest
 from tests.synthetic_report import HOSTILE, synthetic_report
 
+from tokensieve.config import SelectSettings
 from tokensieve.report import ArmReport, SampleRow, write_report
+from tokensieve.selection import fit, select_tokens
+from tokensieve.types import Scored, Scores, Tokens, bools, ints
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -165,6 +170,66 @@ def test_struck_through_is_exactly_what_is_not_trained(page: "Page", index: int)
     )
     row = shown_row(page, arm)
     assert struck == [inside and not train for inside, train in zip(row.in_response, row.train, strict=True)]
+
+
+def out_places(page: "Page") -> list[int]:
+    return [
+        int(place) for place in page.evaluate("[...document.querySelectorAll('#row i.out')].map(i => i.dataset.index)")
+    ]
+
+
+def set_policy(page: "Page", picker: str, label: str, value: str | None = None) -> None:
+    page.locator(f"#{picker}").select_option(label=label)
+    if value is not None:
+        page.locator({"pick-policy": "#value", "pick-other": "#other-value"}[picker]).fill(value)
+
+
+POLICIES = (
+    ("plain", None, "plain"),
+    ("stm:PPL", "2.5", "stm:2.5"),
+    ("stm:PPL", "10", "stm:10"),
+    ("share:FRACTION:row", "0.3", "share:0.3:row"),
+    ("share:FRACTION:row", "1", "share:1:row"),
+    ("nll_budget:FRACTION:row", "0.5", "nll_budget:0.5:row"),
+    ("nll_budget:FRACTION:row", "0.9", "nll_budget:0.9:row"),
+)
+
+
+def test_the_page_decides_as_the_policies_of_select_do(page: "Page") -> None:
+    arm = synthetic_report().targets[0].arms[1]
+    for index in (0, 3):
+        page.locator("#pick-row").select_option(index=index)
+        row = shown_row(page, arm)
+        nll_T = np.array([np.nan if nll is None else nll for nll in row.nll], dtype=np.float32)
+        tokens = Tokens(row.id, ints(range(len(nll_T))), bools(row.in_response), bools(row.protected))
+        scored = Scored(tokens, {"base": Scores(nll_T)})
+        for label, value, policy in POLICIES:
+            set_policy(page, "pick-policy", label, value)
+            selected = select_tokens(scored, fit(SelectSettings(policy=policy), [scored].copy))
+            expected = np.flatnonzero(tokens.in_response_T & ~selected.train_T).tolist()
+            assert out_places(page) == expected, (policy, row.id)
+    set_policy(page, "pick-policy", "as trained")
+
+
+def test_two_policies_are_compared_and_rows_are_sorted_by_the_nll_left_out(page: "Page") -> None:
+    set_policy(page, "pick-other", "plain")
+    struck = out_places(page)
+    assert page.locator("#row i.differs").count() == len(struck) > 0
+    assert f"{len(struck)} decided differently" in page.locator("#row-facts").inner_text()
+    page.locator("#by-nll").check()
+    shares = []
+    for index in range(12):
+        page.locator("#pick-row").select_option(index=index)
+        held = re.search(r"which hold (\d+) % of the nll", page.locator("#row-facts").inner_text())
+        shares.append(int(held[1]) if held else 0)
+    assert shares == sorted(shares, reverse=True)
+    page.locator("#by-nll").uncheck()
+    page.locator("#white-space").check()
+    assert "·" in page.locator("#row").inner_text()
+    page.locator("#white-space").uncheck()
+    assert "·" not in page.locator("#row").inner_text()
+    set_policy(page, "pick-other", "nothing")
+    assert page.locator("#row i.differs").count() == 0
 
 
 def test_the_controls_go_through_targets_arms_and_rows(page: "Page") -> None:

@@ -82,6 +82,7 @@ def select(
             "noted": facts.get("noted", {}),
             "code_digest": code_digest(chosen),
             "structure_known": structure is not None,
+            STRUCTURE_IDS: facts.get(STRUCTURE_IDS),
         },
     )
     weighted = bool(facts.get(WEIGHTED_ROWS))

@@ -4,7 +4,38 @@
   const panel = document.getElementById("browser");
   if (!panel) return;
   const { targets, texts, steps } = JSON.parse(document.getElementById("token-data").textContent);
-  const state = { target: 0, arm: 0, row: 0 };
+  const state = { target: 0, arm: 0, row: 0, policy: "trained", value: null, other: "none", otherValue: null, blanks: false };
+
+  // Policies by their text in `select`. Each takes the nll of a row's candidates and says which of them are trained.
+  const notAbove = (nlls, limit) => nlls.map((nll) => nll <= limit);
+  const POLICIES = {
+    trained: { label: "as trained" },
+    plain: { label: "plain", decide: (nlls) => nlls.map(() => true) },
+    stm: { label: "stm:PPL", start: 2.5, low: 1, step: 0.1, decide: (nlls, ppl) => notAbove(nlls, Math.log(ppl)) },
+    share: { label: "share:FRACTION:row", start: 0.1, low: 0, high: 1, step: 0.01, decide: (nlls, share) => {
+      const leftOut = Math.floor(share * nlls.length + 1e-9);
+      if (leftOut === nlls.length) return nlls.map(() => false);
+      return notAbove(nlls, [...nlls].sort((a, b) => a - b)[nlls.length - 1 - leftOut] ?? Infinity);
+    } },
+    nll_budget: { label: "nll_budget:FRACTION:row", start: 0.5, low: 0, high: 1, step: 0.05, decide: (nlls, share) => {
+      let budget = share * nlls.reduce((sum, nll) => sum + nll, 0) + 1e-9;
+      for (const value of [...new Set(nlls)].sort((a, b) => b - a)) {
+        budget -= value * nlls.filter((nll) => nll === value).length;
+        if (budget < 0) return notAbove(nlls, value);
+      }
+      return nlls.map(() => false);
+    } },
+  };
+
+  // For each token of a row whether it is trained: "1" or "0".
+  function decided(text, row, policy, value) {
+    if (policy === "trained") return row.train;
+    const bits = [...text.response];
+    const pool = bits.map((_, at) => at).filter((at) => bits[at] === "1" && text.protected[at] !== "1" && text.nll[at] !== null);
+    const kept = POLICIES[policy].decide(pool.map((at) => text.nll[at]), value);
+    pool.forEach((at, place) => { bits[at] = kept[place] ? "1" : "0"; });
+    return bits.join("");
+  }
   const [rowBox, tip, picker] = ["row", "tip", "pick-row"].map((id) => document.getElementById(id));
 
   const grouped = (value) => value.toLocaleString("en").replaceAll(",", "\u202f");
@@ -35,7 +66,7 @@
   function describe(text, row, index) {
     if (text.response[index] !== "1") return ["", "prompt: read, never trained"];
     const nll = text.nll[index];
-    const trained = row.train[index] === "1" ? "trained" : "not trained";
+    const trained = (train()[index] === "1" ? "trained" : "not trained") + (text.protected[index] === "1" ? ", protected" : "");
     if (nll === null) return ["not scored", trained];
     return [`perplexity ${three(Math.exp(nll))} · probability ${percent(Math.exp(-nll))}`, trained];
   }
@@ -45,7 +76,7 @@
     for (const part of piece.split(/(\r\n|\r|\n|\t)/)) {
       if (!part) continue;
       if (!/^[\r\n\t]/.test(part)) {
-        node.append(part);
+        node.append(state.blanks ? part.replaceAll(" ", "·") : part);
         continue;
       }
       const mark = document.createElement("span");
@@ -61,7 +92,8 @@
     const inResponse = text.response[index] === "1";
     const nll = text.nll[index];
     const level = inResponse && nll !== null ? step(Math.exp(nll)) : 0;
-    const classes = [level ? `p${level}` : "", inResponse ? (row.train[index] === "1" ? "" : "out") : "prompt"];
+    const differs = state.other !== "none" && other()[index] !== train()[index];
+    const classes = [level ? `p${level}` : "", inResponse ? (train()[index] === "1" ? "" : "out") : "prompt", differs ? "differs" : ""];
     node.className = classes.filter(Boolean).join(" ");
     node.dataset.index = index;
     node.tabIndex = -1;
@@ -72,26 +104,42 @@
   }
 
   const arm = () => targets[state.target].arms[state.arm];
+  const train = () => shown.train;
+  const other = () => shown.other;
+  let shown = { train: "", other: "" };
   const current = () => ({ row: arm().rows[state.row], text: texts[arm().rows[state.row].text] });
 
-  function facts(text, row) {
+  function sums(text, bits) {
     let [tokens, out, nll, nllOut] = [0, 0, 0, 0];
     for (let index = 0; index < text.pieces.length; index++) {
       if (text.response[index] !== "1") continue;
-      const left = row.train[index] !== "1";
+      const left = bits[index] !== "1";
       tokens += 1;
       out += left;
       nll += text.nll[index] ?? 0;
       nllOut += left ? (text.nll[index] ?? 0) : 0;
     }
+    return { tokens, out, nll, nllOut };
+  }
+
+  function facts(text, row) {
+    const { tokens, out, nll, nllOut } = sums(text, train());
     const share = (part, whole) => (whole ? `${Math.round((100 * part) / whole)} %` : "–");
     const rest = row.notShown ? ` · ${row.notShown} more tokens not shown` : "";
-    return `${tokens} response tokens · ${out} not trained (${share(out, tokens)}), which hold ${share(nllOut, nll)} of the nll${rest}`;
+    const line = `${tokens} response tokens · ${out} not trained (${share(out, tokens)}), which hold ${share(nllOut, nll)} of the nll`;
+    if (state.other === "none") return line + rest;
+    const second = sums(text, other());
+    const differ = [...train()].filter((bit, at) => bit !== other()[at]).length;
+    return `${line} · compared with: ${second.out} (${share(second.out, tokens)}), ${share(second.nllOut, nll)} of the nll · ${differ} decided differently${rest}`;
   }
 
   function draw() {
     hide();
     const { row, text } = current();
+    shown = {
+      train: decided(text, row, state.policy, state.value),
+      other: state.other === "none" ? "" : decided(text, row, state.other, state.otherValue),
+    };
     document.getElementById("row-facts").textContent = facts(text, row);
     rowBox.replaceChildren(...text.pieces.map((_, index) => token(text, row, index)));
     const first = Math.max(0, text.response.indexOf("1"));
@@ -101,8 +149,18 @@
     document.getElementById("next").disabled = state.row === arm().rows.length - 1;
   }
 
+  // The share of a row's nll that the chosen policy leaves out.
+  function removed(row) {
+    const text = texts[row.text];
+    const { nll, nllOut } = sums(text, decided(text, row, state.policy, state.value));
+    return nll ? nllOut / nll : 0;
+  }
+
   function drawRows(wanted) {
     const rows = arm().rows;
+    arm().order ??= [...rows];
+    const order = document.getElementById("by-nll").checked ? [...arm().order].sort((a, b) => removed(b) - removed(a)) : arm().order;
+    rows.splice(0, rows.length, ...order);
     const same = rows.findIndex((row) => row.id === wanted);
     state.row = same >= 0 ? same : 0;
     picker.replaceChildren(
@@ -173,6 +231,37 @@
   picker.addEventListener("change", () => { state.row = Number(picker.value); draw(); });
   document.getElementById("previous").addEventListener("click", () => { state.row -= 1; draw(); });
   document.getElementById("next").addEventListener("click", () => { state.row += 1; draw(); });
+
+  // A choice of a policy and its value.
+  function policyPicker(id, valueId, extra, key, valueKey) {
+    const pick = document.getElementById(id);
+    const value = document.getElementById(valueId);
+    for (const [name, label] of [...extra, ...Object.entries(POLICIES).map(([name, one]) => [name, one.label])]) {
+      const option = document.createElement("option");
+      option.value = name;
+      option.textContent = label;
+      pick.append(option);
+    }
+    const again = () => drawRows(current().row.id);
+    pick.addEventListener("change", () => {
+      const { start, low, high, step } = POLICIES[pick.value] ?? {};
+      state[key] = pick.value;
+      state[valueKey] = start ?? null;
+      value.hidden = start === undefined;
+      Object.assign(value, { min: low ?? "", max: high ?? "", step: step ?? "any", value: start ?? "" });
+      again();
+    });
+    value.addEventListener("input", () => {
+      if (value.value === "" || !value.validity.valid && !value.validity.stepMismatch) return;
+      state[valueKey] = Number(value.value);
+      again();
+    });
+    value.hidden = true;
+  }
+  policyPicker("pick-policy", "value", [], "policy", "value");
+  policyPicker("pick-other", "other-value", [["none", "nothing"]], "other", "otherValue");
+  document.getElementById("by-nll").addEventListener("change", () => drawRows());
+  document.getElementById("white-space").addEventListener("change", (event) => { state.blanks = event.target.checked; draw(); });
 
   const scale = document.getElementById("scale");
   scale.append("perplexity above ");

@@ -108,11 +108,12 @@ def token_data(report: Report) -> JSON:
         for arm in target.arms:
             rows: list[JSON] = []
             for row in arm.samples:
-                key = (row.pieces, row.nll, row.in_response)
+                key = (row.pieces, row.nll, row.in_response, row.protected)
                 if key not in places:
                     places[key] = len(texts)
-                    nll: list[JSON] = [None if value is None else round(value, 3) for value in row.nll]
-                    texts.append({"pieces": list(row.pieces), "nll": nll, "response": _bits(row.in_response)})
+                    nll: list[JSON] = [None if value is None else round(value, 4) for value in row.nll]
+                    bits = {"response": _bits(row.in_response), "protected": _bits(row.protected)}
+                    texts.append({"pieces": list(row.pieces), "nll": nll, **bits})
                 rows.append({"id": row.id, "text": places[key], "train": _bits(row.train), "notShown": row.not_shown})
             if rows:
                 arms.append({"name": arm.name, "rows": rows})

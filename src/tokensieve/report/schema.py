@@ -126,12 +126,14 @@ class SampleRow(BaseModel):
     """True on the response."""
     train: tuple[bool, ...]
     """True where the token contributes to the loss."""
+    protected: tuple[bool, ...]
+    """True where the token is trained whatever the policy says."""
     not_shown: int = 0
     """Tokens of the row after these."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "SampleRow":
-        lengths = {len(self.pieces), len(self.nll), len(self.in_response), len(self.train)}
+        lengths = {len(self.pieces), len(self.nll), len(self.in_response), len(self.train), len(self.protected)}
         if len(lengths) > 1:
             raise ValueError(f"row {self.id}: lists of different lengths {sorted(lengths)}, expected one value a token")
         return self

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +18,7 @@ from tokensieve.data.dataset import open_rows
 from tokensieve.data.manifest import package_versions, read_manifest
 from tokensieve.errors import InputError
 from tokensieve.pipeline import open_selected
+from tokensieve.pipeline.load import STRUCTURE_IDS
 from tokensieve.report.samples import sample_rows
 from tokensieve.report.schema import (
     REFERENCE_ARM,
@@ -32,10 +33,11 @@ from tokensieve.report.schema import (
     TargetReport,
     TaskResult,
 )
+from tokensieve.selection.protection import protected_T
 from tokensieve.study.plan import NOT_TRAINED
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
 from tokensieve.training import open_adapter
-from tokensieve.types import BASE_SCORER, JSON, BoolArray, Outcome, Sample
+from tokensieve.types import BASE_SCORER, JSON, BoolArray, Outcome, Sample, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
@@ -205,8 +207,13 @@ def _arm(
         against_reference=against,
         runs=tuple(_run(run, target, before, flags, source) for run, flags in zip(arm.runs, after, strict=True)),
         wall_s=sum(record.wall_s for record in steps if record),
-        samples=sample_rows(selected, source.piece),
+        samples=sample_rows(selected, source.piece, protected_T=partial(_protected_T, arm.settings, facts)),
     )
+
+
+def _protected_T(arm: ArmSettings, facts: Mapping[str, JSON], tokens: Tokens) -> BoolArray:
+    ids = cast("Mapping[str, Sequence[int]] | None", facts.get(STRUCTURE_IDS))
+    return protected_T(tokens, arm.select_settings(0), ids or {})
 
 
 def _own_settings(arm: ArmSettings) -> dict[str, JSON]:

@@ -159,7 +159,7 @@ def test_a_report_with_hardly_anything_in_it_is_a_page_too() -> None:
 
 def test_rows_of_unequal_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="different lengths"):
-        SampleRow(id="r", pieces=("a",), nll=(0.0, 1.0), in_response=(True,), train=(True,))
+        SampleRow(id="r", pieces=("a",), nll=(0.0, 1.0), in_response=(True,), train=(True,), protected=(False,))
 
 
 def test_settings_are_flattened_in_order() -> None:
