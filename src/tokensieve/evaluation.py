@@ -24,7 +24,7 @@ from tokensieve.sampling.grading import (
     with_progress,
 )
 from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
-from tokensieve.tasks import Task, get_task
+from tokensieve.tasks import Likelihood, Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
 from tokensieve.types import JSON, Problem, Progress, Sample
 
@@ -102,9 +102,10 @@ def evaluate(
     with ShardRun[Sample](None if out is None else Path(out), draft) as run:
         if run.finished is None:
             figures = _Figures(tasks, problems)
+            known: dict[bytes, Likelihood] = {}
 
             def answer(shard: tuple[Task, list[Problem]]) -> list[Sample]:
-                return figures.noted(shard[0], _answers(sampler, *shard, settings, count))
+                return figures.noted(shard[0], _answers(sampler, *shard, settings, count, known))
 
             def recall(shard: tuple[Task, list[Problem]], done: FinishedShard[Sample]) -> None:
                 count.add(len(shard[1]) * settings.sampling.n)
@@ -156,11 +157,16 @@ class _Counter:
 
 
 def _answers(
-    sampler: Sampler, task: Task, problems: Sequence[Problem], settings: EvaluateSettings, count: _Counter
+    sampler: Sampler,
+    task: Task,
+    problems: Sequence[Problem],
+    settings: EvaluateSettings,
+    count: _Counter,
+    known: dict[bytes, Likelihood],
 ) -> list[Sample]:
     scored: list[Sample] | None = None
     if task.likelihood_choice is not None:
-        scored = choose_by_likelihood(task, task.likelihood_choice, problems, sampler)
+        scored = choose_by_likelihood(task, task.likelihood_choice, problems, sampler, known)
     elif task.windows is not None:
         scored = score_texts(task, task.windows, problems, sampler)
     if scored is not None:

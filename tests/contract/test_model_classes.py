@@ -89,15 +89,16 @@ def test_scores_are_those_of_the_models_own_logits(tiny_model: ModelFactory, pla
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("packing", [False, True])
 def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, name: str, packing: bool) -> None:
-    """Six responses to one prompt of 20 tokens, of which the model reads 19 once; and six rows end to end."""
+    """Six responses to each of two prompts of 20 tokens, of which the model reads 19 once; and six packed rows."""
     loaded = make(tiny_model, name)
     generator = np.random.default_rng(1)
-    prompt = generator.integers(0, 262, 20).tolist()
     rows = []
-    for index, length in enumerate([1, 3, 12, 5, 9, 2]):
-        ids = [*prompt, *generator.integers(0, 262, length).tolist()]
-        flags = bools([place >= 20 for place in range(len(ids))])
-        rows.append(Tokens(f"shared-{index}", ints(ids), flags, bools([False] * len(ids))))
+    for number in range(2):
+        prompt = generator.integers(0, 262, 20).tolist()
+        for index, length in enumerate([1, 3, 12, 5, 9, 2]):
+            ids = [*prompt, *generator.integers(0, 262, length).tolist()]
+            flags = bools([place >= 20 for place in range(len(ids))])
+            rows.append(Tokens(f"shared-{number}-{index}", ints(ids), flags, bools([False] * len(ids))))
     rows += make_rows([40, 3, 17])
     settings = ScoreSettings(token_budget=1, use_store=False)
     alone = score(in_memory(rows, Manifest(stage="tokens")), loaded, settings)
@@ -106,6 +107,7 @@ def test_a_shared_prompt_and_packing_change_nothing(tiny_model: ModelFactory, na
     assert backend.backbone.layout.packs == packing
     planned = batches([request_for(row, prompts=False) for row in rows], 4096, backend.backbone.layout)
     assert {batch.shared for batch in planned} == {0, 19}
+    assert [len(batch.prompts()[0]) for batch in planned if batch.shared] == [2]
     assert any(batch.packed for batch in planned) == packing
     found = score_with(in_memory(rows, Manifest(stage="tokens")), backend, together)
     for one, other in zip(alone, found, strict=True):

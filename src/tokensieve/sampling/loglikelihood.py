@@ -1,5 +1,6 @@
 """Log-likelihoods of given texts: multiple choice and the perplexity of plain text, by the scoring forward pass."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -20,7 +21,11 @@ _NO_TOKENS: Final = Verdict(Outcome.NOT_JUDGED, reason="a text has no tokens of 
 
 
 def choose_by_likelihood(
-    task: Task, likelihood_choice: LikelihoodChoice, problems: Sequence[Problem], sampler: Sampler
+    task: Task,
+    likelihood_choice: LikelihoodChoice,
+    problems: Sequence[Problem],
+    sampler: Sampler,
+    known: dict[bytes, Likelihood] | None = None,
 ) -> list[Sample]:
     """One sample a problem: the text that the model finds likeliest, judged by the likelihoods of all.
 
@@ -33,6 +38,8 @@ def choose_by_likelihood(
         likelihood_choice: the texts, and the judge.
         problems: the problems.
         sampler: of a model in this process.
+        known: likelihoods under this very model, by digest of ids and border; read, and filled with the new ones. Two
+            measures of one benchmark (``:nll``, ``:nll_norm``) then need one pass.
 
     Raises:
         InputError: the sampler is another one: those do not tell how likely a text is.
@@ -45,13 +52,16 @@ def choose_by_likelihood(
     room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     refused = [_refusal(group, room) for group in rows]
     listed = [row for group, verdict in zip(rows, refused, strict=True) if verdict is None for row in group]
-    scored = {row.tokens.id: row for row in _scored(listed, loaded)}
+    keys = {row.id: _key(row) for row in listed}
+    known = {} if known is None else known
+    missing = {keys[row.id]: row for row in listed if keys[row.id] not in known}
+    known.update((keys[row.tokens.id], _likelihood(row)) for row in _scored([*missing.values()], loaded))
     samples = []
     for problem, choices, group, refusal in zip(problems, continuations, rows, refused, strict=True):
         if refusal is not None:
             samples.append(Sample(problem.id, task.name, 0, "", verdict=refusal))
             continue
-        likelihoods = [_likelihood(scored[row.id]) for row in group]
+        likelihoods = [known[keys[row.id]] for row in group]
         verdict = likelihood_choice.judge(problem, likelihoods)
         chosen = _chosen(choices, likelihoods, verdict)
         ids = tuple(int(token) for token in group[chosen].ids_T[group[chosen].in_response_T])
@@ -169,6 +179,11 @@ def _chat_ids(continuation: Continuation, chat: ChatTemplate) -> tuple[Sequence[
 def _tokens(name: str, before: Sequence[int], text: Sequence[int]) -> Tokens:
     ids_T = np.array([*before, *text], dtype=np.int32)
     return Tokens(name, ids_T, np.arange(len(ids_T)) >= len(before), np.zeros(len(ids_T), dtype=np.bool_))
+
+
+def _key(row: Tokens) -> bytes:
+    """Digest of a row's ids and of where its response begins."""
+    return hashlib.sha256(row.ids_T.tobytes() + row.in_response_T.tobytes()).digest()
 
 
 def _refusal(group: Sequence[Tokens], room: int | None) -> Verdict | None:

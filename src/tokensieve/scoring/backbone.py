@@ -101,9 +101,10 @@ class Backbone:
         ids_BT, rows_N, sources_N = (part.to(self.device) for part in padded(batch.requests, batch.shared))
         if not batch.shared:
             return self.hidden(ids_BT)[rows_N, sources_N]
-        beginning_T = torch.from_numpy(batch.requests[0].ids_T[: batch.shared].astype(np.int64)).to(self.device)
-        cache = self.layers(input_ids=beginning_T[None], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(len(ids_BT))
+        prompts, prompt_of_row = batch.prompts()
+        prompt_ids_PT = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(self.device)
+        cache = self.layers(input_ids=prompt_ids_PT, use_cache=True).past_key_values
+        cache.batch_select_indices(torch.tensor(prompt_of_row, device=self.device))
         output = self.layers(input_ids=ids_BT, past_key_values=cache, use_cache=True)
         return output.last_hidden_state[rows_N, sources_N]  # type: ignore[no-any-return]
 

@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from tokensieve.scoring.backend import ScoreRequest
+from tokensieve.types import IntArray
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,13 +42,26 @@ class Batch:
 
     Attributes:
         requests: one a row.
-        shared: length of their common prefix, which is run only once.
+        shared: length of each row's prompt; rows of one prompt are neighbours, and each prompt is run only once.
         packed: True for rows end to end in one sequence, False for padded rows.
     """
 
     requests: tuple[ScoreRequest, ...]
     shared: int = 0
     packed: bool = False
+
+    def prompts(self) -> tuple[list[IntArray], list[int]]:
+        """The distinct prompts of ``shared`` tokens, and for each row the index of its own."""
+        index: dict[bytes, int] = {}
+        prompts: list[IntArray] = []
+        prompt_of_row = []
+        for request in self.requests:
+            prompt_T = request.ids_T[: self.shared]
+            number = index.setdefault(prompt_T.tobytes(), len(index))
+            if number == len(prompts):
+                prompts.append(prompt_T)
+            prompt_of_row.append(number)
+        return prompts, prompt_of_row
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Split a batch that did not fit into memory."""
@@ -60,7 +74,7 @@ class BatchLayout:
     """Batch layouts that a model allows.
 
     Attributes:
-        shares: rows with a common prefix may share its KV cache.
+        shares: rows with a common prompt may share its KV cache.
         packs: rows may be packed.
         longest_packed: only rows shorter than this, in tokens; None where length does not matter.
     """
@@ -88,8 +102,30 @@ def batches(requests: Sequence[ScoreRequest], token_budget: int, layout: BatchLa
     groups, singles = _by_shared_prompt(requests) if layout.shares else ({}, list(requests))
     planned = _fill([one for one in singles if layout.may_pack(one)], token_budget, packed=True)
     planned += _fill([one for one in singles if not layout.may_pack(one)], token_budget)
+    by_length: dict[int, list[list[ScoreRequest]]] = {}
     for (shared, _), members in groups.items():
-        planned += _fill(members, token_budget, shared=shared)
+        by_length.setdefault(shared, []).append(members)
+    for shared, same_length in by_length.items():
+        planned += _fill_prompts(same_length, token_budget, shared)
+    return planned
+
+
+def _fill_prompts(groups: Sequence[Sequence[ScoreRequest]], token_budget: int, shared: int) -> list[Batch]:
+    """Batches of whole groups whose prompts have one length, so that prompts need no padding and no attention mask."""
+
+    def longest(rows: Sequence[ScoreRequest]) -> int:
+        return max(len(one.inputs_T) for one in rows) - shared
+
+    planned: list[Batch] = []
+    together: list[Sequence[ScoreRequest]] = []
+    for group in [*sorted(groups, key=longest, reverse=True), ()]:
+        rows = [one for part in (*together, group) for one in part]
+        if together and (not group or (len(together) + 1) * shared + len(rows) * longest(rows) > token_budget):
+            alone = len(together) == 1
+            batch = Batch(tuple(one for part in together for one in part), shared)
+            planned += _fill(batch.requests, token_budget, shared=shared) if alone else [batch]
+            together = []
+        together.append(group)
     return planned
 
 

@@ -1,6 +1,6 @@
 """Tasks of lm-evaluation-harness as tasks of ours: its prompts, filters and metrics; our samplers and folders.
 
-    lm-eval:ifeval                                a task, or a group of tasks, by the first of its metrics
+    lm-eval:truthfulqa_mc1                        a task, or a group of tasks, by the first of its metrics
     lm-eval:hellaswag:acc_norm                    by another one
     lm-eval:gsm8k:exact_match,flexible-extract    behind another of its filters
     lm-eval:FOLDER/mine, lm-eval:mine.yaml        from files in the harness's YAML format

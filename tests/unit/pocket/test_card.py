@@ -1,5 +1,6 @@
 """The shipped weights are those the card describes: their digest, their size, and their accuracies on a subset."""
 
+import gzip
 import hashlib
 import json
 import re
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tokensieve.pocket import POCKET
-from tokensieve.tasks.pocket import POCKET_TASKS
+from tokensieve.tasks.pocket import POCKET_TASKS, PROBLEMS
 
 CARD = (POCKET / "README.md").read_text()
 WEIGHTS = POCKET / "model.safetensors"
@@ -33,8 +34,14 @@ def test_the_model_is_small_and_stored_in_half_precision() -> None:
     assert parameters <= 4_000_000
     assert f"{parameters:,}" in CARD
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
-    shipped = [path for path in POCKET.iterdir() if path.suffix in {".safetensors", ".json", ".jinja"}]
+    shipped = [path for path in POCKET.rglob("*") if path.suffix in {".safetensors", ".json", ".jinja", ".gz"}]
     assert sum(path.stat().st_size for path in shipped) <= 9_000_000
+
+
+def test_the_card_counts_the_shipped_problems() -> None:
+    files = list(PROBLEMS.rglob("*.jsonl.gz"))
+    rows = sum(len(gzip.decompress(file.read_bytes()).splitlines()) for file in files)
+    assert f"({rows:,} in all, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB)" in CARD
 
 
 def test_every_task_is_on_the_card() -> None:

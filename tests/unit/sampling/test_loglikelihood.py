@@ -1,6 +1,8 @@
 """Answers that are chosen among given texts: their likelihoods are the model's own, and the likeliest is the answer."""
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from tokensieve.config import EvaluateSettings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate, open_evaluation
 from tokensieve.models import LoadedModel
-from tokensieve.sampling import LocalSampler, ScriptedSampler
+from tokensieve.sampling import LocalSampler, ScriptedSampler, loglikelihood
 from tokensieve.sampling.loglikelihood import choose_by_likelihood
+from tokensieve.scoring import score_all
 from tokensieve.tasks import TASKS, Continuation, Likelihood, LikelihoodChoice, Task
-from tokensieve.types import Message, Outcome, Problem, Verdict
+from tokensieve.types import Message, Outcome, Problem, Scored, Tokens, Verdict
 
 CHOICES = ("red", "blue", "a dark green")
 
@@ -81,6 +84,56 @@ def test_the_likeliest_text_is_the_answer_and_lies_in_an_evaluation(
         assert loaded.tokenizer.decode(list(sample.ids)) == CHOICES[best]
         assert sample.nll == pytest.approx(seen[0][best].nll / len(sample.ids))
         assert sample.verdict == Verdict(Outcome.CORRECT if best == 0 else Outcome.WRONG, CHOICES[best])
+
+
+def test_two_measures_of_one_benchmark_score_its_texts_once(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [
+        {"query": f"Question: {word}?", "choices": ["yes", "no", "perhaps not"], "gold": 2} for word in ("red", "blue")
+    ]
+    (tmp_path / "arc_easy.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    scored: list[int] = []
+    original = score_all
+
+    def counted(listed: Sequence[Tokens], *rest: object) -> list[Scored]:
+        scored.append(len(listed))
+        return original(listed, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loglikelihood, "score_all", counted)
+    result = evaluate(loaded, EvaluateSettings(tasks=("arc_easy:nll", "arc_easy:nll_norm"), data=tmp_path))
+    assert scored == [6]
+    summed, per_character = ([s for s in result.rows if s.task == f"arc_easy:{name}"] for name in ("nll", "nll_norm"))
+    for one, other in zip(summed, per_character, strict=True):
+        assert one.verdict is not None
+        assert other.verdict is not None
+        nlls, per = (
+            [float(value) for value in verdict.reason.split(" nats")[0].split(", ")]
+            for verdict in (one.verdict, other.verdict)
+        )
+        assert per == pytest.approx([nll / length for nll, length in zip(nlls, (3, 2, 11), strict=True)], rel=1e-3)
+        assert one.verdict.extracted == ("yes", "no", "perhaps not")[nlls.index(min(nlls))]
+        assert other.verdict.extracted == ("yes", "no", "perhaps not")[per.index(min(per))]
+        assert (one.text.strip(), other.text.strip()) == (one.verdict.extracted, other.verdict.extracted)
+
+
+def test_behind_a_plain_context_the_tokens_are_those_of_the_whole_text(
+    loaded: LoadedModel,
+    plain_scores: Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]],
+) -> None:
+    seen: list[Sequence[Likelihood]] = []
+    task = task_of(CHOICES, seen)
+    assert task.likelihood_choice is not None
+    choice = replace(
+        task.likelihood_choice,
+        continuations=lambda problem: [Continuation((), f"{text}.", "The colour is ") for text in CHOICES],
+    )
+    choose_by_likelihood(task, choice, list(task.load("test", None))[:1], LocalSampler(loaded))
+    before = loaded.tokenizer("The colour is")["input_ids"]
+    for text, found in zip(CHOICES, seen[0], strict=True):
+        ids = loaded.tokenizer(f"The colour is {text}.")["input_ids"]
+        nll = plain_scores(loaded, ids)[0]
+        assert found.nll == pytest.approx(sum(nll[len(before) - 1 :]), abs=1e-3)
 
 
 def test_a_text_beyond_the_context_is_not_judged(loaded: LoadedModel) -> None:

@@ -36,8 +36,11 @@ def test_every_request_is_in_one_batch_and_no_batch_is_over_budget(
         assert batch.packed == (pack and not batch.shared and (longest is None or max(lengths) < longest))
         laid_out = sum(lengths) if batch.packed else max(lengths) * len(lengths)
         assert laid_out <= budget or len(lengths) == 1
-        beginnings = {request.ids_T[: batch.shared].tobytes() for request in batch.requests}
-        assert len(beginnings) == 1
+        prompts, prompt_of_row = batch.prompts()
+        for request, prompt in zip(batch.requests, prompt_of_row, strict=True):
+            assert request.ids_T[: batch.shared].tolist() == prompts[prompt].tolist()
+        assert prompt_of_row == sorted(prompt_of_row)
+        assert len({prompt.tobytes() for prompt in prompts}) == len(prompts)
         assert all(request.sources_N[0] >= batch.shared for request in batch.requests)
     again = batches(requests, budget, layout)
     assert [[id(r) for r in b.requests] for b in again] == [[id(r) for r in b.requests] for b in planned]
@@ -49,6 +52,20 @@ def test_a_prompt_of_many_responses_is_shared_and_a_short_one_is_not() -> None:
     planned = batches([*long, *short], 4096, BatchLayout(shares=True))
     assert sorted((batch.shared, len(batch.requests)) for batch in planned) == [(0, 8), (39, 8)]
     assert [len(request.inputs_T) - 39 for batch in planned if batch.shared for request in batch.requests] == [2] * 8
+
+
+def test_prompts_of_one_length_share_a_batch_up_to_the_budget() -> None:
+    rows = [_request([first, *range(1, 20), answer, 1], 20) for first in range(5) for answer in range(4)]
+    other_length = [_request([9, *range(1, 25), answer, 1], 25) for answer in range(4)]
+    # A prompt of 19 tokens and four rows of two tokens: 27 tokens a group, so that three fit into 90.
+    planned = batches([*rows, *other_length], 90, BatchLayout(shares=True))
+    assert [(batch.shared, len(batch.prompts()[0]), len(batch.requests)) for batch in planned] == [
+        (19, 3, 12),
+        (19, 2, 8),
+        (24, 1, 4),
+    ]
+    (first, second) = planned[0].halves()
+    assert [len(half.prompts()[0]) for half in (first, second)] == [2, 2]
 
 
 def test_padding_is_little_where_lengths_differ() -> None:
