@@ -1,4 +1,8 @@
-"""math-verify behind a hard time limit: a small pool of worker processes, killed and replaced when they hang."""
+"""math-verify behind a hard time limit: a small pool of worker processes, killed and replaced when they hang.
+
+The limit is processor time, so that a busy machine decides no verdict. Pools such as ``pebble`` limit the clock only,
+and math-verify's own limits are signals, which reach the main thread alone.
+"""
 
 import atexit
 import contextlib
