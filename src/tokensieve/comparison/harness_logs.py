@@ -7,12 +7,17 @@ answer.
 
 import hashlib
 import json
+import os
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
+
+import pyarrow as pa
 
 from tokensieve.comparison.answers import Answer, EvaluationAnswers
 from tokensieve.errors import InputError
@@ -36,6 +41,10 @@ _LM_EVAL_FIELDS: Final = frozenset(
 )
 _NOT_FOUND: Final = ("[invalid]", "[no_answer]")
 """Results of lm-evaluation-harness' filters that stand for no answer."""
+_ZSTD: Final = 93
+"""Number of the compression method in zip archives."""
+_LOCAL_HEADER: Final = 30
+"""Bytes of a file's header in a zip archive, before its name."""
 _PASSED: Final = ("pass", "success")
 _MARKS: Final = {"C": Outcome.CORRECT, "I": Outcome.WRONG, "N": Outcome.NO_ANSWER}
 
@@ -247,9 +256,9 @@ def _inspect_log(file: Path) -> tuple[Mapping[str, JSON], list[Mapping[str, JSON
             names = sorted(name for name in packed.namelist() if re.fullmatch(r"samples/.+\.json", name))
             if "header.json" not in packed.namelist():
                 raise InputError("no header.json in the log: the run was not finished", where=str(file))
-            header = _object(_json(packed.read("header.json"), f"{file}, header.json"))
-            return header, [_object(_json(packed.read(name), f"{file}, {name}")) for name in names]
-    except (zipfile.BadZipFile, EOFError) as error:
+            header = _object(_json(_member(packed, "header.json"), f"{file}, header.json"))
+            return header, [_object(_json(_member(packed, name), f"{file}, {name}")) for name in names]
+    except (zipfile.BadZipFile, EOFError, OSError, pa.ArrowException) as error:
         raise InputError(f"the log is damaged: {error}", where=str(file)) from None
     except NotImplementedError:
         raise InputError(
@@ -257,6 +266,26 @@ def _inspect_log(file: Path) -> tuple[Mapping[str, JSON], list[Mapping[str, JSON
             where=str(file),
             fix=f"inspect log convert --to json --output-dir DIR {file}",
         ) from None
+
+
+def _member(packed: zipfile.ZipFile, name: str) -> bytes:
+    """A file of a zip archive, also where it is packed by zstd, which ``zipfile`` reads from Python 3.14 on."""
+    found = packed.getinfo(name)
+    if found.compress_type != _ZSTD:
+        return packed.read(name)
+    archive = packed.fp
+    if archive is None:
+        raise zipfile.BadZipFile("the archive is closed")
+    archive.seek(found.header_offset)
+    header = archive.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER:
+        raise zipfile.BadZipFile(f"{name} is cut short")
+    archive.seek(sum(struct.unpack("<HH", header[-4:])), os.SEEK_CUR)  # its name and extra field
+    content = archive.read(found.compress_size)
+    unpacked = bytes(pa.decompress(content, decompressed_size=found.file_size, codec="zstd"))
+    if zlib.crc32(unpacked) != found.CRC:
+        raise zipfile.BadZipFile(f"the checksum of {name} is another one")
+    return unpacked
 
 
 def _inspect_asked(task: str, about: Mapping[str, JSON]) -> dict[str, JSON]:

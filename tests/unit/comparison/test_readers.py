@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +165,39 @@ def test_logs_of_inspect(tmp_path: Path) -> None:
         assert found.computed["version of inspect_ai"] == "0.3.1"
         with pytest.raises(InputError, match=r"a score of 0.5 is neither right nor wrong"):
             read_evaluation(path, metric="model_graded")
+
+
+def as_zstd(archive: Path, contents: dict[str, bytes]) -> Path:
+    """An archive as current versions of inspect pack it: compression method 93, which ``zipfile`` cannot write."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, content in contents.items():
+            file.writestr(name, bytes(pa.compress(content, codec="zstd", asbytes=True)))
+    with zipfile.ZipFile(archive) as file:
+        entries, directory = file.infolist(), file.start_dir
+    packed = bytearray(archive.read_bytes())
+    for entry in entries:
+        content = contents[entry.filename]
+        for place in (entry.header_offset + 8, directory + 10):
+            struct.pack_into("<H", packed, place, 93)
+            struct.pack_into("<I", packed, place + 6, zlib.crc32(content))
+            struct.pack_into("<I", packed, place + 14, len(content))
+        directory += 46 + len(entry.filename.encode()) + len(entry.extra)
+    archive.write_bytes(packed)
+    return archive
+
+
+def test_logs_of_inspect_packed_by_zstd(tmp_path: Path) -> None:
+    contents = {
+        "header.json": json.dumps(inspect_header()).encode(),
+        "samples/a_epoch_1.json": json.dumps(inspect_sample("a", "C")).encode(),
+    }
+    path = as_zstd(tmp_path / "log.eval", contents)
+    assert [(a.id, a.outcome, a.text) for a in read_evaluation(path).rows] == [("a", C, "4")]
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="the log is damaged"):
+        read_evaluation(path)
 
 
 ROWS: list[dict[str, object]] = [
