@@ -24,7 +24,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelSettings(BaseModel):
-    """Which model, in which numbers, on which device."""
+    """A model, its dtype and its device."""
 
     model_config = STRICT
 
@@ -37,7 +37,7 @@ class ModelSettings(BaseModel):
     tokenizer: str | None = None
     """A tokenizer other than the model's own: a Hub name or a folder."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Numbers of the backbone; auto is bfloat16 on a GPU and float32 on a CPU."""
+    """dtype of the backbone; auto is bfloat16 on a GPU and float32 on a CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = "auto"
     """Attention kernel, by its name in transformers."""
     device: str = "auto"
@@ -123,7 +123,7 @@ def _value_of(argument: TemplateArgument) -> TemplateArgument:
 
 
 class ScoreSettings(BaseModel):
-    """What is measured of every token, and in what portions."""
+    """Measures of every token, and batching."""
 
     model_config = STRICT
 
@@ -134,11 +134,11 @@ class ScoreSettings(BaseModel):
     entropy: bool = True
     """Keep the entropy of the next-token distribution."""
     rank: bool = True
-    """Keep how many entries of the vocabulary are likelier than the token."""
+    """Keep the number of vocabulary entries that are more likely than the token."""
     entropy_top_k: int | None = Field(None, ge=2)
-    """Keep the entropy of the K likeliest entries alone too, as if there were no others."""
+    """Keep the entropy of the K most likely entries too, renormalised."""
     head_dtype: Literal["float32", "tf32", "model"] = "float32"
-    """Numbers of the product of hidden states and head; a bfloat16 head moves 3-5 % of the tokens near a threshold."""
+    """dtype of the LM-head matmul; bfloat16 moves 3-5 % of the tokens near a threshold."""
     token_budget: int | None = Field(None, gt=0)
     """Tokens in one batch, padding included; None finds it from the free memory."""
     packing: bool | None = None

@@ -1,4 +1,4 @@
-"""Where a stage runs: this process, one of several that torchrun or a job array started, or Ray's workers.
+"""Engines: this process, one of several that torchrun or a job array started, or Ray's workers.
 
 An engine never changes a result: it deals out whole shards, and a shard's bytes depend on its rows alone.
 """
@@ -14,7 +14,7 @@ from tokensieve.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """The shards that one of several processes does: those whose number leaves ``index`` when divided by ``count``.
+    """One process's shards among several processes: those whose index modulo ``count`` is ``index``.
 
     Attributes:
         index: this process, from 0.
@@ -34,11 +34,11 @@ class Portion:
 
     @property
     def whole(self) -> bool:
-        """Whether there is only one process."""
+        """True where there is only one process."""
         return self.count == 1
 
     def has(self, shard: int) -> bool:
-        """Whether a shard belongs to this portion."""
+        """True for a shard of this portion."""
         return shard % self.count == self.index
 
     def __str__(self) -> str:

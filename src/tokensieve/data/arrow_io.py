@@ -201,7 +201,7 @@ def _scored(table: pa.Table) -> list[Scored]:
 
 
 def _split(table: pa.Table, name: str) -> tuple[pa.Array, list[int]]:
-    """A list column's flat values and the places where one row ends and the next begins."""
+    """Flat values of a list column, and the offsets between its rows."""
     column = table.column(name).combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # an empty column stays chunked
         column = pa.array([], type=column.type)

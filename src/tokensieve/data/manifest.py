@@ -1,4 +1,4 @@
-"""What a stage did, in one file beside its rows: settings, inputs, model, versions, counts, shards."""
+"""Manifest of a stage, one file beside its rows: settings, inputs, model, versions, counts, shards."""
 
 import hashlib
 import importlib.metadata
@@ -46,7 +46,7 @@ class Counts(BaseModel):
 
 
 class ModelIdentity(BaseModel):
-    """Which model, exactly: enough to refuse another one in its place."""
+    """Identity of a model by digests and dtypes: enough to refuse another one in its place."""
 
     model_config = _STRICT
 
@@ -112,7 +112,7 @@ class Manifest(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int | None = None
     facts: dict[str, JSON] = Field(default_factory=dict)
-    """What the stage found out and a later one or a person needs, e.g. the threshold in nats."""
+    """Findings of the stage that a later one or a person needs, e.g. the threshold in nats."""
     counts: Counts = Counts()
     shards: tuple[Shard, ...] = ()
     timing: Timing = Timing()

@@ -62,5 +62,5 @@ class Tally:
         )
 
     def describe(self) -> str:
-        """Reasons and numbers in one line, the most frequent first; empty where nothing was dropped."""
+        """Dropped rows by reason in one line, the most frequent first; empty where nothing was dropped."""
         return ", ".join(f"{reason}: {number:,}" for reason, number in self.dropped.most_common())

@@ -52,7 +52,7 @@ def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[StageRow]
 
 
 class FolderWriter:
-    """Writes a stage's folder so that a kill at any moment costs one shard.
+    """Writer of a stage's folder; a kill at any moment costs one shard.
 
     The draft's settings, inputs and model are pinned at the first start; a later start with others is refused
     rather than mixed. Facts pinned by the first start (such as a token budget) are found in ``facts``.
@@ -84,12 +84,12 @@ class FolderWriter:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder was finished by an earlier start and all its shards are sound."""
+        """True where an earlier start finished the folder and all its shards are sound."""
         path = self.folder / MANIFEST_NAME
         return path.is_file() and len(self._done) == len(read_manifest(self.folder).shards)
 
     def has(self, index: int) -> bool:
-        """Whether the shard was finished, in this run or one before it."""
+        """True for a shard that this start or an earlier one finished."""
         return index in self._done
 
     def read(self, index: int) -> list[StageRow]:

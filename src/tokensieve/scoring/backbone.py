@@ -196,7 +196,7 @@ def _with_packing(backbone: Backbone, causal: "PreTrainedModel", wanted: bool | 
         layout=replace(backbone.layout, packs=True, longest_packed=longest_unwindowed(causal)),
         varlen=True,
     )
-    # torch's variable-length kernel takes 16-bit numbers only, the loop over rows is for a CPU.
+    # torch's variable-length kernel takes 16-bit dtypes only, the loop over rows is for a CPU.
     kernel = backbone.device.type == "cpu" or (backbone.device.type == "cuda" and causal.dtype.itemsize == 2)
     if causal.config._attn_implementation == "sdpa" and kernel and _packing_is_exact(varlen, causal):
         return varlen
@@ -259,7 +259,7 @@ def _agrees(backbone: Backbone, causal: "PreTrainedModel", head: TiledHead) -> b
     """True where backbone and head give the model's own logits, and the head alone does on large ones.
 
     The second check uses the same hidden states made larger until their logits are far apart, where a soft cap
-    or a scale that we missed stands out of the rounding of 16-bit numbers.
+    or a scale that we missed stands out of the rounding of 16-bit dtypes.
     """
     ids_BT = _probe_ids(causal).view(_PROBE_ROWS, _PROBE_LENGTH)
     with torch.inference_mode():

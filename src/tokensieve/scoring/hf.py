@@ -102,7 +102,7 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 
 def keep_heap() -> None:
-    """Have the C library keep freed blocks of up to 32 MiB for the next layer instead of returning them to the system.
+    """Make the C library keep freed blocks of up to 32 MiB for the next layer instead of returning them to the system.
 
     glibc raises its thresholds for that to the size of the largest block that it has mapped and freed. Without this
     every activation is made of fresh pages, which took a tenth of the time of a small model. Harmless elsewhere.

@@ -85,7 +85,7 @@ class TiledHead:
     def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, measures: Measures) -> TokenMeasures:
         """Per-token NLL [N] in nats, and the requested entropy, rank and top-k entropy.
 
-        Memory is one tile and a few numbers a position, whatever N and V. The vocabulary is the outer loop, so that
+        Memory is one tile and a few values a position, whatever N and V. The vocabulary is the outer loop, so that
         each of its rows is read once however many positions there are.
 
         Args:

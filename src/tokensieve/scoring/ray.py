@@ -1,6 +1,6 @@
 """Scoring by Ray's workers: an actor a model, a portion of the shards a task.
 
-A portion that a lost worker left unfinished is dealt out again and goes on where it stopped; only numbers of
+A portion that a lost worker left unfinished is dealt out again and goes on where it stopped; only the indices of
 portions travel through Ray, never rows.
 """
 
@@ -60,7 +60,7 @@ class RayScorer:
             self.loaded = error
 
     def __call__(self, batch: "Mapping[str, NDArray[np.int64]]") -> "Mapping[str, object]":
-        """Score the portions whose numbers are in ``batch["portion"]``; say of each what went wrong, if anything."""
+        """Score the portions with the indices ``batch["portion"]``; each one's error as JSON, else an empty text."""
         return {**batch, "problem": [self._score(Portion(int(n), self.job.portions)) for n in batch["portion"]]}
 
     def _score(self, portion: Portion) -> str:

@@ -25,23 +25,23 @@ States: TypeAlias = tuple[NDArray[np.int64], torch.Tensor, TiledHead | ModelHead
 def response_states(
     loaded: LoadedModel, requests: Sequence[ScoreRequest], token_budget: int | None = None
 ) -> Iterator[States]:
-    """Run the backbone over all requests; N counts their places, request after request.
+    """Run the backbone over all requests; N counts their scored positions, request after request.
 
     Args:
         loaded: the model.
-        requests: rows and the places of each that are asked for.
+        requests: rows and the scored positions of each.
         token_budget: tokens in one batch, padding included; None finds it from the free memory.
     """
     backbone = open_backbone(loaded, ScoreSettings())
     budget = token_budget or find_token_budget(loaded.model, loaded.device)
     starts = np.cumsum([0, *(len(request.positions_N) for request in requests)])
-    places = {id(request): np.arange(starts[i], starts[i + 1]) for i, request in enumerate(requests)}
+    positions = {id(request): np.arange(starts[i], starts[i + 1]) for i, request in enumerate(requests)}
     asked = [request for request in requests if len(request.positions_N)]
     for batch in batches(asked, budget, backbone.layout) if asked else ():
         with matmul_precision("highest"), torch.inference_mode():
             hidden_MD = backbone.hidden_states(batch)
         targets_M = np.concatenate([request.targets_N for request in batch.requests]).astype(np.int64)
-        where_M = np.concatenate([places[id(request)] for request in batch.requests])
+        where_M = np.concatenate([positions[id(request)] for request in batch.requests])
         yield where_M, hidden_MD, backbone.head, torch.from_numpy(targets_M).to(hidden_MD.device)
 
 

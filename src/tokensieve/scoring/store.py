@@ -1,4 +1,4 @@
-"""The content-addressed store of scores: what a model said of a row is never computed twice, in any data set.
+"""Content-addressed store of scores: a row is never scored twice by the same model, in any data set.
 
 One SQLite file in write-ahead mode: a kill at any moment loses nothing that was committed, and several processes
 of one machine share it. Records carry a checksum and are scored again where it does not hold. On a network file
@@ -25,7 +25,7 @@ STORE_FILE: Final = "scores.sqlite"
 _FORMAT: Final = 1
 _KEY_PARTS: Final = ("weights_digest", "adapter_digest", "quantisation", "dtype", "head_dtype", "attention", "backend")
 _BUSY_S: Final = 60.0
-"""How long a process waits while another one writes."""
+"""Seconds that a process waits while another one writes."""
 
 _EVERYTHING: Final = Measures(entropy=True, rank=True)
 
@@ -46,10 +46,10 @@ CREATE TABLE IF NOT EXISTS scores (
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """What the store holds of one model.
+    """Contents of the store for one model.
 
     Attributes:
-        digest: identity of the model in the numbers that it was run in.
+        digest: identity of the model in the dtypes that it was run in.
         name: how it was called when its first scores came in.
         rows: number of records.
         size_bytes: of the records.
@@ -73,8 +73,8 @@ class ScoreStore:
 
     Args:
         folder: where the store lies; made where missing. None is the user's cache.
-        identity: whose scores are looked up and kept. Weights, adapter, quantisation, the numbers of backbone and
-            head, attention and backend tell one from another; names and places do not.
+        identity: model and backend of the scores. Weights, adapter, quantisation, dtypes of backbone and LM head,
+            attention and backend tell one from another; names and folders do not.
 
     Raises:
         EnvironmentProblem: the folder cannot be written, or the file is damaged.
@@ -163,7 +163,7 @@ class ScoreStore:
 
 
 def _top_key(key: bytes, top_k: int) -> bytes:
-    """Where the entropies of the ``top_k`` likeliest entries lie, given a request's key."""
+    """Key of the entropies of the ``top_k`` most likely entries, from a request's key."""
     return hashlib.sha256(key + f"entropy of the {top_k} likeliest".encode()).digest()
 
 
@@ -173,7 +173,7 @@ def model_digest(identity: ModelIdentity) -> str:
 
 
 def stored_models(folder: Path | None = None) -> list[StoredModel]:
-    """What the store holds, a line a model, the largest first; empty where there is no store."""
+    """Contents of the store by model, the largest first; empty where there is no store."""
     path = (folder or default_store()) / STORE_FILE
     if not path.is_file():
         return []

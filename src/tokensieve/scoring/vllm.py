@@ -30,7 +30,7 @@ _AT_ONCE: Final = 16
 
 _TIMEOUT_S: Final = 600.0
 _MINUS_INFINITY: Final = -9999.0
-"""What the server writes for the log-probability of an impossible token, since JSON has no infinity."""
+"""Log-probability that the server writes for an impossible token, since JSON has no infinity."""
 
 TokenLogprob: TypeAlias = tuple[float, int | None]
 """Log-probability in nats, and rank from 1, of one prompt token."""
@@ -89,8 +89,8 @@ class VllmServer:
                 where=self.url,
                 fix="use a vLLM server; other OpenAI-compatible servers do not score prompts",
             )
-        places = [_token_logprob(logprobs[t], int(request.ids_T[t]), self.url) for t in request.positions_N]
-        return _record(places, rank=rank)
+        logprobs_N = [_token_logprob(logprobs[t], int(request.ids_T[t]), self.url) for t in request.positions_N]
+        return _record(logprobs_N, rank=rank)
 
 
 def open_vllm(settings: ModelSettings, url: str | None = None) -> "VllmServer | VllmOffline":
@@ -238,9 +238,9 @@ def _token_logprob(entry: dict[str, dict[str, object]] | None, token_id: int, ur
     return -math.inf if logprob <= _MINUS_INFINITY else logprob, cast("int | None", found.get("rank"))
 
 
-def _record(places: Sequence[TokenLogprob], *, rank: bool) -> ScoreRecord:
-    nll_N = np.array([-logprob for logprob, _ in places], dtype=np.float32)
-    ranks = [number for _, number in places]
+def _record(logprobs: Sequence[TokenLogprob], *, rank: bool) -> ScoreRecord:
+    nll_N = np.array([-logprob for logprob, _ in logprobs], dtype=np.float32)
+    ranks = [number for _, number in logprobs]
     rank_N = None
     if rank:
         rank_N = np.array([np.nan if number is None else number - 1 for number in ranks], dtype=np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tokensieve.cli import main
-from tokensieve.config import ModelSettings, ScoreSettings
+from tokensieve.config import LaunchSettings, ModelSettings, ScoreSettings
 from tokensieve.data.dataset import in_memory, open_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
@@ -154,6 +154,32 @@ def test_the_command_line_asks_a_server(
     said = _cli(capsys, "compare-backends", data, *short, *other, "--other.tokenizer", tiny_folder)
     assert "second: tiny" in said
     assert "0 tokens change sides" in said
+
+
+def test_python_reaches_a_server_through_score(url: str, loaded: LoadedModel, tiny_folder: Path) -> None:
+    settings = ModelSettings(model="tiny", tokenizer=str(tiny_folder))
+    launch = LaunchSettings(backend="vllm", url=url)
+    for one, other in zip(score(ROWS, settings, launch=launch), score(ROWS, loaded), strict=True):
+        np.testing.assert_allclose(one.nll_T(), other.nll_T(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        ({"url": "http://h/v1"}, "--backend vllm only"),
+        ({"engine": "ray", "backend": "vllm"}, "Ray deals the work out itself"),
+        ({"engine": "ray", "shard": "0/2"}, "Ray deals the work out itself"),
+        ({"engine": "ray"}, "load the model themselves"),
+        ({"backend": "vllm"}, "load the model themselves"),
+        ({"shard": "2/2"}, "--shard"),
+        ({"shard": "0/2"}, "give --out"),
+    ],
+)
+def test_launch_settings_that_exclude_each_other_are_refused(
+    loaded: LoadedModel, launch: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        score(ROWS, loaded, launch=LaunchSettings.model_validate(launch))
 
 
 def test_a_row_that_is_too_long_for_the_server_is_named(url: str, tiny_folder: Path) -> None:
