@@ -77,6 +77,7 @@ _FAMILIES: Final[Mapping[str, Kind]] = {
     "qwen3_5": Kind(
         "bytes", ("<|im_start|>", "<|endoftext|>"), None, "<|im_end|>", template="qwen3_5_think", plain=_TAGS
     ),
+    "qwen3_8": Kind("bytes", ("<|im_start|>", "<|endoftext|>"), None, "<|im_end|>", plain=_TAGS),
     "qwen3_6": Kind("bytes", ("<|im_start|>", "<|endoftext|>"), None, "<|im_end|>", plain=_TAGS),
     "nemotron3": Kind("bytes", ("<|im_start|>",), "<s>", "<|im_end|>", template="nemotron_3_nano", plain=_TAGS),
     "deepseek_r1": Kind("bytes", (), *_DEEPSEEK, template="deepseek_r1_distill", plain=_DEEPSEEK_TAGS),

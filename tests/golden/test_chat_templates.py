@@ -17,6 +17,7 @@ OTHERWISE = frozenset(
     {
         *(("gptoss", title) for title in PLAIN),  # it writes today's date
         *((name, title) for name in ("qwen3_5", "qwen3_6") for title in PLAIN[:3]),  # cut where the prompt ends
+        *(("qwen3_8", title) for title in PLAIN),  # cut where the prompt ends; it reads no </think>
         *((name, "reasoning") for name in ("deepseek_r1", "deepseek_v3")),  # they drop the last turn's reasoning
         ("gemma4", "reasoning"),  # it has a field for reasoning, and knows no </think>
     }

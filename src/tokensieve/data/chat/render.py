@@ -193,7 +193,7 @@ class Renderer:
     def _turn(self, message: Message, cut: str) -> dict[str, JSON]:
         """A turn as the template takes it: guarded, without loss weight, without empty fields, on which some stumble.
 
-        Reasoning goes where the template looks for it. Templates that know no ``</think>`` have a field for it.
+        Reasoning goes where the template looks for it: in the content, or in a field of its own.
         """
         role = message["role"]
         if role not in _ROLES:
@@ -203,7 +203,7 @@ class Renderer:
         }
         reasoning, answer = split_reasoning(message)
         if role == "assistant" and reasoning and self._reasoning_field:
-            if "reasoning_content" not in given and THINK_END not in self.template:
+            if "reasoning_content" not in given and not self._reads_tags:
                 given["content"] = answer.lstrip()
                 given[self._reasoning_field] = reasoning
             elif "reasoning_content" in given:
@@ -223,6 +223,11 @@ class Renderer:
         """Name of the message's field in which the template looks for reasoning; empty where it has none."""
         known = ("reasoning_content", "thinking", "reasoning")
         return next((n for n in known if re.search(rf"""\.{n}\b|["']{n}["']""", self.template)), "")
+
+    @cached_property
+    def _reads_tags(self) -> bool:
+        """True where the template looks for a block of reasoning in a turn's content; many only write its tags."""
+        return bool(re.search(r"""["']</think>["']\s*(not\s+)?in\b|split\(\s*["']</think>""", self.template))
 
     def _pattern(self, role: str) -> "re.Pattern[str]":
         return self.guarded.get(role, _NOTHING)

@@ -90,8 +90,12 @@ def probe_template(
     except RefusedRow as error:
         raise InputError(f"the chat template refuses a plain conversation: {error.problem}", where=where) from None
     _check_shown(whole, where)
-    header = asked[_shared(asked, unasked) :]
     names = names_pattern(special | other)
+    shared = _shared(asked, unasked)
+    inside = (
+        match.start() for match in names.finditer(asked) if match.start() < shared < match.start() + len(match.group(1))
+    )
+    header = asked[next(inside, shared) :]
     between = whole[whole.index(_ANSWERS[0]) + len(_ANSWERS[0]) : whole.index(_USERS[1])]
     middle, final = names.search(between), names.search(whole, whole.index(_ANSWERS[1]))
     if middle is None and final is None:
