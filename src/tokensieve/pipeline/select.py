@@ -24,7 +24,7 @@ NOTHING_LEFT: Final = "no token left to train"
 _PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
 
 _ERROR_NATS: Final = {"float32": 1e-5, "tf32": 2e-3, "float16": 0.02, "bfloat16": 0.1}
-"""What rounding changes in the nll of about 99 % of the tokens, by the numbers of backbone or head: float32 is tested,
+"""Rounding error (nats) of the nll of about 99 % of the tokens, by the dtype of backbone or LM head: float32 is tested,
 the 16-bit ones were measured on pocket, tf32 is taken from its digits. ``tokensieve compare-backends`` measures one."""
 
 _ERROR_OF_OTHER_BACKENDS_NATS: Final = 0.3
@@ -180,7 +180,7 @@ def _high_nats(rule: Rule) -> float:
 
 
 def _nll_error(scored: Manifest, scorer: str) -> float:
-    """How far the scores that decide may be from exact ones, in nats, by who computed them and in which numbers."""
+    """Error bound (nats) of the scores that decide, by the backend and dtype that computed them."""
     scorers = cast("dict[str, dict[str, str]]", scored.facts.get("scorers", {}))
     made_by = scorers.get(scorer) or (scored.model.model_dump() if scored.model else {})
     if made_by.get("backend", "transformers") != "transformers":
@@ -191,7 +191,7 @@ def _nll_error(scored: Manifest, scorer: str) -> float:
 
 
 def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
-    """What ``load`` has found out about the data's vocabulary; empty where the rows were not made by it."""
+    """Ids of white-space tokens that ``load`` found in the data; empty where it did not make the rows."""
     found = cast("dict[str, list[int]]", scored.facts.get("white_space_ids", {}))
     return {kind: np.asarray(ids, dtype=np.int32) for kind, ids in found.items()}
 

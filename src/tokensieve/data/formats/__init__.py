@@ -1,4 +1,4 @@
-"""From a file, a folder, a Hub data set or objects in memory to examples, whatever the form of the rows."""
+"""Reading of data sets in any known form, from files, folders, the Hub or memory, into examples."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -144,7 +144,7 @@ class _Reader:
 
 
 def _nothing_to_learn(example: Example) -> str:
-    """Why a sound row is left out all the same; empty where it is kept."""
+    """The reason to drop a well-formed row that holds nothing to train; empty where it is kept."""
     for message in example.messages:
         content = message["content"] or ""
         if "\0" in content:

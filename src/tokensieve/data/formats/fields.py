@@ -46,7 +46,7 @@ class Fields(Mapping[str, object]):
         return self._record.get(name)
 
     def holds(self, name: str) -> bool:
-        """Whether the field is there and neither null nor empty."""
+        """True where the field is there and neither null nor empty."""
         return not _is_empty(self._record.get(name))
 
     def of_turn(self, turn: Record) -> "Fields":

@@ -125,7 +125,7 @@ def _rows(name: HubName, split: str, *, streaming: bool) -> Iterator[Record]:
 
 
 def _explained(name: HubName, error: Exception) -> TokensieveError:
-    """What a refusal of the Hub means for the user."""
+    """The error for the user that a refusal of the Hub stands for."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, GatedRepoError):

@@ -222,7 +222,7 @@ def _prompt_of(record: Record) -> str | None:
 
 
 def _left_out(record: Fields) -> str:
-    """Why a row must not be trained though it is sound; empty where it is trained."""
+    """The reason to drop a row that is marked as not trained; empty where it is trained."""
     for names, meaning in ((_LABELS, "an answer as it should not be"), (_ROW_FLAGS, "marked as not trained")):
         for name in names:
             if flag(record.peek(name)) is not None and not flag(record[name]):

@@ -1,4 +1,4 @@
-"""Where a data set's rows come from: a file, a folder, the Hub, or objects in memory."""
+"""Sources of a data set's rows: a file, a folder, the Hub, or objects in memory."""
 
 import hashlib
 import json
@@ -16,8 +16,6 @@ from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.formats.files import Located, read_file, record_of, suffix_of, without_nulls
 from tokensieve.data.formats.folders import (
     DEFAULT_SPLIT,
-    Described,
-    described_in,
     files_of_split,
     is_saved,
     notes_on_split,
@@ -26,6 +24,7 @@ from tokensieve.data.formats.folders import (
     split_of_dict,
 )
 from tokensieve.data.formats.hub import HubName, resolved, stream
+from tokensieve.data.formats.llama_factory import Described, described_in
 from tokensieve.data.hashing import file_digest
 from tokensieve.data.manifest import MANIFEST_NAME, digest_of
 from tokensieve.errors import InputError
@@ -153,7 +152,7 @@ def _on_hub(data: str, split: str) -> Source:
 
 
 def may_be_on_hub(source: str | Path) -> bool:
-    """Whether a source is neither a file or folder here nor looks like one."""
+    """True where a source is neither a local file or folder nor looks like one."""
     path = Path(source)
     looks_local = isinstance(source, Path) or suffix_of(path) or str(source).startswith((".", "/", "~"))
     return bool(str(source)) and not looks_local and not path.exists()

@@ -22,7 +22,7 @@ from tokensieve.types import JSON, Message
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How a data set writes a turn.
+    """The field names and roles with which a data set writes a turn.
 
     Attributes:
         role: the field that says who speaks.
@@ -299,7 +299,7 @@ def _spelling_of(turn: object) -> Spelling:
 
 
 def is_turns(value: Sequence[object] | None) -> bool:
-    """Whether a list is one of turns, in OpenAI's spelling or ShareGPT's."""
+    """True where a list holds turns, in OpenAI's spelling or ShareGPT's."""
     return bool(value) and all(
         isinstance(turn, Mapping) and ({"role", "content"} <= set(turn) or {"from", "value"} <= set(turn))
         for turn in value or ()
