@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tokensieve.data.chat import ChatTemplate, WhiteSpace
     from tokensieve.data.formats.sources import Data
-    from tokensieve.models import LoadedModel
+    from tokensieve.models import LoadedModel, ModelLike
 
 _TASK_PREFIX = "task:"
 STRUCTURE_IDS = "structure_ids"
@@ -31,7 +31,7 @@ STRUCTURE_IDS = "structure_ids"
 
 def load(
     source: "Data | Rows[StageRow]",
-    model: "LoadedModel | ModelSettings | str" = "pocket",
+    model: "ModelLike" = "pocket",
     settings: DataSettings | Mapping[str, object] = DataSettings(),
     out: str | Path | None = None,
     *,
@@ -44,7 +44,7 @@ def load(
             ``@revision`` where they matter), ``task:NAME/SPLIT`` for a task's own gold answers, the folder of an
             earlier stage; or in memory: a ``Dataset``, ``DatasetDict``, ``IterableDataset`` of the datasets library, a
             table of pandas, polars or pyarrow, rows as dicts, or an earlier stage's rows.
-        model: whose tokenizer and template; its weights are not needed.
+        model: whose tokenizer and template, in any form that ``load_model`` takes; its weights are not needed.
         settings: form of the rows, length policy, and so on; a dict counts as the settings it spells.
         out: folder for the result; None keeps it in memory.
         longest: most tokens that the model takes in a row, where it is not loaded and so cannot tell.
@@ -57,7 +57,13 @@ def load(
         InputError: what the source holds is not what was expected: file, row and remedy are named.
     """
     from tokensieve.data.chat import WhiteSpace, tokenise_all
+    from tokensieve.models import load_model
     from tokensieve.tasks.benchmark_io import hub_commits
+
+    if isinstance(model, Path):
+        model = str(model)
+    elif not isinstance(model, ModelSettings | str):
+        model = load_model(model)
 
     settings = as_settings(DataSettings, settings, "settings")
     out = None if out is None else Path(out)
