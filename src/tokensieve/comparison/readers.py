@@ -11,7 +11,7 @@ from typing import Final, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokensieve.comparison import harness_logs
+from tokensieve.comparison import harness_logs, inspect_logs
 from tokensieve.comparison.answers import CUT_OFF_RULE, Answer, EvaluationAnswers
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest
@@ -257,7 +257,7 @@ def _is_evalplus(path: Path) -> bool:
 
 
 def _is_inspect(path: Path) -> bool:
-    return _any_file(path, lambda f: f.suffix == ".eval" or _is_json_of(f, harness_logs.looks_like_inspect))
+    return _any_file(path, lambda f: f.suffix == ".eval" or _is_json_of(f, inspect_logs.looks_like_inspect))
 
 
 def _any_file(path: Path, fits: Callable[[Path], bool]) -> bool:
@@ -277,7 +277,7 @@ READERS: Final = (
         harness_logs.read_lm_eval,
     ),
     Reader("an eval_results.json of evalplus", _is_evalplus, harness_logs.read_evalplus),
-    Reader("a log of inspect (.eval or .json)", _is_inspect, harness_logs.read_inspect),
+    Reader("a log of inspect (.eval or .json)", _is_inspect, inspect_logs.read_inspect),
     Reader("a table with the columns id and correct (.csv, .tsv, .jsonl, .parquet)", _is_table, _read_table),
 )
 """The forms, in the order in which they are tried."""
