@@ -290,7 +290,8 @@ class TrainSettings(BaseModel):
     method: Literal["lora", "full"] = "lora"
     """Train an adapter, or all weights."""
     loss: str = "nll"
-    """Loss of a trained token, one of training's LOSSES: nll is its negative log-likelihood, times its weight."""
+    """nll; or a published loss on the model in training: dft, eaft, infosft, profit, talr, asft, kl, reverse_kl,
+    online_stm, base_stm, each with its argument as NAME:NUMBER."""
     learning_rate: float = Field(2e-5, gt=0)
     """Peak learning rate."""
     epochs: float = Field(3.0, gt=0)
@@ -302,7 +303,9 @@ class TrainSettings(BaseModel):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
     weight_decay: float = Field(0.0, ge=0)
-    """AdamW's weight decay."""
+    """AdamW's weight decay, towards 0."""
+    l2_to_start: float = Field(0.0, ge=0)
+    """Factor of the trained weights' distance from their start, added to their gradient after clipping."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """adamw_8bit needs bitsandbytes and a GPU."""
     group_by_length: bool = False

@@ -35,7 +35,7 @@ from tokensieve.training.guards import (
     out_of_memory_explained,
     quiet_libraries,
 )
-from tokensieve.training.losses import loss_of
+from tokensieve.training.losses import parse_loss
 from tokensieve.types import Anchor, Progress, Selected
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def train(
     """
     started = time.monotonic()
     settings = settings or TrainSettings()
-    loss_of(settings.loss)
+    parse_loss(settings.loss)
     if out is None:
         raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
     out = Path(out)

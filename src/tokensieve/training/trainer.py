@@ -3,8 +3,10 @@
 import copy
 import json
 import math
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -23,7 +25,8 @@ from tokensieve.training.adapter import CHECKPOINTS, StepLog
 from tokensieve.training.arguments import arguments_of
 from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.kl import KlTerm
-from tokensieve.training.losses import LOSSES, Loss, loss_of
+from tokensieve.training.losses import LOSSES, BoundLoss, parse_loss
+from tokensieve.training.token_head import add_token_head, states_at, token_losses
 from tokensieve.types import IGNORE_INDEX, Anchor, Progress
 
 if TYPE_CHECKING:
@@ -60,7 +63,14 @@ def make_trainer(
         raise InputError(
             "soft weights cannot be trained with packing", where="train.machine.packing", fix="packing: false"
         )
+    bound = parse_loss(settings.loss)
+    _check_batch(bound, settings)
     model, lora = _trainable(loaded, settings)
+    # A frozen copy is the base of a model whose own weights change; that of an adapter is the model with it off.
+    frozen = copy.deepcopy(model).requires_grad_(False) if bound.loss.needs_base and settings.method == "full" else None
+    for one in (model, frozen):
+        if one is not None and not bound.loss.plain:
+            add_token_head(one.get_base_model() if isinstance(one, PeftModel) else one)
     dataset = Dataset.from_file(str(data.path), in_memory=False)
     tokenizer = _padded(loaded.tokenizer)
     collator = _WeightedCollator(int(tokenizer.pad_token_id)) if data.weighted else None
@@ -75,7 +85,9 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     _check_rows_survived(trainer.train_dataset, data)
-    trainer.token_loss = loss_of(settings.loss)
+    trainer.token_loss, trainer.frozen_base = bound, frozen
+    if settings.l2_to_start:
+        trainer.add_callback(_PullToStart(trainer.model, settings.l2_to_start))
     if anchors:
         trainer.kl_term = KlTerm(
             anchors,
@@ -92,14 +104,16 @@ def make_trainer(
 class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that can weight tokens and counts what its data loader really yields.
 
-    Without weights the loss is TRL's own: the mean nll over the trained tokens of the global batch. With weights, or
-    another of ``LOSSES``, it is the weighted mean, ``sum(w * loss) / sum(w)``, so that weights of 0 and 1 give what a
-    hard selection gives.
+    Without weights the loss is TRL's own: the mean nll over the trained tokens of the global batch. With weights it is
+    the weighted mean, ``sum(w * nll) / sum(w)``, so that weights of 0 and 1 give what a hard selection gives. Another
+    of ``LOSSES`` puts its own weight on each token, or adds a KL, over the same denominator.
     """
 
     _rows = 0
     _trained_tokens = 0
-    token_loss: Loss = LOSSES["nll"]
+    token_loss = BoundLoss(LOSSES["nll"], 0.0)
+    frozen_base: PreTrainedModel | None = None
+    """The base, where the loss needs it and all weights are trained."""
     kl_term: KlTerm | None = None
     """KL to the base on anchors; None trains without."""
 
@@ -114,8 +128,8 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
             # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
             weights = [(e["kl_weight"], e["anchor_kl"]) for e in self.state.log_history if "kl_weight" in e]
             self.kl_term.begin(self.state.global_step, len(batches), weights[-1] if weights else None)
-        if batches and "weights" in batches[0]:
-            total = torch.stack([batch["weights"][..., 1:].sum() for batch in batches]).sum().to(device)
+        if batches and ("weights" in batches[0] or not self.token_loss.loss.plain):
+            total = torch.stack([_weights_of(batch)[..., 1:].sum() for batch in batches]).sum().to(device)
             items = self.accelerator.gather(total).sum()
         return batches, items
 
@@ -136,21 +150,49 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     def _loss_of_rows(
         self, model: torch.nn.Module, inputs: TensorBatch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
     ) -> torch.Tensor:
-        weights = inputs.pop("weights", None)
-        if weights is None and self.token_loss.plain:
+        weights = _weights_of(inputs)
+        weighted = inputs.pop("weights", None) is not None
+        if not self.token_loss.loss.plain:
+            return self._own_loss(model, inputs, weights, num_items_in_batch)
+        if not weighted:
             return cast(
                 torch.Tensor,
                 super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch),
             )
-        if weights is None:
-            weights = inputs["labels"].ne(IGNORE_INDEX).float()
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-        weights_BT = weights[..., 1:]
-        total = weights_BT.sum() if num_items_in_batch is None else num_items_in_batch
+        total = weights[..., 1:].sum() if num_items_in_batch is None else num_items_in_batch
         # The fused head returns log-probabilities already shifted: entry t is that of token t + 1.
-        losses_BT = self.token_loss.of_tokens(outputs.log_probs, outputs.entropy)
-        loss = (losses_BT * weights_BT).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
+        loss = -(outputs.log_probs * weights[..., 1:]).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
         return cast(torch.Tensor, loss * self.accelerator.num_processes)
+
+    def _own_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: TensorBatch,
+        weights: torch.Tensor,
+        num_items_in_batch: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The loss of one micro-batch by one of ``LOSSES`` other than nll."""
+        labels = inputs.pop("labels")
+        base = self._base_states(model, inputs, labels) if self.token_loss.loss.needs_base else None
+        found = model(**inputs, token_head=token_losses(labels, weights, self.token_loss, base))
+        if num_items_in_batch is None or self.token_loss.loss.counts_weights:
+            num_items_in_batch = found.count
+        total = num_items_in_batch.clamp(min=torch.finfo(torch.float32).tiny)
+        return cast(torch.Tensor, found.loss / total * self.accelerator.num_processes)
+
+    def _base_states(
+        self, model: torch.nn.Module, inputs: TensorBatch, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, Callable[..., torch.Tensor]]:
+        """The base's hidden states at the trained tokens, and its LM head."""
+        own = self.accelerator.unwrap_model(model)
+        base = self.frozen_base if self.frozen_base is not None else own
+        training = base.training
+        base.eval()
+        with torch.no_grad(), own.disable_adapter() if self.frozen_base is None else nullcontext():
+            found = base(**inputs, token_head=states_at(labels))
+        base.train(training)
+        return cast("tuple[torch.Tensor, Callable[..., torch.Tensor]]", found)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what this step's batches held to its log."""
@@ -200,6 +242,24 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         loss = state.log_history[-1].get("loss", 0.0)
         if loss != loss:  # NaN
             raise CheckFailed("the loss is NaN", where=f"step {state.global_step}", fix="lower train.learning_rate")
+        return control
+
+
+class _PullToStart(TrainerCallback):  # type: ignore[misc]
+    """Adds ``factor * (weight - start)`` to the gradient of every trained weight (L2-SP, arXiv 1802.01483)."""
+
+    def __init__(self, model: torch.nn.Module, factor: float) -> None:
+        self._factor = factor
+        # Taken before a checkpoint is read, so that a resumed run has the start of an undisturbed one.
+        self._start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+    def on_pre_optimizer_step(
+        self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **kwargs: torch.nn.Module
+    ) -> TrainerControl:
+        for name, parameter in kwargs["model"].named_parameters():
+            if parameter.grad is not None:
+                start = self._start[name.removeprefix("module.")].to(parameter.device)
+                parameter.grad.add_(parameter.detach() - start, alpha=self._factor)
         return control
 
 
@@ -287,6 +347,22 @@ def _padded(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase":
     if padded.pad_token_id is None:
         padded.pad_token = padded.eos_token or padded.convert_ids_to_tokens(0)
     return padded
+
+
+def _check_batch(bound: BoundLoss, settings: TrainSettings) -> None:
+    """Refuse batches in portions, or on several devices, for a loss whose weights depend on the whole batch."""
+    portions = settings.machine.micro_batch_size not in (None, settings.batch_size)
+    if bound.loss.batch_statistic and (portions or int(os.environ.get("WORLD_SIZE", "1")) > 1):
+        raise InputError(
+            f"the weights of the loss {settings.loss} depend on the whole batch, which must be one forward pass",
+            where="train.machine.micro_batch_size",
+            fix="leave micro_batch_size out, on one device, with a batch_size that fits",
+        )
+
+
+def _weights_of(batch: TensorBatch) -> torch.Tensor:
+    """Weight of each token: the selection's, or 1 where it is trained."""
+    return batch["weights"] if "weights" in batch else batch["labels"].ne(IGNORE_INDEX).float()
 
 
 def _rows_of(batch: TensorBatch) -> int:

@@ -24,7 +24,6 @@ from tokensieve.training import Adapter, open_adapter, train
 from tokensieve.training import run as training_run
 from tokensieve.training.arguments import arguments_of
 from tokensieve.training.guards import alone_in
-from tokensieve.training.losses import LOSSES, Loss
 from tokensieve.types import Selected
 
 QUICK = TrainSettings(method="full", learning_rate=1e-3, epochs=2, batch_size=4, warmup_steps=0, lora=LoraSettings(r=4))
@@ -229,30 +228,22 @@ def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) 
         train([1], base, out=tmp_path / "out")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected selected rows, got scored rows"):
         train(in_memory([], Manifest(stage="scored")), base, out=tmp_path / "out")
-    with pytest.raises(InputError, match="no loss 'dft'; there are nll: sum"):
-        train(make_rows(), base, settings(loss="dft"), tmp_path / "out")
+    with pytest.raises(InputError, match="no loss 'dtf'; there are nll: 1"):
+        train(make_rows(), base, settings(loss="dtf"), tmp_path / "out")
 
 
-class _General:
-    """The mean nll, by the way that losses other than TRL's own take."""
-
-    formula = "-log p_t"
-    plain = False
-
-    def of_tokens(self, log_p_BT: torch.Tensor, entropy_BT: torch.Tensor | None) -> torch.Tensor:
-        assert log_p_BT.requires_grad
-        return -log_p_BT
-
-
-@pytest.mark.parametrize("micro", [None, 1])
-def test_a_loss_of_its_own_takes_the_mean_over_the_trained_tokens(
-    base: ModelSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro: int | None
+@pytest.mark.parametrize(
+    ("weights", "machine"),
+    [("none", {}), ("none", {"micro_batch_size": 1}), ("none", {"packing": True}), ("soft", {"micro_batch_size": 2})],
+    ids=str,
+)
+def test_the_general_head_with_weights_of_1_gives_the_loss_of_trl(
+    base: ModelSettings, tmp_path: Path, weights: Literal["none", "soft"], machine: dict[str, int]
 ) -> None:
-    monkeypatch.setitem(cast("dict[str, Loss]", LOSSES), "general", _General())
-    rules = settings(machine=MachineSettings(micro_batch_size=micro))
-    usual = train(make_rows(), base, rules, tmp_path / "usual")
-    general = train(make_rows(), base, rules.model_copy(update={"loss": "general"}), tmp_path / "general")
-    assert [step.loss for step in general.log] == pytest.approx([step.loss for step in usual.log], rel=1e-5)
+    usual = train(make_rows(weights=weights), base, QUICK, tmp_path / "usual")
+    rules = settings(loss="online_stm:1e30", machine=MachineSettings(**machine))
+    general = train(make_rows(weights=weights), base, rules, tmp_path / "general")
+    assert [step.loss for step in general.log] == pytest.approx([step.loss for step in usual.log], rel=1e-4)
 
 
 def test_rows_lost_by_the_trainer_are_noticed(
