@@ -139,17 +139,17 @@ def test_a_model_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], 
 def test_each_way_to_end_has_its_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
 ) -> None:
-    def fail() -> int:
+    def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setattr("tokensieve.cli.look.doctor", fail)
+    monkeypatch.setattr("tokensieve.data.manifest.package_versions", fail)
     found, _, told = cli(capsys, "doctor")
     assert found == code
     assert words in told
 
 
 def test_what_went_wrong_inside_is_not_dressed_up_as_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokensieve.cli.look.doctor", lambda: 1 // 0)
+    monkeypatch.setattr("tokensieve.data.manifest.package_versions", lambda _: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
 

@@ -130,6 +130,14 @@ class Work:
         print(f"{self._title}: {of} {self._unit}, {rate:,.1f}/s{about}", file=sys.stderr, flush=True)
 
 
+def take_weak_sandbox(allowed: bool) -> None:
+    """Let generated code run also where the machine cannot isolate it as well as promised, if that is allowed."""
+    if allowed:
+        from tokensieve.sandbox import allow_weak_sandbox
+
+        allow_weak_sandbox()
+
+
 def hush_transformers() -> None:
     """Keep transformers' own bars and what it deprecates in PEFT off the terminal; downloads keep their bars."""
     from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]

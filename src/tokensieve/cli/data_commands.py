@@ -2,12 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, cast
 
 from cyclopts import Parameter, validators
 
 from tokensieve.cli.console import FLAT, Count, Limit, Out, Work, hush_datasets, hush_transformers, out
 from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings, SelectSettings
+from tokensieve.errors import InputError
 from tokensieve.exports import TRAINERS
 
 BackendName: TypeAlias = Literal["transformers", "vllm"]
@@ -61,7 +62,6 @@ def compare_backends(
         threshold: Perplexity of the selection whose flips are counted.
     """
     from tokensieve.cli.tables import print_backends
-    from tokensieve.errors import InputError
     from tokensieve.models import context_length
     from tokensieve.pipeline import load
     from tokensieve.scoring import compare_backends as compare
@@ -129,9 +129,33 @@ def show(
         limit: How many rows.
         model: Whose tokenizer reads the ids; the one in the manifest by default.
     """
-    from tokensieve.cli import look
+    from tokensieve.data.dataset import open_rows
+    from tokensieve.models import load_tokenizer
+    from tokensieve.token_view import token_view
+    from tokensieve.types import Scored, Selected
 
-    return look.show(folder, row, limit, model)
+    rows = open_rows(folder)
+    if rows.manifest.stage not in ("scored", "selected"):
+        raise InputError(
+            f"{rows.manifest.stage} rows have no scores to show", where=str(folder), fix="tokensieve score"
+        )
+    made_by = rows.manifest.model
+    name = model or (made_by.name if made_by else None)
+    if name is None:
+        raise InputError("the manifest names no model", where=str(folder), fix="--model NAME")
+    tokenizer = load_tokenizer(ModelSettings(model=name, revision=made_by.revision if made_by and not model else None))
+    shown = 0
+    for one in rows:
+        scored = one.scored if isinstance(one, Selected) else cast(Scored, one)
+        if row is not None and scored.tokens.id != row:
+            continue
+        out.print(token_view(cast("Scored | Selected", one), lambda token: str(tokenizer.decode([token]))))
+        shown += 1
+        if shown == limit or row is not None:
+            break
+    if shown == 0:
+        raise InputError(f"no row {row!r}" if row else "there are no rows", where=str(folder))
+    return 0
 
 
 def export(

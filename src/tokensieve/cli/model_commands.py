@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out
+from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out, take_weak_sandbox
 from tokensieve.config import (
     AnchorSettings,
     CalibrateSettings,
@@ -39,7 +39,6 @@ def generate(
         data: Local copy of the benchmark, in its published format.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
-    from tokensieve.cli.check import take_weak_sandbox
     from tokensieve.cli.tables import print_counts, print_yield
     from tokensieve.generation import generate as generate_rows
 
@@ -124,7 +123,6 @@ def calibrate(
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.calibration import calibrate as choose
-    from tokensieve.cli.check import take_weak_sandbox
     from tokensieve.cli.tables import print_calibration
     from tokensieve.pipeline import open_scored
 
@@ -150,7 +148,6 @@ def evaluate(
         out_: Folder of the result.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
-    from tokensieve.cli.check import take_weak_sandbox
     from tokensieve.cli.tables import print_accuracies, print_figures
     from tokensieve.evaluation import evaluate as evaluate_tasks
 
@@ -209,7 +206,6 @@ def repair(
         out_: Folder of the result; out/model is the chosen adapter or model.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
-    from tokensieve.cli.check import take_weak_sandbox
     from tokensieve.cli.tables import print_repair
     from tokensieve.repair import repair_model
 

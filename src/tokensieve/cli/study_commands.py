@@ -1,11 +1,28 @@
 """Commands on whole studies: run, report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import yaml
 from cyclopts import Parameter
 
-from tokensieve.cli.console import Limit, OptionalOut
+from tokensieve.cli.console import (
+    Limit,
+    OptionalOut,
+    Work,
+    duration,
+    err,
+    hush_transformers,
+    out,
+    take_weak_sandbox,
+)
+from tokensieve.config import StudySettings
+from tokensieve.errors import InputError
+
+if TYPE_CHECKING:
+    from tokensieve.study.steps import Step
+
+_UNITS = {"score": "rows", "train": "steps", "generate": "answers", "evaluate": "answers", "select": "rows"}
 
 
 def run(
@@ -30,11 +47,34 @@ def run(
         dry_run: Say what would be done and how long it would take, and stop.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
-    from tokensieve.cli import study
-    from tokensieve.cli.check import take_weak_sandbox
+    from tokensieve.cli.tables import print_study
+    from tokensieve.study.recipes import read_recipe, with_overrides
+    from tokensieve.study.runner import estimate_seconds, prepare
 
     take_weak_sandbox(allow_weak_sandbox)
-    return study.run(recipe, out_, limit, set_, dry_run=dry_run)
+    settings = with_overrides(read_recipe(recipe), dict(_change(text) for text in set_))
+    if limit is not None:
+        settings = _limited(settings, limit)
+    hush_transformers()
+    printer = _Printer()
+    study = prepare(settings, out_ or Path("runs") / settings.name, printer)
+    steps, missing = study.plan.steps(), study.missing
+    done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
+    err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
+    if missing:
+        err.print(f"about {duration(estimate_seconds(study, missing))} on this machine")
+    _say_subset(settings)
+    if dry_run:
+        for step in missing:
+            out.print(f"{step.verb} {step.label}")
+        return 0
+    try:
+        page, report_ = study.make()
+    finally:
+        printer.stop()
+    print_study(report_)
+    out.print(f"\nreport: {page}")
+    return 0
 
 
 def report(folder: Path, /) -> int:
@@ -43,6 +83,72 @@ def report(folder: Path, /) -> int:
     Args:
         folder: Folder of the run.
     """
-    from tokensieve.cli import study
+    from tokensieve.cli.tables import print_study
+    from tokensieve.study.runner import prepare, settings_of_run
 
-    return study.report(folder)
+    hush_transformers()
+    study = prepare(settings_of_run(folder), folder)
+    if study.missing:
+        first = study.missing[0]
+        raise InputError(
+            f"{len(study.missing)} steps of the study are not done, the first is {first.verb} {first.label}",
+            where=str(folder),
+            fix=f"tokensieve run {study.plan.settings.name} --out {folder}",
+        )
+    page, report_ = study.make(report_again=True)
+    print_study(report_)
+    out.print(f"\nreport: {page}")
+    return 0
+
+
+class _Printer:
+    """Says which step runs, with a bar for it, and how long it took."""
+
+    def __init__(self) -> None:
+        self._work: Work | None = None
+        self._place = ""
+
+    def started(self, step: "Step", number: int, total: int) -> None:
+        self._place = f"[{number}/{total}]"
+        self._work = Work(f"{step.verb} {step.label}", _UNITS.get(step.verb, "rows"))
+        self._work.__enter__()
+
+    def advanced(self, done: int, total: int) -> None:
+        if self._work is not None:
+            self._work.advanced(done, total)
+
+    def finished(self, step: "Step", wall_s: float, *, cached: bool) -> None:
+        self.stop()
+        if not cached:
+            err.print(f"{self._place} {step.verb} {step.label}: {duration(wall_s)}")
+
+    def stop(self) -> None:
+        """Take the bar away, also after an error."""
+        if self._work is not None:
+            self._work.__exit__(None, None, None)
+            self._work = None
+
+
+def _change(text: str) -> tuple[str, object]:
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not (key and value):
+        raise InputError(f"expected KEY=VALUE, got {text!r}", where="--set", fix="--set train.learning_rate=1e-4")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"{value!r} is not a YAML value", where=f"--set {key}", fix="--set seeds='[0, 1]'") from None
+
+
+def _limited(settings: StudySettings, limit: int) -> StudySettings:
+    evaluate = settings.evaluate.model_copy(update={"limit": limit, "other_limit": limit})
+    data = settings.data.model_copy(update={"limit": limit})
+    return settings.model_copy(update={"name": f"{settings.name}-{limit}", "data": data, "evaluate": evaluate})
+
+
+def _say_subset(settings: StudySettings) -> None:
+    limit, others = settings.evaluate.limit, settings.evaluate.other_limit
+    if limit is not None or others is not None:
+        err.print(
+            f"evaluated: the first {limit or 'all'} {settings.evaluate.split} problems of each target, "
+            f"the first {others or limit or 'all'} of every other task",
+        )

@@ -1,12 +1,21 @@
 """Commands beside the pipeline: check, doctor, and the score store."""
 
+import os
+import platform
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from tokensieve.cli.console import Limit, OptionalOut, out
+from tokensieve.cli.console import Limit, OptionalOut, Work, err, out, take_weak_sandbox
 from tokensieve.config import CutOff
+from tokensieve.errors import InputError
+
+_PACKAGES = ("tokensieve", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "pyarrow")
+_EXTRAS = ("vllm", "ray", "lm_eval", "bitsandbytes")
+_SHOWN = 20
+"""Failures that are printed; all are counted."""
 
 
 def check(
@@ -31,16 +40,62 @@ def check(
         cut_off: Answers with "finished": false: judge the text that there is, or count them as wrong unread.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
-    from tokensieve.cli import check
+    from tokensieve.tasks import get_task
+    from tokensieve.tasks.judging import check_gold, judge_file
 
-    return check.check(task, data, answers, out_, limit, cut_off=cut_off, allow_weak_sandbox=allow_weak_sandbox)
+    take_weak_sandbox(allow_weak_sandbox)
+    found = get_task(task)
+    workers = os.cpu_count() or 1
+    if answers is not None:
+        if out_ is None:
+            raise InputError("expected a file for the verdicts", where="--answers", fix="--out VERDICTS.jsonl")
+        with Work(f"check {found.name}", "answers") as work:
+            judged = judge_file(
+                found, data, answers, out_, limit=limit, cut_off=cut_off, workers=workers, progress=work.advanced
+            )
+        counted = ", ".join(f"{outcome.value} {number:,}" for outcome, number in judged.outcomes.items() if number)
+        limited = f"; {judged.cut_off:,} cut off, of them {judged.cut_off_correct:,} correct" if judged.cut_off else ""
+        out.print(f"{judged.answers:,} answers to {judged.problems:,} problems: {counted}{limited}")
+        out.print(f"wrote {out_}")
+        return 0
+    with Work(f"check {found.name}", "answers") as work:
+        gold = check_gold(found, data, limit=limit, workers=workers, progress=work.advanced)
+    for split, rows in gold.rows.items():
+        out.print(f"{found.name} {split}: {gold.correct[split]:,} of {rows:,} gold answers pass their own checker")
+    for failure in gold.failures[:_SHOWN]:
+        verdict = failure.verdict
+        err.print(f"{failure.id}: {verdict.outcome.value}: {verdict.reason or verdict.extracted}")
+    if len(gold.failures) > _SHOWN:
+        err.print(f"and {len(gold.failures) - _SHOWN:,} more")
+    return 0 if gold.ok else 1
 
 
 def doctor() -> int:
     """Say what is installed and what this machine can do: versions, devices, caches, the sandbox."""
-    from tokensieve.cli import look
+    from importlib.util import find_spec
 
-    return look.doctor()
+    import torch
+
+    from tokensieve.data.hashing import cache_folder
+    from tokensieve.data.manifest import package_versions
+    from tokensieve.errors import EnvironmentProblem
+    from tokensieve.sandbox import describe
+
+    for name, version in package_versions(_PACKAGES).items():
+        out.print(f"{name:14}{version}")
+    extras = [f"{name} {'there' if find_spec(name) else 'not installed'}" for name in _EXTRAS]
+    out.print(f"{'extras':14}{', '.join(extras)}")
+    out.print(f"{'system':14}{platform.platform()}, {os.cpu_count()} processors, {torch.get_num_threads()} threads")
+    out.print(f"{'devices':14}{', '.join(_devices())}")
+    free = shutil.disk_usage(_existing(cache_folder())).free
+    out.print(f"{'cache':14}{cache_folder()} ({free / 2**30:.0f} GiB free)")
+    out.print(f"{'hub':14}{'offline (HF_HUB_OFFLINE)' if os.environ.get('HF_HUB_OFFLINE') == '1' else 'online'}")
+    try:
+        sandbox = describe()
+    except EnvironmentProblem as problem:
+        sandbox = f"unavailable: {problem.problem}"
+    out.print(f"{'sandbox':14}{sandbox}")
+    return 0
 
 
 def store_list(*, folder: Path | None = None) -> int:
@@ -62,7 +117,7 @@ def store_size(*, folder: Path | None = None) -> int:
     Args:
         folder: The store; the user's cache by default.
     """
-    from tokensieve.data import store
+    from tokensieve.scoring import store
 
     out.print(f"{folder or store.default_store()}: {store.store_size(folder) / 2**20:,.1f} MiB")
     return 0
@@ -83,7 +138,6 @@ def store_prune(
         everything: All of them; needed where neither of the two is given.
         folder: The store; the user's cache by default.
     """
-    from tokensieve.errors import InputError
     from tokensieve.scoring.store import prune_store
 
     if model is None and unused_days is None and not everything:
@@ -91,3 +145,16 @@ def store_prune(
     deleted = prune_store(folder, model=model, unused_days=unused_days, everything=everything)
     out.print(f"deleted {deleted:,} rows' scores")
     return 0
+
+
+def _devices() -> list[str]:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

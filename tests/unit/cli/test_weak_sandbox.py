@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from tokensieve.cli import check, model_commands, study_commands, tool_commands
+from tokensieve.cli import console, model_commands, study_commands, tool_commands
 from tokensieve.sandbox import pool
 
 COMMANDS = (tool_commands.check, model_commands.generate, model_commands.evaluate, study_commands.run)
@@ -20,9 +20,9 @@ def test_the_flag_reaches_the_sandbox() -> None:
     before = pool.pool()
     pool.use(pool.Pool())
     try:
-        check.take_weak_sandbox(False)
+        console.take_weak_sandbox(False)
         assert not pool.pool().weak_allowed
-        check.take_weak_sandbox(True)
+        console.take_weak_sandbox(True)
         assert pool.pool().weak_allowed
     finally:
         pool.use(before)
