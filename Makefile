@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Installed first and pinned: a range would let other packages choose the build.
 TORCH ?= torch==2.13.0
 LOWEST ?= .venv-lowest
-LOWEST_FAST = tests/unit/models tests/unit/training/test_train.py tests/contract/test_exports_in_trainers.py \
+LOWEST_FAST = tests/unit/training/test_train.py tests/unit/models/test_load.py tests/unit/models/test_adapter.py \
   tests/unit/test_config.py
 SOURCES = src tests tools benchmarks examples
 
@@ -35,7 +35,7 @@ format: $(VENV)/.installed-dev
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -m "not browser"
 
-# The part that stands on the libraries whose bounds matter: loading, training, exports through TRL, templates, settings.
+# The part that stands on the libraries whose bounds matter: loading, adapters, training, settings.
 test-lowest-fast: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -q -x $(LOWEST_FAST)
 
