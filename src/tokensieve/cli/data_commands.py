@@ -72,6 +72,8 @@ def compare_backends(
     hush_transformers()
     if other.model == ModelSettings().model:
         other = other.model_copy(update={"model": model.model, "revision": model.revision})
+    if not other.template_kwargs:  # the rows are the same, and their template with them
+        other = other.model_copy(update={"template_kwargs": model.template_kwargs})
     rows = load(data, model, read, longest=context_length(model))
     # vLLM is opened once the first model is gone.
     second = other if other_backend == "transformers" else partial(open_vllm, other, other_url)

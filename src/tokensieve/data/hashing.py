@@ -82,7 +82,7 @@ def refuse_another_tokenizer(made_with: ModelIdentity | None, model: ModelIdenti
                 f"the rows were made with another {part}, that of {made_with.name} ({theirs[:16]}), than that of"
                 f" {model.name} ({ours[:16] or 'none'}){arguments}",
                 where=model.name,
-                fix=fix,
+                fix=f"give the same --template-kwargs, or {fix}" if arguments else fix,
             )
 
 

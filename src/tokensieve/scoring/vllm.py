@@ -102,7 +102,7 @@ def open_vllm(settings: ModelSettings, url: str | None = None) -> "VllmServer | 
     """
     if url is None:
         return open_offline(settings)
-    return open_server(url, settings.model, settings.tokenizer or settings.model)
+    return open_server(url, settings.model, settings.tokenizer or settings.model, settings.template_kwargs)
 
 
 def open_server(

@@ -19,7 +19,7 @@ from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import compare_backends, score, score_with
-from tokensieve.scoring.vllm import open_offline, open_server
+from tokensieve.scoring.vllm import open_offline, open_server, open_vllm
 from tokensieve.types import Scored, Tokens, bools, ints
 
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
@@ -98,6 +98,15 @@ ROWS = in_memory(
     ],
     Manifest(stage="tokens"),
 )
+
+
+def test_template_arguments_are_part_of_a_servers_identity(url: str, tiny_folder: Path) -> None:
+    settings = ModelSettings(model="tiny", tokenizer=str(tiny_folder), template_kwargs={"style": "short"})
+    plain = open_vllm(settings.model_copy(update={"template_kwargs": {}}), url)
+    styled = open_vllm(settings, url)
+    assert styled.identity.template_kwargs == {"style": "short"}
+    assert styled.identity.template_digest != plain.identity.template_digest
+    assert styled.identity.weights_digest == plain.identity.weights_digest
 
 
 def test_a_servers_scores_are_ours(url: str, stub: Stub, loaded: LoadedModel, tiny_folder: Path) -> None:
