@@ -60,7 +60,7 @@ def test_help_answers_without_loading_torch() -> None:
         (["train", "nowhere", "--out", "y", "--method", "loar"], "--method: expected 'lora' or 'full', got 'loar'"),
         (["evaluate", "--out", "y"], "no tasks to evaluate"),
         (["evaluate", "gms8k", "--out", "y"], "did you mean 'gsm8k'"),
-        (["compare", "nowhere", "there", "--target", "x"], "nowhere: there is no such folder"),
+        (["compare", "nowhere", "there", "--target", "x"], "nowhere: there is no such file or folder"),
         (["compare-backends", "x.jsonl", "--other.dtype", "int3"], "--other.dtype: expected 'auto'"),
         (["generate", "pocket_sql", "--out", "y", "--sampling.top-p", "2"], "--sampling.top-p: expected less"),
         (["show", "nowhere"], "nowhere: there is no such folder"),

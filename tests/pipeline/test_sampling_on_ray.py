@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokensieve.generation.sampler_factory import answerer_of
 
 from tokensieve.config import AnswererSettings, GenerateSettings, ModelSettings, SampleSettings
 from tokensieve.errors import EnvironmentProblem
+from tokensieve.generation.run import sampler_of_settings
 from tokensieve.models import load_model
 from tokensieve.sampling import LocalSampler, RaySampler, Request
 from tokensieve.types import Sample
@@ -46,7 +46,7 @@ def test_where_an_answer_is_drawn_changes_nothing_in_it(cluster: None, tiny_fold
     model = ModelSettings(model=str(tiny_folder))
     alone = LocalSampler(load_model(model))
     settings = GenerateSettings(answerer=AnswererSettings(backend="ray", workers=2))
-    sampler = answerer_of(settings, load_model(model))
+    sampler = sampler_of_settings(settings, load_model(model))
     assert isinstance(sampler, RaySampler)
     assert sampler.identity == alone.identity
     drawn: list[Sample] = []

@@ -6,11 +6,10 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import numpy as np
 
-from tokensieve.data.dataset import Rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.listed_files import check_replaceable, files_in, replace_listed_files
 from tokensieve.data.manifest import Manifest, ModelIdentity, Timing, package_versions
@@ -28,6 +27,9 @@ from tokensieve.exports.trainer_row import refuse_soft, rounded, trainer_row, we
 from tokensieve.exports.trl import HF, TRL
 from tokensieve.pocket import POCKET
 from tokensieve.types import JSON, Selected
+
+if TYPE_CHECKING:
+    from tokensieve.data.dataset import Rows  # loads pyarrow, which the help of the commands does without
 
 __all__ = [
     "DATA",
@@ -91,7 +93,7 @@ class TrainedTokens:
 
 
 def export(
-    rows: Rows[Selected],
+    rows: "Rows[Selected]",
     folder: str | Path,
     *,
     to: str = "trl",
@@ -171,7 +173,7 @@ def export(
 
 
 def exported(
-    rows: Rows[Selected], to: str, weights: Weights, tally: Tally, trained: TrainedTokens
+    rows: "Rows[Selected]", to: str, weights: Weights, tally: Tally, trained: TrainedTokens
 ) -> Iterator[Selected]:
     """The selected rows that an export holds, in its order; the others are counted.
 
@@ -208,7 +210,7 @@ def _resolve(to: str, format: Format) -> tuple[Trainer, Format]:  # noqa: A002
 
 
 def _manifest(
-    rows: Rows[Selected],
+    rows: "Rows[Selected]",
     to: str,
     chosen: Format,
     weights: Weights,
