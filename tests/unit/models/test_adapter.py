@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Callable[[Weights], object], dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("ignore:Adapter .* was active")
+@pytest.mark.filterwarnings("ignore:Adapter .* was active", "ignore:Model has `tie_word_embeddings=True`")  # peft 0.18
 def test_an_adapter_is_applied_whole_or_not_at_all(tiny_folder: Path, adapter: Path, tmp_path: Path, case: str) -> None:
     change, config, words = CASES[case]
     broken = _changed(adapter, tmp_path / "broken", change, **config)
