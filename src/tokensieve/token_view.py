@@ -110,7 +110,7 @@ def legend() -> Text:
 
 
 def level(nll: float) -> int:
-    """How many of ``PERPLEXITY_STEPS`` a token's perplexity exceeds; 0 where it is not scored (NaN)."""
+    """Number of ``PERPLEXITY_STEPS`` that a token's perplexity exceeds; 0 where it is not scored (NaN)."""
     return sum(nll > math.log(step) for step in PERPLEXITY_STEPS)
 
 

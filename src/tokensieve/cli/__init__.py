@@ -18,9 +18,9 @@ _USERS_MISTAKE = 2
 _ENVIRONMENT = 3
 _INTERRUPTED = 130
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What the disk refuses."""
+"""Errors of a disk that is full or refuses."""
 _PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
-"""What cannot be where the user's path says."""
+"""Errors of a path."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +69,7 @@ def _run(words: list[str]) -> int:
 
 
 def _in_words(error: cyclopts.CycloptsError) -> str:
-    """What is wrong with an option; of settings by the option's own name instead of the class's and the field's."""
+    """The error of an option in words; one of settings by the option's own name."""
     from tokensieve.cli.console import option_of
 
     if not isinstance(error.__cause__, ValidationError):

@@ -1,4 +1,4 @@
-"""What the commands print: progress as a bar in a terminal and as plain lines elsewhere; errors in words."""
+"""Output of the commands: progress as a bar in a terminal and as plain lines elsewhere; shared option types."""
 
 import os
 import sys
@@ -40,9 +40,9 @@ Out: TypeAlias = Annotated[Path, Parameter(name="--out")]
 OptionalOut: TypeAlias = Annotated[Path | None, Parameter(name="--out")]
 
 _LINE_EVERY_S = 10.0
-"""Where the output is no terminal, how often a line says how far the work is; shorter work says nothing."""
+"""Seconds between two lines of progress where the output is no terminal; shorter work prints none."""
 _ESTIMATE_AFTER_S = 2.0
-"""Where the output is no terminal, when the first line comes, which says how long the work will take."""
+"""Seconds until the first line of progress where the output is no terminal; it gives the time left."""
 
 # Without markup: brackets in a path, a title or an error are text.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)

@@ -46,14 +46,14 @@ def print_counts(manifest: Manifest, folder: object) -> None:
 
 
 def print_near_threshold(facts: Mapping[str, JSON]) -> None:
-    """How many tokens lie so near to the threshold that rounding decides, where there are any."""
+    """Print the number of tokens so near to the threshold that rounding decides, where there are any."""
     near, error, threshold = (facts[key] for key in ("near_threshold_tokens", "nll_error_nats", "threshold_nats"))
     if near and isinstance(error, float) and threshold is not None:
         out.print(f"so near to the threshold that the scores' own rounding decides ({error:g} nats): {near:,} tokens")
 
 
 def print_protected(facts: Mapping[str, JSON]) -> None:
-    """How many tokens are protected, and the share of the kept nll that they hold."""
+    """Print the number of protected tokens and the share of the kept nll that they hold."""
     protected, share = facts["protected_tokens"], facts["protected_share_of_kept_nll"]
     if isinstance(protected, int) and protected and isinstance(share, float):
         out.print(f"protected: {protected:,} structural tokens, which hold {share:.1%} of the kept nll")
@@ -65,7 +65,7 @@ def print_protected(facts: Mapping[str, JSON]) -> None:
 
 
 def print_white_space(facts: Mapping[str, JSON]) -> None:
-    """How much of the high perplexity is white space, kind by kind, where there is any."""
+    """Print the share of white space in the tokens of high perplexity, kind by kind, where there is any."""
     high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]
     if isinstance(high, int) and high and isinstance(found, dict):
         shares = (f"{kind} {n / high:.1%}" for kind, n in found.items() if isinstance(n, int) and n)
@@ -74,7 +74,7 @@ def print_white_space(facts: Mapping[str, JSON]) -> None:
 
 
 def print_yield(facts: Mapping[str, JSON]) -> None:
-    """What a generation's answers came to; of dialogues, what their check found."""
+    """Print the outcomes of a generation's answers; of dialogues, the findings of their check."""
     if "answers" in facts:
         drawn, right, cut_off = (facts[name] for name in ("answers", "correct_answers", "cut_off_answers"))
         prompts = facts["prompts_with_a_correct_answer"]
@@ -112,7 +112,7 @@ def print_accuracies(scores: Iterable[TaskScore]) -> None:
 
 
 def print_anchors(manifest: Manifest, folder: object) -> None:
-    """Where drift concentrates, by cluster of prompts; then the counts."""
+    """Print drift by cluster of prompts; then the counts."""
     facts = manifest.facts
     table = table_of("prompts like", "candidates", "anchors", "drift (nats/token)")
     clusters = facts["clusters"]
@@ -208,7 +208,7 @@ def print_study(report: Report) -> None:
 
 
 def print_backends(comparison: "BackendComparison") -> None:
-    """How far two computations of the same scores are apart, and what that changes."""
+    """Print the difference of two computations of the same scores, and the tokens that change sides."""
     first, second = comparison.first, comparison.second
     out.print(f"first:  {first.name}, {first.dtype}, head {first.head_dtype}, {first.attention}, {first.backend}")
     out.print(f"second: {second.name}, {second.dtype}, head {second.head_dtype}, {second.attention}, {second.backend}")

@@ -79,7 +79,7 @@ def short_task_names(report: Report) -> dict[str, str]:
 
 
 def has_unjudged(target: TargetReport, task: str) -> bool:
-    """Whether any answer on a task was not judged, by the base model's or an arm's."""
+    """True if an answer on a task was not judged, the base model's or an arm's."""
     results = [target.base_result(task), *(arm.result(task) for arm in target.arms)]
     return any(result is not None and result.outcomes.not_judged for result in results)
 
@@ -99,7 +99,7 @@ def flatten(settings: dict[str, JSON], prefix: str = "") -> Sequence[tuple[str, 
 
 
 def token_data(report: Report) -> JSON:
-    """What the token browser reads: each distinct text once, and for every arm which of its tokens are trained."""
+    """Data of the token browser: each distinct text once, and for every arm the trained tokens as bits."""
     texts: list[JSON] = []
     places: dict[tuple[object, ...], int] = {}
     targets: list[JSON] = []
@@ -144,7 +144,7 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
 
 
 def _by_threshold(arm: ArmReport) -> bool:
-    """Whether it is the threshold itself that decides; controls only match its number of tokens."""
+    """True if the threshold itself decides; controls only match its number of tokens."""
     return not parse_policy(arm.policy).traits.control
 
 

@@ -1,4 +1,4 @@
-"""What a report holds: the data behind the page and, as it is, its JSON twin.
+"""Schema of a report: the data behind the page and, as it is, its JSON twin.
 
 Units: accuracies and shares are fractions in [0, 1]; TI and BWT are percent of the base's accuracy; points are
 percentage points of accuracy; losses and nll are nats; times are seconds. None means undefined or not known.
@@ -43,7 +43,7 @@ class Outcomes(BaseModel):
 
 
 class TaskResult(BaseModel):
-    """How a model does on one task; over several seeds the answers are pooled."""
+    """Result of a model on one task; over several seeds the answers are pooled."""
 
     model_config = _STRICT
 
@@ -56,14 +56,14 @@ class TaskResult(BaseModel):
 
 
 class EvaluatedSubset(BaseModel):
-    """How many of a task's problems were answered."""
+    """Number of a task's problems that were answered."""
 
     model_config = _STRICT
 
     task: str
     """The registered task's name."""
     split: str = "test"
-    """Which split."""
+    """Split of the task."""
     evaluated: int
     """Problems answered."""
     available: int | None = None
@@ -151,7 +151,7 @@ class ArmReport(BaseModel):
     own_settings: dict[str, JSON] = Field(default_factory=dict)
     """Settings that it has in place of the study's, by dotted key."""
     origin: Origin = Origin.GROUND_TRUTH
-    """Who wrote the responses."""
+    """Author of the responses."""
     not_trained: str = ""
     """Why the arm has no run (e.g. no prompt had a correct sample); empty where it has one."""
     rows_in: int
@@ -208,7 +208,7 @@ class TargetReport(BaseModel):
     base: tuple[TaskResult, ...]
     """The base model's results, the target's among them."""
     arms: tuple[ArmReport, ...]
-    """What is compared."""
+    """The arms that are compared."""
 
     def base_result(self, task: str) -> TaskResult | None:
         """The base model's result on a task; None where it was not evaluated."""
@@ -216,7 +216,7 @@ class TargetReport(BaseModel):
 
     @property
     def gain_in_points(self) -> bool:
-        """Whether the gain is told in percentage points, because TI says nothing here.
+        """True if the gain is told in percentage points, because TI says nothing here.
 
         So it is where the base solves none of the target's problems, or too few for an interval of a ratio to them.
         """
@@ -229,7 +229,7 @@ class TargetReport(BaseModel):
 
 
 class StageTime(BaseModel):
-    """How long one stage took."""
+    """Wall time of one stage."""
 
     model_config = _STRICT
 
@@ -265,12 +265,12 @@ class Report(BaseModel):
     notes: tuple[str, ...] = ()
     """Sentences the reader must know, e.g. how the learning rate was chosen."""
     subsets: tuple[EvaluatedSubset, ...] = ()
-    """What was evaluated of each task."""
+    """Evaluated part of each task."""
     targets: tuple[TargetReport, ...]
     """The results."""
     timing: tuple[StageTime, ...] = ()
     """Wall time by stage."""
     commands: tuple[str, ...] = ()
-    """What reproduces the study, one shell command each."""
+    """Shell commands that reproduce the study."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Packages and Python."""

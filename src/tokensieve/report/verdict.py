@@ -15,7 +15,7 @@ from tokensieve.selection import parse_policy
 
 
 class Finding(StrEnum):
-    """How one number stands to another."""
+    """Relation of one number to another."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -34,7 +34,7 @@ class ArmVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TargetVerdict:
-    """What one target showed.
+    """Verdict on one target.
 
     Attributes:
         title: of the target.
@@ -51,7 +51,7 @@ class TargetVerdict:
 
 @dataclass(frozen=True, slots=True)
 class StudyVerdict:
-    """What the study showed, and what to hold against it."""
+    """Verdict on a study, and its caveats."""
 
     targets: tuple[TargetVerdict, ...]
     caveats: tuple[str, ...]
@@ -80,7 +80,7 @@ def judge(report: Report) -> StudyVerdict:
 
 
 def against(arm: ArmReport, reference: ArmReport) -> tuple[Finding, Finding]:
-    """How an arm's gain on the target and its backward transfer stand to the reference's.
+    """Relation of an arm's gain on the target and its backward transfer to the reference's.
 
     By the paired difference where it was taken, else by whether the two intervals are apart, which is the stricter
     test of the two.
@@ -165,7 +165,7 @@ def _numbers(target: TargetReport, arm: ArmReport) -> str:
 
 
 def _control_sentence(target: TargetReport, stm: ArmReport | None) -> str:
-    """Whether the choice of tokens matters, or only their number: STM against the random control."""
+    """A sentence on whether the choice of tokens matters, or only their number: the arm against a random control."""
     control = next((arm for arm in target.arms if _is_random_control(arm)), None)
     if stm is None or control is None or control.not_trained or stm.not_trained:
         return ""
@@ -234,7 +234,7 @@ def _told_subsets(parts: Sequence[EvaluatedSubset]) -> str:
 
 
 def _sign(estimate: Estimate) -> Finding:
-    """Whether a change is above or below 0 by its whole interval."""
+    """Sign of a change whose whole interval lies above or below 0."""
     if estimate.low is None or estimate.high is None:
         return Finding.UNKNOWN
     if estimate.low > 0:

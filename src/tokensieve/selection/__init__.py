@@ -1,4 +1,4 @@
-"""Which tokens teach: policies, and their decision on one row. Pure functions of stored scores.
+"""Policies, and their decision on the tokens of one row: pure functions of stored scores.
 
 A policy is written as text, e.g. ``stm:2.5``, ``share:0.1``, ``random:stm:2.5``, ``stm:10 & keep:first:4``; the names
 are those of ``POLICIES``. Structural tokens (end of turn, tool-call delimiters, reasoning tags) are protected: always

@@ -203,7 +203,7 @@ class UserFunction:
 
 
 def _called(function: PolicyFunction, place: str, row: Candidates) -> NDArray[np.generic]:
-    """What the user's function says of a row, ``[T]``.
+    """Flags or weights of the user's function for a row, ``[T]``.
 
     Raises:
         InputError: another shape or dtype, or weights that are none.

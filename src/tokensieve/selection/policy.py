@@ -164,7 +164,7 @@ class Policy(Protocol):
     """
 
     usage: ClassVar[str]
-    """How it is written, e.g. ``stm:PPL``."""
+    """Its form in a policy's text, e.g. ``stm:PPL``."""
 
     @property
     def traits(self) -> Traits:

@@ -104,13 +104,13 @@ def split_terms(text: str) -> list[str]:
 
 
 def policy_lines() -> list[tuple[str, str]]:
-    """How each policy is written, and its documentation line; for help texts and docs."""
+    """Usage and documentation line of each policy, for help texts and docs."""
     classes: list[type[Policy]] = [*POLICIES.values(), *_BUILT]
     return [(policy.usage, (policy.__doc__ or "").partition("\n")[0]) for policy in classes]
 
 
 def _in_parentheses(text: str) -> bool:
-    """Whether the first and the last character are parentheses that belong together."""
+    """True if the first and the last character are parentheses that belong together."""
     depth = 0
     for place, character in enumerate(text):
         depth += (character == "(") - (character == ")")

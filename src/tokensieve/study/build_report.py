@@ -119,14 +119,14 @@ class _Source:
         )
 
     def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
-        """How many of a task's problems were answered."""
+        """Number of a task's problems that were answered."""
         from tokensieve.tasks import get_task
 
         available = sum(1 for _ in get_task(task).problems(split, self.data))
         return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
 
     def time(self, step: Step, cached: bool) -> StageTime:
-        """How long a step took."""
+        """Wall time of a step."""
         record = self.runner.record(step)
         wall_s = record.wall_s if record else 0.0
         return StageTime(stage=f"{step.verb} {step.label}", wall_s=wall_s, cached=cached)

@@ -138,11 +138,11 @@ class Runner:
     watcher: Watcher
 
     def folder(self, step: Step) -> Path:
-        """Where the step's result is or will be."""
+        """Folder of the step's result, made or not."""
         return self.root / step.folder_name
 
     def record(self, step: Step) -> StepRecord | None:
-        """What is known of the finished step; None where it is not finished."""
+        """Record of the finished step; None where it is not finished."""
         path = self._marker(step)
         if not path.is_file() or not self.folder(step).is_dir():
             return None

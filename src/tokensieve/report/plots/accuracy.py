@@ -23,7 +23,7 @@ def tasks_of(target: TargetReport) -> list[str]:
 
 
 def fits_grid(target: TargetReport) -> bool:
-    """Whether a column an arm leaves room for a track in each; else lanes serve the wide page too."""
+    """True if one column an arm leaves room for a track in each; otherwise lanes serve the wide page too."""
     return sum(bool(arm.results) for arm in target.arms) <= _GRID_ARMS
 
 

@@ -20,7 +20,7 @@ class Canvas:
     width: float
     height: float
     label: str
-    """What the picture shows, for those who do not see it."""
+    """Text alternative of the picture."""
     _parts: list[Markup] = field(default_factory=list)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:

@@ -28,7 +28,7 @@ class Box:
         return width * height if width > 0 and height > 0 else 0.0
 
     def outside(self, frame: "Box") -> float:
-        """How far it sticks out of a frame, summed over the sides."""
+        """Pixels by which it sticks out of a frame, summed over the sides."""
         return (
             max(0.0, frame.left - self.left)
             + max(0.0, frame.top - self.top)

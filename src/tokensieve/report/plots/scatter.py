@@ -1,4 +1,4 @@
-"""What was learnt against what was kept: every arm of a target as a point with its intervals."""
+"""Scatter plot of backward transfer against gain on the target, one point an arm, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tokensieve.report.schema import ArmReport, TargetReport
 
 _FONT = 12.5
 _REACH = 0.4
-"""How much of the values' own span intervals may add to an axis; what goes further is cut."""
+"""Share of the values' own span that intervals may add to an axis; longer ones are cut."""
 _TOP, _RIGHT, _BOTTOM, _LEFT = 26, 16, 46, 46
 
 
@@ -28,11 +28,11 @@ class _Axis:
     end: float
 
     def at(self, value: float) -> float:
-        """Where a value lies."""
+        """Pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def clipped(self, value: float) -> float:
-        """Where a value lies, or the axis' nearer end."""
+        """Pixel of a value, or of the axis' nearer end."""
         return self.at(min(self.high, max(self.low, value)))
 
 

@@ -14,7 +14,7 @@ _SHAPES: Final[tuple[Shape, ...]] = ("circle", "diamond", "up", "down", "circle"
 
 @dataclass(frozen=True, slots=True)
 class ArmStyle:
-    """How an arm is drawn.
+    """Colour and mark of an arm.
 
     Attributes:
         colour: class of the page's style sheet.

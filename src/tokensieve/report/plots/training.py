@@ -162,7 +162,7 @@ def _within(profile: Profile, decades: int) -> list[tuple[float, int, int]]:
 
 
 def _bins_of_all_but(tail: float, counts: Sequence[int]) -> int:
-    """How many of the first bins hold all tokens but a share of ``tail``."""
+    """Number of the first bins that hold all tokens but a share of ``tail``."""
     allowed = tail * sum(counts)
     beyond = 0
     for index in range(len(counts) - 1, -1, -1):
