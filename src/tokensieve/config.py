@@ -282,6 +282,22 @@ class KlSettings(BaseModel):
     """With a budget: the weight stays within a factor of this of its first value."""
 
 
+class ObjectiveSettings(BaseModel):
+    """What training minimises: the loss of a trained token, and what holds the weights or the model to their start."""
+
+    model_config = STRICT
+
+    loss: str = "nll"
+    """nll; or a published loss on the model in training: dft, eaft, infosft, profit, talr, asft, kl, reverse_kl,
+    online_stm, base_stm, each with its argument as NAME:NUMBER."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay, towards 0."""
+    l2_to_start: float = Field(0.0, ge=0)
+    """Factor of the trained weights' distance from their start, added to their gradient after clipping."""
+    kl: KlSettings = KlSettings()
+    """Anchors that hold the model to its base."""
+
+
 class TrainSettings(BaseModel):
     """One fine-tuning run; the defaults are the paper's STM runs."""
 
@@ -289,9 +305,6 @@ class TrainSettings(BaseModel):
 
     method: Literal["lora", "full"] = "lora"
     """Train an adapter, or all weights."""
-    loss: str = "nll"
-    """nll; or a published loss on the model in training: dft, eaft, infosft, profit, talr, asft, kl, reverse_kl,
-    online_stm, base_stm, each with its argument as NAME:NUMBER."""
     learning_rate: float = Field(2e-5, gt=0)
     """Peak learning rate."""
     epochs: float = Field(3.0, gt=0)
@@ -302,10 +315,6 @@ class TrainSettings(BaseModel):
     """Steps until the peak learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    weight_decay: float = Field(0.0, ge=0)
-    """AdamW's weight decay, towards 0."""
-    l2_to_start: float = Field(0.0, ge=0)
-    """Factor of the trained weights' distance from their start, added to their gradient after clipping."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """adamw_8bit needs bitsandbytes and a GPU."""
     group_by_length: bool = False
@@ -314,8 +323,8 @@ class TrainSettings(BaseModel):
     """Order of the rows and initial adapter weights."""
     lora: LoraSettings = LoraSettings()
     """The adapter, where the method is lora."""
-    kl: KlSettings = KlSettings()
-    """Anchors that hold the model to its base."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """What is minimised."""
     machine: MachineSettings = MachineSettings()
     """How the run is fitted to the machine."""
 

@@ -17,6 +17,7 @@ from tokensieve.config import (
     EvaluateSettings,
     KlSettings,
     ModelSettings,
+    ObjectiveSettings,
     ScoreSettings,
     StudySettings,
     TrainSettings,
@@ -121,7 +122,7 @@ def _recipe(
         arms.append({"name": name, "policy": policy, "train": {"learning_rate": rate}})
     own: dict[str, object] = {"learning_rate": found.chosen.learning_rate}
     if found.chosen.anchors:
-        own["kl"] = found.train.kl.model_dump(mode="json", exclude_defaults=True)
+        own["objective"] = {"kl": found.train.objective.kl.model_dump(mode="json", exclude_defaults=True)}
     arms.append({"name": "calibrated", "policy": found.chosen.policy, "train": own})
     recipe = StudySettings.model_validate(
         {
@@ -130,12 +131,16 @@ def _recipe(
             "model": base,
             "targets": [{"task": found.settings.task, "others": found.settings.others}],
             "arms": arms,
-            "train": training.model_copy(update={"kl": KlSettings()}),
+            "train": training.model_copy(update={"objective": _without_anchors(training)}),
             "data": {"limit": len(scored)},
             "notes": found.reasons,
         }
     )
     return recipe.model_dump(mode="json", exclude_defaults=True)
+
+
+def _without_anchors(training: TrainSettings) -> ObjectiveSettings:
+    return training.objective.model_copy(update={"kl": KlSettings()})
 
 
 def _candidates(settings: CalibrateSettings) -> list[Candidate]:
@@ -183,7 +188,8 @@ class _Trials:
         kl = KlSettings()
         if candidate.anchors:
             kl = KlSettings(anchors=self._anchors(), weight=self._settings.kl_weight)
-        return self._training.model_copy(update={"learning_rate": candidate.learning_rate, "kl": kl})
+        objective = self._training.objective.model_copy(update={"kl": kl})
+        return self._training.model_copy(update={"learning_rate": candidate.learning_rate, "objective": objective})
 
     def base_score(self) -> tuple[float | None, float]:
         """Accuracy and nll of the base on the target's validation data."""

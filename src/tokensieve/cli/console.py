@@ -17,8 +17,8 @@ from tokensieve.errors import Note
 
 
 def _option(field: str) -> str:
-    """A settings field's name as an option; what only fits a run to the machine lies flat among the run's settings."""
-    return "*" if field == "machine" else default_name_transform(field)
+    """A settings field's name as an option; what a run minimises and how it is fitted to the machine lie flat in it."""
+    return "*" if field in ("machine", "objective") else default_name_transform(field)
 
 
 def option_of(holder: str, place: tuple[int | str, ...]) -> str:

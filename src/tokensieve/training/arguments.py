@@ -37,7 +37,7 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
         learning_rate=settings.learning_rate,
         lr_scheduler_type=_SCHEDULES[settings.schedule],
         warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
+        weight_decay=settings.objective.weight_decay,
         optim=_optimizer(settings, on_gpu=on_gpu),
         bf16=on_gpu and torch.cuda.is_bf16_supported(),
         use_cpu=loaded.device.type == "cpu",

@@ -102,7 +102,7 @@ class AnchorSchedule:
     def __init__(self, anchors: Sequence[Anchor], rows: int, seed: int) -> None:
         self._anchors = [anchor for anchor in anchors if len(anchor.places_N)]
         if not self._anchors:
-            raise InputError("the anchors hold no response token", where="train.kl.anchors")
+            raise InputError("the anchors hold no response token", where="train.objective.kl.anchors")
         self._rows = rows
         self._seed = seed
 

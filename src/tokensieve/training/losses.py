@@ -172,7 +172,7 @@ def parse_loss(text: str) -> BoundLoss:
     name, _, argument = text.partition(":")
     if name not in LOSSES:
         known = "; ".join(f"{key}: {loss.formula}" for key, loss in LOSSES.items())
-        raise InputError(f"no loss {name!r}; there are {known}", where="train.loss", fix="choose one of them")
+        raise InputError(f"no loss {name!r}; there are {known}", where="train.objective.loss", fix="choose one of them")
     loss = LOSSES[name]
     if not argument:
         return BoundLoss(loss, loss.default or 0.0)
@@ -182,5 +182,5 @@ def parse_loss(text: str) -> BoundLoss:
         value = -1.0
     if loss.default is None or not 0 <= value < float("inf"):
         what = "takes no argument" if loss.default is None else f"takes a number from 0 on, got {argument!r}"
-        raise InputError(f"the loss {name} {what}", where="train.loss", fix=f"train.loss {name}")
+        raise InputError(f"the loss {name} {what}", where="train.objective.loss", fix=f"train.loss {name}")
     return BoundLoss(loss, value)

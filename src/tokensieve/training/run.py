@@ -80,7 +80,7 @@ def train(
     """
     started = time.monotonic()
     settings = settings or TrainSettings()
-    parse_loss(settings.loss)
+    parse_loss(settings.objective.loss)
     if out is None:
         raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
     out = Path(out)
@@ -92,7 +92,8 @@ def train(
     work = out.parent / f".{out.name}.training"
     with alone_in(work, out):
         data = write_training_set(rows, work / "rows.arrow")
-        anchors = None if settings.kl.anchors is None else open_anchors(settings.kl.anchors, loaded)
+        folder = settings.objective.kl.anchors
+        anchors = None if folder is None else open_anchors(folder, loaded)
         draft = _draft(rows.manifest, loaded, settings, data, anchors)
         if _is_done(out, draft):
             shutil.rmtree(work, ignore_errors=True)

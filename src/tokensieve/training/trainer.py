@@ -63,7 +63,7 @@ def make_trainer(
         raise InputError(
             "soft weights cannot be trained with packing", where="train.machine.packing", fix="packing: false"
         )
-    bound = parse_loss(settings.loss)
+    bound = parse_loss(settings.objective.loss)
     _check_batch(bound, settings)
     model, lora = _trainable(loaded, settings)
     # A frozen copy is the base of a model whose own weights change; that of an adapter is the model with it off.
@@ -86,12 +86,12 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     _check_rows_survived(trainer.train_dataset, data)
     trainer.token_loss, trainer.frozen_base = bound, frozen
-    if settings.l2_to_start:
-        trainer.add_callback(_PullToStart(trainer.model, settings.l2_to_start))
+    if settings.objective.l2_to_start:
+        trainer.add_callback(_PullToStart(trainer.model, settings.objective.l2_to_start))
     if anchors:
         trainer.kl_term = KlTerm(
             anchors,
-            settings.kl,
+            settings.objective.kl,
             rows=settings.batch_size,
             seed=settings.seed,
             padding_id=int(tokenizer.pad_token_id),
@@ -354,7 +354,7 @@ def _check_batch(bound: BoundLoss, settings: TrainSettings) -> None:
     portions = settings.machine.micro_batch_size not in (None, settings.batch_size)
     if bound.loss.batch_statistic and (portions or int(os.environ.get("WORLD_SIZE", "1")) > 1):
         raise InputError(
-            f"the weights of the loss {settings.loss} depend on the whole batch, which must be one forward pass",
+            f"the weights of the loss {settings.objective.loss} depend on the whole batch, which must be one pass",
             where="train.machine.micro_batch_size",
             fix="leave micro_batch_size out, on one device, with a batch_size that fits",
         )

@@ -9,7 +9,7 @@ import torch
 from tests.selected_rows import make_rows
 from tests.unit.training.test_train import same, settings, weights_of
 
-from tokensieve.config import LoraSettings, MachineSettings, ModelSettings
+from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, ObjectiveSettings
 from tokensieve.drift import row_divergences
 from tokensieve.errors import InputError
 from tokensieve.models import load_model
@@ -141,7 +141,12 @@ def test_kl_to_the_base_keeps_the_model_near_it(base: ModelSettings, tmp_path: P
     rows = [row.tokens for row in make_rows()]
     drifts = []
     for name in ("nll", loss):
-        tuned = train(make_rows(), base, rules.model_copy(update={"loss": name}), tmp_path / name.replace(":", "-"))
+        tuned = train(
+            make_rows(),
+            base,
+            rules.model_copy(update={"objective": ObjectiveSettings(loss=name)}),
+            tmp_path / name.replace(":", "-"),
+        )
         drifts.append(sum(float(one.kl_N.sum()) for one in row_divergences(rows, base, tuned.on(base))))
     assert drifts[1] < 0.5 * drifts[0]
 
@@ -149,7 +154,9 @@ def test_kl_to_the_base_keeps_the_model_near_it(base: ModelSettings, tmp_path: P
 @pytest.mark.parametrize("loss", ["dft", "eaft", "infosft", "kl:0.5", "base_stm:100"])
 def test_portions_and_packing_do_not_change_a_loss(base: ModelSettings, tmp_path: Path, loss: str) -> None:
     runs = [
-        train(make_rows(), base, settings(loss=loss, machine=machine), tmp_path / str(number))
+        train(
+            make_rows(), base, settings(objective=ObjectiveSettings(loss=loss), machine=machine), tmp_path / str(number)
+        )
         for number, machine in enumerate(
             (MachineSettings(), MachineSettings(micro_batch_size=1), MachineSettings(packing=True))
         )
@@ -159,14 +166,14 @@ def test_portions_and_packing_do_not_change_a_loss(base: ModelSettings, tmp_path
 
 
 def test_a_batch_statistic_needs_the_whole_batch(base: ModelSettings, tmp_path: Path) -> None:
-    rules = settings(loss="talr", machine=MachineSettings(micro_batch_size=1))
+    rules = settings(objective=ObjectiveSettings(loss="talr"), machine=MachineSettings(micro_batch_size=1))
     with pytest.raises(InputError, match="depend on the whole batch"):
         train(make_rows(), base, rules, tmp_path / "out")
 
 
 def test_a_pull_to_the_start_keeps_the_weights_near_it(base: ModelSettings, tmp_path: Path) -> None:
     free = train(make_rows(), base, settings(epochs=6), tmp_path / "free")
-    held = train(make_rows(), base, settings(epochs=6, l2_to_start=1e4), tmp_path / "held")
+    held = train(make_rows(), base, settings(epochs=6, objective=ObjectiveSettings(l2_to_start=1e4)), tmp_path / "held")
     start = {name: value.clone() for name, value in load_model(base).model.state_dict().items()}
     moved = [
         sum(float((weights_of(run, base)[name] - start[name]).pow(2).sum()) for name in start) for run in (free, held)

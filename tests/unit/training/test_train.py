@@ -15,7 +15,7 @@ from tests.conftest import make_tiny_model, make_tiny_tokenizer
 from tests.selected_rows import make_rows
 from transformers import PreTrainedTokenizerFast
 
-from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, TrainSettings
+from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import CheckFailed, InputError
@@ -229,7 +229,7 @@ def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) 
     with pytest.raises(InputError, match="expected selected rows, got scored rows"):
         train(in_memory([], Manifest(stage="scored")), base, out=tmp_path / "out")
     with pytest.raises(InputError, match="no loss 'dtf'; there are nll: 1"):
-        train(make_rows(), base, settings(loss="dtf"), tmp_path / "out")
+        train(make_rows(), base, settings(objective=ObjectiveSettings(loss="dtf")), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_the_general_head_with_weights_of_1_gives_the_loss_of_trl(
     base: ModelSettings, tmp_path: Path, weights: Literal["none", "soft"], machine: dict[str, int]
 ) -> None:
     usual = train(make_rows(weights=weights), base, QUICK, tmp_path / "usual")
-    rules = settings(loss="online_stm:1e30", machine=MachineSettings(**machine))
+    rules = settings(objective=ObjectiveSettings(loss="online_stm:1e30"), machine=MachineSettings(**machine))
     general = train(make_rows(weights=weights), base, rules, tmp_path / "general")
     assert [step.loss for step in general.log] == pytest.approx([step.loss for step in usual.log], rel=1e-4)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.selected_rows import make_rows
 from tests.unit.training.test_train import QUICK, same, settings, weights_of
 
-from tokensieve.config import KlSettings, MachineSettings, ModelSettings
+from tokensieve.config import KlSettings, MachineSettings, ModelSettings, ObjectiveSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.drift import row_divergences
@@ -44,7 +44,10 @@ def test_anchors_keep_the_model_near_its_base(base: ModelSettings, anchors: Path
     rules = settings(epochs=6)
     free = train(make_rows(), base, rules, tmp_path / "free")
     held = train(
-        make_rows(), base, rules.model_copy(update={"kl": KlSettings(anchors=anchors, weight=5.0)}), tmp_path / "held"
+        make_rows(),
+        base,
+        rules.model_copy(update={"objective": ObjectiveSettings(kl=KlSettings(anchors=anchors, weight=5.0))}),
+        tmp_path / "held",
     )
     assert drift_of(base, held.on(base)) < 0.5 * drift_of(base, free.on(base))
     assert held.log[0].anchor_kl == pytest.approx(0.0, abs=1e-5), "before the first step there is no drift"
@@ -56,7 +59,7 @@ def test_anchors_keep_the_model_near_its_base(base: ModelSettings, anchors: Path
 
 def test_a_weight_of_0_changes_nothing(base: ModelSettings, anchors: Path, tmp_path: Path) -> None:
     free = train(make_rows(), base, QUICK, tmp_path / "free")
-    weighted = settings(kl=KlSettings(anchors=anchors, weight=0.0))
+    weighted = settings(objective=ObjectiveSettings(kl=KlSettings(anchors=anchors, weight=0.0)))
     assert same(weights_of(free, base), weights_of(train(make_rows(), base, weighted, tmp_path / "kl"), base), 1e-5)
 
 
@@ -64,7 +67,7 @@ def test_a_weight_of_0_changes_nothing(base: ModelSettings, anchors: Path, tmp_p
 def test_portions_and_packing_do_not_change_the_result(
     base: ModelSettings, anchors: Path, tmp_path: Path, change: dict[str, int]
 ) -> None:
-    rules = settings(kl=KlSettings(anchors=anchors, weight=5.0, rows=3, budget=1e-4))
+    rules = settings(objective=ObjectiveSettings(kl=KlSettings(anchors=anchors, weight=5.0, rows=3, budget=1e-4)))
     whole = train(make_rows(), base, rules, tmp_path / "whole")
     parts = train(
         make_rows(), base, rules.model_copy(update={"machine": MachineSettings(**change)}), tmp_path / "parts"
@@ -81,7 +84,10 @@ def test_lora_is_held_too(base: ModelSettings, anchors: Path, tmp_path: Path) ->
     rules = settings(method="lora", epochs=6)
     free = train(make_rows(), base, rules, tmp_path / "free")
     held = train(
-        make_rows(), base, rules.model_copy(update={"kl": KlSettings(anchors=anchors, weight=20.0)}), tmp_path / "held"
+        make_rows(),
+        base,
+        rules.model_copy(update={"objective": ObjectiveSettings(kl=KlSettings(anchors=anchors, weight=20.0))}),
+        tmp_path / "held",
     )
     assert drift_of(base, held.on(base)) < 0.7 * drift_of(base, free.on(base))
 
@@ -90,9 +96,14 @@ def test_anchors_of_another_model_and_other_folders_are_refused(
     base: ModelSettings, anchors: Path, tmp_path: Path
 ) -> None:
     tuned = train(make_rows(), base, QUICK, tmp_path / "tuned").on(base)
-    rules = settings(kl=KlSettings(anchors=anchors))
+    rules = settings(objective=ObjectiveSettings(kl=KlSettings(anchors=anchors)))
     with pytest.raises(InputError, match="weights digest is not that of"):
         train(make_rows(), tuned, rules, tmp_path / "again")
     make_rows().save(tmp_path / "rows")
     with pytest.raises(InputError, match="expected a folder of anchors, got one of selected rows"):
-        train(make_rows(), base, settings(kl=KlSettings(anchors=tmp_path / "rows")), tmp_path / "x")
+        train(
+            make_rows(),
+            base,
+            settings(objective=ObjectiveSettings(kl=KlSettings(anchors=tmp_path / "rows"))),
+            tmp_path / "x",
+        )
