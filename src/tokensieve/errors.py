@@ -106,7 +106,7 @@ def _classes_in(model: "type[BaseModel]", field: str) -> "Iterator[type[BaseMode
 
 
 def in_words(complaint: "ErrorDetails") -> str:
-    """What pydantic found wrong with one value, for a person: what was expected and what came."""
+    """A validation error of pydantic in words: what was expected and what came."""
     text = complaint["msg"].removeprefix("Value error, ")
     got = complaint.get("input")
     if complaint["type"] == "too_short":

@@ -48,12 +48,12 @@ class Message(TypedDict):
 
 
 def is_trained(message: Message) -> bool:
-    """Whether a turn's tokens are response: an assistant turn whose loss weight is not 0."""
+    """True where a turn's tokens are response: an assistant turn whose loss weight is not 0."""
     return message["role"] == "assistant" and message.get("weight", 1.0) > 0
 
 
 class Origin(StrEnum):
-    """Who wrote the response of an example."""
+    """Origin of an example's response."""
 
     GROUND_TRUTH = "ground_truth"
     SELF_OUTPUT = "self_output"
@@ -92,7 +92,7 @@ class Verdict:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer counts as right; everything else counts as not right."""
+        """True where the answer counts as right; everything else counts as not right."""
         return self.outcome is Outcome.CORRECT
 
 
@@ -185,7 +185,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What one model says of one row's tokens, given all tokens before them.
+    """Scores of one row's tokens under one model, each given all tokens before it.
 
     NaN means not scored, in every array; on disk it is null. All but ``nll_T`` are None where they were not asked for
     or a backend cannot tell.

@@ -87,7 +87,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether exactly the selected tokens are trained."""
+        """True where exactly the selected tokens are trained."""
         return self.different_tokens == 0
 
     def describe(self) -> str:

@@ -18,7 +18,7 @@ class Candidate(BaseModel):
     policy: str
     """Policy, as in ``select``."""
     anchors: bool
-    """Whether the loss holds the KL to the base on anchors."""
+    """True where the loss holds the KL to the base on anchors."""
     learning_rate: float
     """Peak learning rate."""
 

@@ -39,7 +39,7 @@ _ANCHORS: Final = " + anchors"
 
 
 class Calibration(BaseModel):
-    """What ``tokensieve calibrate`` found; its JSON is ``calibration.json``."""
+    """Result of ``tokensieve calibrate``; its JSON is ``calibration.json``."""
 
     model_config = STRICT
 

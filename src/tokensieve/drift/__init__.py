@@ -1,4 +1,4 @@
-"""How far a tuned model has moved from its base: KL divergence in nats per token, on the base's own text."""
+"""Drift of a tuned model from its base: KL divergence in nats per token, on the base's own text."""
 
 from tokensieve.drift.divergence import RowDivergence, row_divergences
 from tokensieve.drift.measure import Drift, ProbeDrift, measure_drift, probe_sets, summarise, tuned_settings

@@ -31,7 +31,7 @@ class ProbeDrift(BaseModel):
     model_config = STRICT
 
     name: str
-    """Which rows: dialogues, answers, rows or text."""
+    """Name of the set: dialogues, answers, rows or text."""
     rows: int
     """Rows with at least one response token."""
     tokens: int
@@ -47,7 +47,7 @@ class ProbeDrift(BaseModel):
 
 
 class Drift(BaseModel):
-    """What ``tokensieve drift`` found; its JSON is ``drift.json``."""
+    """Result of ``tokensieve drift``; its JSON is ``drift.json``."""
 
     model_config = STRICT
 

@@ -251,6 +251,6 @@ def _manifest(
 
 
 def _place_of_model(name: str) -> str:
-    """Where a trainer finds a model, from whatever folder it is started: a local folder in full, else the Hub name."""
+    """Path or Hub name under which a trainer finds the model, from whatever folder it is started."""
     folder = POCKET if name == "pocket" else Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name

@@ -11,7 +11,7 @@ from tokensieve.types import IGNORE_INDEX, FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedRow:
-    """What a trainer makes of one row.
+    """One row as a trainer reads it.
 
     Attributes:
         ids_T: the tokens it feeds to the model, padding left away.

@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a trainer's configuration needs to know of a training set.
+    """Facts of a training set for a trainer's configuration.
 
     Attributes:
         model: name or folder of the model to train.

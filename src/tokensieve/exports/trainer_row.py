@@ -44,7 +44,7 @@ def weights_T(selected: Selected) -> FloatArray:
 
 
 def is_soft(selected: Selected) -> bool:
-    """Whether a weight lies strictly between 0 and 1, which only some trainers can take."""
+    """True where a weight lies strictly between 0 and 1, which only some trainers can take."""
     weight_T = selected.weight_T
     return weight_T is not None and bool(np.any((weight_T > 0) & (weight_T < 1)))
 

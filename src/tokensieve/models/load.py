@@ -67,7 +67,7 @@ class LoadedModel:
 
     @property
     def device(self) -> "torch.device":
-        """Where the model's inputs must lie."""
+        """Device of the model's inputs."""
         return self.model.device  # type: ignore[no-any-return]
 
 

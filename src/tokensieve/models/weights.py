@@ -251,6 +251,6 @@ def check_finite(model: "torch.nn.Module", *, where: str, only: str = "") -> Non
 
 
 def _reason(error: Exception) -> str:
-    """What a library says of weights that do not load; the lines that say which one, where the first only announces."""
+    """The lines of a library's error that name the weights which do not load."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -39,7 +39,7 @@ class Candidate(BaseModel):
     name: str
     """base, tuned, alpha 0.5, intruders 0, or the name of a checkpoint's folder."""
     folder: str | None
-    """Where its weights lie; null for the base."""
+    """Folder of its weights; null for the base."""
     score: float
     """Accuracy on the target's validation problems (fraction), or minus the mean nll of the target rows (nats)."""
     probes: tuple[ProbeDrift, ...]
@@ -54,7 +54,7 @@ class Candidate(BaseModel):
 
 
 class Repair(BaseModel):
-    """What ``tokensieve repair`` found; its JSON is ``repair.json``."""
+    """Result of ``tokensieve repair``; its JSON is ``repair.json``."""
 
     model_config = STRICT
 

@@ -223,11 +223,11 @@ class Decoder:
 
 
 def takes_plain_mask(model: "PreTrainedModel") -> bool:
-    """Whether one boolean mask serves all layers; building it here saves the model's own, slower way every step."""
+    """True where one boolean mask serves all layers; building it here saves the model's own, slower way every step."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
     return model.config._attn_implementation == "sdpa" and kinds == {"full_attention"} and not has_window(model)
 
 
 def has_window(model: "PreTrainedModel") -> bool:
-    """Whether a layer attends to a window only, by an older configuration without ``layer_types``."""
+    """True where a layer attends to a window only, by an older configuration without ``layer_types``."""
     return getattr(model.config.get_text_config(), "sliding_window", None) is not None

@@ -1,4 +1,4 @@
-"""What is asked of a sampler, and what a sampler is."""
+"""Requests to a sampler, and the sampler's interface."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Sampler(Protocol):
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model answers."""
+        """Identity of the model that answers."""
         ...
 
     def draw(self, requests: Iterable[Request], settings: SampleSettings) -> Iterator[Sample]:

@@ -22,7 +22,7 @@ _ATTENDING: Final = frozenset({"full_attention", "sliding_attention"})
 
 
 def attends_only(model: "PreTrainedModel") -> bool:
-    """Whether rows may begin at different columns of one cache.
+    """True where rows may begin at different columns of one cache.
 
     That takes layers that are all attention, over all tokens or over a window, each with keys and values of its own,
     and a model that is told its positions.

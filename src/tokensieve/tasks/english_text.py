@@ -69,7 +69,7 @@ def _ends(text: str) -> list[int]:
 
 
 def _ends_sentence(text: str, start: int, mark: int) -> bool:
-    """Whether the mark ends a sentence: a full stop does not behind an abbreviation, an initial or an ellipsis."""
+    """True where the mark ends a sentence: a full stop does not behind an abbreviation, an initial or an ellipsis."""
     if text[mark] != ".":
         return True
     word = text[start:mark].lstrip("\"'([{*_").lower()

@@ -68,7 +68,7 @@ def _arguments(instruction: str, given: JSON, where: str) -> dict[str, JSON]:
 
 
 def followed(rule: Follows, problem: Problem, answer: str) -> list[bool]:
-    """Whether the answer follows each of the problem's instructions.
+    """True where the answer follows each of the problem's instructions.
 
     Args:
         rule: ``follows`` (strict) or ``follows_loosely``.

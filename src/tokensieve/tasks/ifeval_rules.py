@@ -37,19 +37,19 @@ class Rule:
 
 
 def follows(instruction: str, text: str, arguments: Arguments) -> bool:
-    """Whether a text follows an instruction; an empty text follows none."""
+    """True where a text follows an instruction; an empty text follows none."""
     return bool(text.strip()) and RULES[instruction].follows(text, arguments)
 
 
 def follows_loosely(instruction: str, text: str, arguments: Arguments) -> bool:
-    """Whether the text, or the text without its first line, its last line or its asterisks, follows an instruction."""
+    """True where the text follows an instruction, as it is or without first line, last line or asterisks."""
     lines = text.split("\n")
     cut = [text, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return any(follows(instruction, one, arguments) for part in cut for one in (part, part.replace("*", "")))
 
 
 def _holds(count: int, arguments: Arguments, relation: str, threshold: str) -> bool:
-    """Whether a count is at least, or less than, the threshold, as the relation says."""
+    """True where a count is at least, or less than, the threshold, as the relation says."""
     limit = _integer(arguments, threshold)
     return count < limit if arguments[relation] == "less than" else count >= limit
 

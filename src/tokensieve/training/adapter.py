@@ -1,4 +1,4 @@
-"""What a training run leaves behind: a folder with weights, log and manifest."""
+"""Result of a training run: a folder with weights, log and manifest."""
 
 import json
 import math
@@ -94,7 +94,7 @@ def open_adapter(folder: str | Path) -> Adapter:
 
 
 def method_of(settings: TrainSettings) -> Method:
-    """What a run with these settings trains."""
+    """Method of a run with these settings."""
     if settings.method == "full":
         return "full"
     return "dora" if settings.lora.dora else "lora"

@@ -1,4 +1,4 @@
-"""What a training run must leave as it was, and what it must say in words of ours."""
+"""Guards around a training run: random state, tokens and log settings left as they were, errors in words."""
 
 import contextlib
 import copy

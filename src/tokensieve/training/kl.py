@@ -85,7 +85,7 @@ def kl_to_base(logits_MV: torch.Tensor, top_ids_MK: torch.Tensor, top_log_p_MK: 
 
 
 class AnchorSchedule:
-    """Which anchors a step uses: passes over all of them, each in an order of its own, from the seed alone.
+    """The anchors of each step: passes over all of them, each in an order of its own, from the seed alone.
 
     A resumed run uses the same anchors at the same step as an undisturbed one, since nothing depends on what was drawn
     before.

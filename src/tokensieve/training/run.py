@@ -184,7 +184,7 @@ def _draft(
 
 
 def _is_done(out: Path, draft: Manifest) -> bool:
-    """Whether the folder is this run's result; another's is refused rather than overwritten."""
+    """True where the folder is this run's result; another's is refused rather than overwritten."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if (out / MANIFEST_NAME).is_file() and _same_run(read_manifest(out), draft):
@@ -195,10 +195,18 @@ def _is_done(out: Path, draft: Manifest) -> bool:
 
 
 def _same_run(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests are of one run; how it was fitted to the machine changes no result and does not count."""
-    settings = [{**manifest.settings, "machine": None} for manifest in (one, other)]
+    """True where two manifests are of one run, whatever machine settings each was made with."""
+    settings = [_without_machine(manifest) for manifest in (one, other)]
     same = all(getattr(one, part) == getattr(other, part) for part in ("stage", "inputs", "model"))
-    return same and settings[0] == settings[1]
+    return same and settings[0] is not None and settings[0] == settings[1]
+
+
+def _without_machine(manifest: Manifest) -> TrainSettings | None:
+    """A run's settings, new ones at their defaults; None where another version had settings that are gone."""
+    try:
+        return TrainSettings.model_validate({**manifest.settings, "machine": {}})
+    except ValidationError:
+        return None
 
 
 def _pin(work: Path, draft: Manifest) -> None:
@@ -211,7 +219,7 @@ def _pin(work: Path, draft: Manifest) -> None:
 
 
 def _goes_on(path: Path, draft: Manifest) -> bool:
-    """Whether the trainer can go on from the checkpoints of the start that is described in a file."""
+    """True where the trainer can go on from the checkpoints of the start that is described in a file."""
     try:
         earlier = Manifest.model_validate_json(path.read_bytes())
         before, now = (MachineSettings.model_validate(m.settings["machine"]) for m in (earlier, draft))

@@ -1,0 +1,64 @@
+"""Settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
+
+from tokensieve.config.base import STRICT, as_settings
+from tokensieve.config.data import DataSettings, LaunchSettings, ScoreSettings, SelectSettings
+from tokensieve.config.evaluation import CalibrateSettings, CutOff, DriftSettings, EvaluateSettings, RepairSettings
+from tokensieve.config.model import ModelSettings, TemplateArgument
+from tokensieve.config.sampling import (
+    AnswererSettings,
+    DialogueSettings,
+    GenerateSettings,
+    ManySettings,
+    SampleSettings,
+)
+from tokensieve.config.study import (
+    ARM_PREFIX,
+    ArmSettings,
+    StudyEvaluateSettings,
+    StudyScoreSettings,
+    StudySettings,
+    TargetSettings,
+)
+from tokensieve.config.training import (
+    AnchorSettings,
+    KlSettings,
+    LoraSettings,
+    MachineSettings,
+    ObjectiveSettings,
+    PilotSettings,
+    TrainSettings,
+)
+
+__all__ = [
+    "ARM_PREFIX",
+    "STRICT",
+    "AnchorSettings",
+    "AnswererSettings",
+    "ArmSettings",
+    "CalibrateSettings",
+    "CutOff",
+    "DataSettings",
+    "DialogueSettings",
+    "DriftSettings",
+    "EvaluateSettings",
+    "GenerateSettings",
+    "KlSettings",
+    "LaunchSettings",
+    "LoraSettings",
+    "MachineSettings",
+    "ManySettings",
+    "ModelSettings",
+    "ObjectiveSettings",
+    "PilotSettings",
+    "RepairSettings",
+    "SampleSettings",
+    "ScoreSettings",
+    "SelectSettings",
+    "StudyEvaluateSettings",
+    "StudyScoreSettings",
+    "StudySettings",
+    "TargetSettings",
+    "TemplateArgument",
+    "TrainSettings",
+    "as_settings",
+]

@@ -1,0 +1,109 @@
+"""Settings of measuring models: evaluation, drift, repair, calibration."""
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, Field
+
+from tokensieve.config.base import STRICT
+from tokensieve.config.sampling import SampleSettings
+from tokensieve.config.training import AnchorSettings
+
+CutOff: TypeAlias = Literal["judge", "wrong"]
+"""Rule for answers that the length limit ended: judge the text that there is, or count them as not right."""
+
+
+class EvaluateSettings(BaseModel):
+    """Problems to answer, and the sampling of answers."""
+
+    model_config = STRICT
+
+    tasks: tuple[str, ...] = ()
+    """Names of tasks."""
+    split: str = "test"
+    """Split of each task."""
+    limit: int | None = Field(None, gt=0)
+    """The first N problems of each."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+    sampling: SampleSettings = SampleSettings()
+    """Greedy unless told otherwise."""
+    cut_off: CutOff = "judge"
+    """Answers that the length limit ended: judge the text that there is, or count them as wrong unread."""
+
+
+class DriftSettings(BaseModel):
+    """Rows on which the divergence of a tuned model from its base is measured."""
+
+    model_config = STRICT
+
+    dialogues: int = Field(128, ge=0)
+    """Dialogues drawn from the base itself, prompt and answer; 0 draws none. Not drawn where `rows` are given."""
+    rows: str | None = None
+    """A data set whose responses are measured as they are: a file, a Hub name or a folder of an earlier stage."""
+    prompts: str | None = None
+    """A data set to whose prompts the base's own answers are drawn and measured."""
+    text: Path | None = None
+    """A UTF-8 file of plain text, in rows of 1,024 tokens."""
+    limit: int = Field(128, gt=0)
+    """Most rows of `rows`, `prompts` and `text` each."""
+    temperature: float = Field(1.0, ge=0)
+    """Sampling temperature; 1 is the base's own distribution, over which forward KL is defined."""
+    max_new_tokens: int = Field(256, gt=0)
+    """Longest answer in tokens."""
+    seed: int = Field(0, ge=0)
+    """Seed of the draws."""
+
+
+class RepairSettings(BaseModel):
+    """Candidates between a tuned model and its base, and how one of them is chosen."""
+
+    model_config = STRICT
+
+    alphas: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Interpolation: base + alpha (tuned - base). For LoRA the factor of the adapter's update; not for DoRA."""
+    intruders: tuple[float, ...] = ()
+    """LoRA only: intruder dimensions are kept to this share, from 0 (removed) to 1 (unchanged)."""
+    checkpoints: tuple[Path, ...] = ()
+    """Further candidates as they are, such as earlier checkpoints: folders of adapters or models."""
+    task: str | None = None
+    """Target task: a candidate's score is its accuracy on the validation split."""
+    rows: str | None = None
+    """Target rows in place of a task: a candidate's score is minus the mean nll (nats) of their responses."""
+    limit: int = Field(100, gt=0)
+    """Problems of the task, or rows."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+    tolerance: float = Field(0.02, ge=0)
+    """Least drift wins among the candidates within this of the best score (a fraction; nats with rows)."""
+    drift: DriftSettings = DriftSettings()
+    """Rows on which drift is measured."""
+
+
+class CalibrateSettings(BaseModel):
+    """Candidates for a model and its data, and how they are compared."""
+
+    model_config = STRICT
+
+    task: str | None = None
+    """Target task: candidates are compared by accuracy on its validation split, then by nll of its gold answers."""
+    rows: str | None = None
+    """Validation rows in place of a task: candidates are compared by the nll of their responses."""
+    others: tuple[str, ...] = ()
+    """Other tasks for the recipe's backward transfer; they decide nothing here."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+    limit: int = Field(100, gt=0)
+    """Validation problems, or rows."""
+    candidates: tuple[str, ...] = ("plain", "stm:2.5", "plain + anchors", "stm:100 + anchors")
+    """Policies, as in `select`; ` + anchors` adds the KL divergence to the base on drift-guided anchors."""
+    rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
+    """Peak learning rates, each tried with every candidate."""
+    rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
+    kl_weight: float = Field(5.0, gt=0)
+    """Weight of the KL on anchors."""
+    anchors: AnchorSettings = AnchorSettings()
+    """Search for anchors, where a candidate has them."""
+    drift: DriftSettings = DriftSettings()
+    """Rows on which drift is measured."""

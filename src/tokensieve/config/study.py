@@ -1,0 +1,184 @@
+"""Settings of a study: arms, targets, seeds."""
+
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from tokensieve.config.base import STRICT
+from tokensieve.config.data import DataSettings, ScoreSettings, SelectSettings
+from tokensieve.config.evaluation import EvaluateSettings
+from tokensieve.config.model import ModelSettings
+from tokensieve.config.sampling import GenerateSettings
+from tokensieve.config.training import TrainSettings
+from tokensieve.errors import explain
+from tokensieve.types import BASE_SCORER, JSON, Origin
+
+Listed = TypeVar("Listed", bound=tuple[object, ...])
+
+
+ARM_PREFIX = "arm:"
+"""Begins the name of an arm where a study's scorer is the model that the arm trains."""
+
+
+class ArmSettings(BaseModel):
+    """One arm of a study: a training set, the tokens of it that are trained, and how."""
+
+    model_config = STRICT
+
+    name: str
+    """Its name in tables."""
+    data: Origin = Origin.GROUND_TRUTH
+    """Origin of the responses."""
+    policy: str = "plain"
+    """Policy, as in `select`."""
+    scorer: str = "base"
+    """Scorer whose scores decide, as in `select`: `base`, or a name in the study's score.models."""
+    protect: tuple[Literal["end_of_turn", "tool_calls", "reasoning"], ...] | None = None
+    """As in `select`; None protects all of them."""
+    paper_exact: bool = False
+    """As in `select`: no token is protected."""
+    mix: str | None = None
+    """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
+    train: dict[str, JSON] = Field(default_factory=dict)
+    """Settings of `train` that differ from the study's, nested as there, e.g. {learning_rate: 1.0e-4, lora: {r: 8}}."""
+
+    def select_settings(self, seed: int) -> SelectSettings:
+        """The settings of its selection."""
+        given = {} if self.protect is None else {"protect": self.protect}
+        return SelectSettings(policy=self.policy, scorer=self.scorer, paper_exact=self.paper_exact, seed=seed, **given)
+
+
+class TargetSettings(BaseModel):
+    """One target of a study: what is learnt, and the skills that may be forgotten."""
+
+    model_config = STRICT
+
+    task: str
+    """The task whose train split is learnt and on which the gain is measured."""
+    others: tuple[str, ...]
+    """The tasks over which backward transfer is taken."""
+    title: str = ""
+    """One line for people."""
+
+    @model_validator(mode="after")
+    def _check_others(self) -> "TargetSettings":
+        if self.task in self.others:
+            raise ValueError(f"{self.task} is the target, so it cannot be among the others")
+        return self
+
+
+class StudyScoreSettings(ScoreSettings):
+    """Scores of a study's training tokens, and the models that compute them."""
+
+    models: dict[str, ModelSettings | str] = Field(default_factory=dict)
+    """Models beside the one under study, by scorer name: a model's settings, or arm:NAME for the model that an earlier
+    arm trains on the same target (its first seed)."""
+
+    def by(self, scorer: str) -> ScoreSettings:
+        """The settings of scoring by one model."""
+        return ScoreSettings.model_validate({**self.model_dump(exclude={"models"}), "scorer": scorer})
+
+
+class StudyEvaluateSettings(EvaluateSettings):
+    """Evaluation of a study's models."""
+
+    other_limit: int | None = Field(None, gt=0)
+    """The first N problems of each task that is not a target; None is `limit`."""
+
+    def of(self, task: str, *, is_target: bool) -> EvaluateSettings:
+        """The settings of evaluating one task."""
+        limit = self.limit if is_target else self.other_limit or self.limit
+        return EvaluateSettings.model_validate(
+            {**self.model_dump(exclude={"other_limit"}), "tasks": (task,), "limit": limit}
+        )
+
+
+class StudySettings(BaseModel):
+    """Arms x targets x seeds with one setting of everything else."""
+
+    model_config = STRICT
+
+    name: str
+    """Name of the recipe; the run's folder carries it."""
+    title: str = ""
+    """One line for people."""
+    model: ModelSettings = ModelSettings()
+    """The model under study."""
+    targets: tuple[TargetSettings, ...] = Field(min_length=1)
+    """Tasks to learn."""
+    arms: tuple[ArmSettings, ...] = Field(min_length=1)
+    """Runs to compare; an arm named `plain` is the reference."""
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """One run of every arm for each."""
+    data: DataSettings = DataSettings()
+    """Reading and tokenisation of the training rows; `limit` takes the first N of each target."""
+    score: StudyScoreSettings = StudyScoreSettings()
+    """Scores of every training token, and the models beside the one under study that compute them."""
+    train: TrainSettings = TrainSettings()
+    """Settings of all arms, but for those that an arm has of its own."""
+    generate: GenerateSettings = GenerateSettings()
+    """Generation of Self-Output and its like."""
+    evaluate: StudyEvaluateSettings = StudyEvaluateSettings()
+    """Evaluation of skills; `tasks` is filled from the targets."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the report's readers must know, such as how the learning rate was chosen."""
+
+    @field_validator("targets", "arms", "seeds")
+    @classmethod
+    def _check_unique(cls, listed: Listed) -> Listed:
+        """Results are kept and shown by these names, so that a second one would hide the first."""
+        names = [getattr(entry, "name", getattr(entry, "task", entry)) for entry in listed]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is listed twice")
+        return listed
+
+    @model_validator(mode="after")
+    def _check_used(self) -> "StudySettings":
+        """Refuse settings that a study does not use."""
+        unused = {
+            "data.format": self.data.format != "auto",
+            "data.columns": bool(self.data.columns),
+            "score.scorer": self.score.scorer != BASE_SCORER,
+            f"score.models.{BASE_SCORER}": BASE_SCORER in self.score.models,
+            "evaluate.tasks": bool(self.evaluate.tasks),
+            "train.seed": self.train.seed != 0 or any("seed" in arm.train for arm in self.arms),
+        }
+        instead = {
+            "score.scorer": "name other models in score.models",
+            "evaluate.tasks": "name them in the targets",
+            "train.seed": "give seeds",
+        }
+        for name in (name for name, given in unused.items() if given):
+            raise ValueError(f"{name} has no effect in a study; {instead.get(name, 'leave it out')}")
+        names = [arm.name for arm in self.arms]
+        for scorer, model in self.score.models.items():
+            arm = model.removeprefix(ARM_PREFIX) if isinstance(model, str) else ""
+            if isinstance(model, str) and (not model.startswith(ARM_PREFIX) or arm not in names):
+                expected = f"a model's settings, or arm:NAME with an arm of the study ({', '.join(names)})"
+                raise ValueError(f"score.models.{scorer}: expected {expected}, got {model!r}")
+        for one in self.arms:
+            self.train_of(one)
+            one.select_settings(0)
+        return self
+
+    def train_of(self, arm: ArmSettings) -> TrainSettings:
+        """An arm's training settings: the study's, with its own in their place.
+
+        Raises:
+            ValueError: an unknown key (the nearest valid one is named), or a value of the wrong form.
+        """
+        merged = _merged(self.train.model_dump(), arm.train)
+        try:
+            return TrainSettings.model_validate(merged)
+        except ValidationError as error:
+            raise ValueError(f"arm {arm.name!r}: {explain(error, TrainSettings, 'train')}") from None
+
+
+def _merged(old: dict[str, JSON], new: dict[str, JSON]) -> dict[str, JSON]:
+    """Nested settings with some of them replaced."""
+    result = dict(old)
+    for key, value in new.items():
+        held = result.get(key)
+        result[key] = _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return result
