@@ -161,3 +161,29 @@ def test_an_arm_without_a_row_is_reported_and_stops_nothing(finished: tuple[Path
     assert target.arms[1].rows_out == 0
     assert sum(target.arms[1].dropped.values()) == ROWS
     assert "no row is left to train on" in printed
+
+
+def test_anchors_and_drift_are_steps_of_a_study(tmp_path: Path) -> None:
+    small = {"candidates": 8, "count": 4, "max_new_tokens": 48, "pilot": {"rows": 4, "batch_size": 4, "method": "full"}}
+    weight = {"objective": {"kl": {"weight": 20.0}}}
+    changes = {
+        "arms": [
+            {"name": "plain", "policy": "plain"},
+            {"name": "held", "policy": "plain", "anchors": small, "train": weight},
+            {"name": "held at random", "policy": "plain", "anchors": {**small, "random_share": 1.0}, "train": weight},
+        ],
+        "train": {**RECIPE["train"], "learning_rate": 1e-3, "epochs": 3},
+        "evaluate": {"limit": 1, "drift": {"dialogues": 8, "max_new_tokens": 48}},
+    }
+    recipe = write(tmp_path / "held.yaml", **changes)
+    printed = run(recipe, tmp_path / "run").stdout
+    assert "drift" in printed
+    folders = [path.name.partition("-")[0] for path in (tmp_path / "run" / "anchors-work").iterdir()]
+    assert sorted(name for name in folders if name) == ["candidates", "pilot"], "both arms use the same ones"
+    (target,) = read_report(tmp_path / "run").targets
+    drifts = {arm.name: arm.runs[0].drift for arm in target.arms}
+    assert all(value is not None and value > 0 for value in drifts.values())
+    assert drifts["held"] < drifts["plain"], drifts  # type: ignore[operator]
+    before = steps(tmp_path / "run")
+    run(recipe, tmp_path / "run")
+    assert steps(tmp_path / "run") == before, "nothing is made twice"

@@ -10,7 +10,7 @@ from tokensieve.anchors.choose import Choice, choose
 from tokensieve.anchors.clusters import cluster
 from tokensieve.config import AnchorSettings, DriftSettings, LoraSettings, ModelSettings, TrainSettings
 from tokensieve.data.dataset import Rows, ShardRun
-from tokensieve.data.manifest import Counts, Manifest, package_versions
+from tokensieve.data.manifest import Counts, Manifest, digest_of, package_versions
 from tokensieve.drift import probe_sets, row_divergences, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
@@ -28,6 +28,8 @@ def make_anchors(
     model: ModelSettings | str,
     settings: AnchorSettings | None = None,
     out: str | Path = "anchors",
+    *,
+    work: Path | None = None,
 ) -> Rows[Anchor]:
     """Choose the rows on which a model in training should be held to its base.
 
@@ -39,7 +41,9 @@ def make_anchors(
         rows: training rows as ``select`` has made them; None where ``settings.pilot.adapter`` names a finished run.
         model: the base.
         settings: candidates, pilot and choice.
-        out: folder of the result. ``out/candidates`` and ``out/pilot`` keep the steps: a killed call goes on.
+        out: folder of the result.
+        work: folder in which candidates and pilot are kept, so that a killed call goes on and another one with the same
+            base, rows and settings uses them again; None is a hidden folder beside ``out``.
 
     Returns:
         The anchors in the order of the candidates. The manifest's facts hold the mean drift of candidates and anchors
@@ -66,12 +70,12 @@ def make_anchors(
         versions=dict(package_versions()),
         seed=settings.seed,
     )
-    work = out.parent / f".{out.name}.anchors"
+    work = work or out.parent / f".{out.name}.anchors"
     with ShardRun[Anchor](out, draft) as run:
         if run.finished is not None:
             return run.finished
         candidates = _candidates(base, settings, work)
-        pilot = settings.pilot.adapter or _pilot(cast("Rows[Selected]", rows), base_settings, settings, work / "pilot")
+        pilot = settings.pilot.adapter or _pilot(cast("Rows[Selected]", rows), base, base_settings, settings, work)
         found = row_divergences(candidates, base, tuned_settings(str(pilot), base_settings))
         drifts = [row.mean_kl for row in found]
         choices = choose(drifts, settings.count, settings.random_share, settings.seed)
@@ -99,11 +103,14 @@ def _candidates(base: LoadedModel, settings: AnchorSettings, work: Path) -> list
         max_new_tokens=settings.max_new_tokens,
         seed=settings.seed,
     )
-    (rows,) = probe_sets(base, probes, work).values()
+    drawn = digest_of({"base": base.identity.model_dump(mode="json"), "rows": probes.model_dump(mode="json")})
+    (rows,) = probe_sets(base, probes, work / f"candidates-{drawn[:12]}").values()
     return rows
 
 
-def _pilot(rows: Rows[Selected], base: ModelSettings, settings: AnchorSettings, out: Path) -> Path:
+def _pilot(
+    rows: Rows[Selected], loaded: LoadedModel, base: ModelSettings, settings: AnchorSettings, work: Path
+) -> Path:
     """A short run on the first training rows."""
     pilot = settings.pilot
     short = TrainSettings(
@@ -115,7 +122,10 @@ def _pilot(rows: Rows[Selected], base: ModelSettings, settings: AnchorSettings, 
         seed=settings.seed,
         lora=LoraSettings(),
     )
-    return train(first(rows, pilot.rows), base, short, out).folder
+    trained = first(rows, pilot.rows)
+    run = {"base": loaded.identity.model_dump(mode="json"), "rows": trained.manifest.digest}
+    name = digest_of({**run, "settings": short.model_dump(mode="json")})
+    return train(trained, base, short, work / f"pilot-{name[:12]}").folder
 
 
 def _anchors(

@@ -232,7 +232,9 @@ def print_store(models: Iterable["StoredModel"]) -> None:
 
 
 def _arms(target: TargetReport) -> Table:
-    table = table_of("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)")
+    measured = any(run.drift is not None for arm in target.arms for run in arm.runs)
+    drift = ("drift",) if measured else ()
+    table = table_of("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)", *drift)
     for arm in target.arms:
         if arm.not_trained:
             table.add_row(arm.name, f"{arm.rows_out:,}", "", "not trained")
@@ -242,8 +244,14 @@ def _arms(target: TargetReport) -> Table:
         gain = arm.target_points if target.gain_in_points else arm.target_improvement
         unit = _POINTS if target.gain_in_points else " %"
         row = (f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
-        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0))
+        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
     return table
+
+
+def _drift(arm: ArmReport) -> str:
+    """Mean drift of an arm's runs in nats per token."""
+    values = [run.drift for run in arm.runs if run.drift is not None]
+    return f"{sum(values) / len(values):.3f}" if values else ""
 
 
 def _with_interval(estimate: Estimate, unit: str, digits: int = 1) -> str:

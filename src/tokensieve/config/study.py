@@ -6,10 +6,10 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from tokensieve.config.base import STRICT
 from tokensieve.config.data import DataSettings, ScoreSettings, SelectSettings
-from tokensieve.config.evaluation import EvaluateSettings
+from tokensieve.config.evaluation import DriftSettings, EvaluateSettings
 from tokensieve.config.model import ModelSettings
 from tokensieve.config.sampling import GenerateSettings
-from tokensieve.config.training import TrainSettings
+from tokensieve.config.training import AnchorSettings, TrainSettings
 from tokensieve.errors import explain
 from tokensieve.types import BASE_SCORER, JSON, Origin
 
@@ -37,6 +37,8 @@ class ArmSettings(BaseModel):
     """As in `select`; None protects all of them."""
     paper_exact: bool = False
     """As in `select`: no token is protected."""
+    anchors: AnchorSettings | None = None
+    """Rows on which its training is held to the base, found by a pilot on all response tokens; None trains without."""
     mix: str | None = None
     """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
     train: dict[str, JSON] = Field(default_factory=dict)
@@ -85,11 +87,14 @@ class StudyEvaluateSettings(EvaluateSettings):
     other_limit: int | None = Field(None, gt=0)
     """The first N problems of each task that is not a target; None is `limit`."""
 
+    drift: DriftSettings | None = None
+    """Rows on which the drift of every trained model from the base is measured; None measures none."""
+
     def of(self, task: str, *, is_target: bool) -> EvaluateSettings:
         """The settings of evaluating one task."""
         limit = self.limit if is_target else self.other_limit or self.limit
         return EvaluateSettings.model_validate(
-            {**self.model_dump(exclude={"other_limit"}), "tasks": (task,), "limit": limit}
+            {**self.model_dump(exclude={"other_limit", "drift"}), "tasks": (task,), "limit": limit}
         )
 
 
@@ -151,6 +156,9 @@ class StudySettings(BaseModel):
         }
         for name in (name for name, given in unused.items() if given):
             raise ValueError(f"{name} has no effect in a study; {instead.get(name, 'leave it out')}")
+        for held in self.arms:
+            if held.anchors is not None and self.train_of(held).objective.kl.anchors is not None:
+                raise ValueError(f"arm {held.name!r} names a folder of anchors and settings that make one")
         names = [arm.name for arm in self.arms]
         for scorer, model in self.score.models.items():
             arm = model.removeprefix(ARM_PREFIX) if isinstance(model, str) else ""

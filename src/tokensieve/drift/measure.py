@@ -63,6 +63,8 @@ def measure_drift(
     tuned: LoadedModel | ModelSettings | str,
     settings: DriftSettings | None = None,
     out: str | Path | None = None,
+    *,
+    rows_in: Path | None = None,
 ) -> Drift:
     """Measure how far a tuned model has moved from its base, without any benchmark.
 
@@ -74,7 +76,8 @@ def measure_drift(
         base: the model before training.
         tuned: the model after training; same tokenizer and vocabulary.
         settings: the rows; the default draws self-dialogues.
-        out: folder for the rows, per-row values and ``drift.json``; None keeps the drawn rows in the user's cache.
+        out: folder for the drawn rows and ``drift.json``.
+        rows_in: folder for the drawn rows alone, used again by the next call; None is ``out``, or the user's cache.
 
     Raises:
         InputError: other tokenizers or vocabularies, no rows, or as in ``load_model`` and in reading the data.
@@ -82,8 +85,8 @@ def measure_drift(
     """
     settings = settings or DriftSettings()
     before = base if isinstance(base, LoadedModel) else load_model(base)
-    folder = Path(out) if out is not None else _cached(before, settings)
-    sets = probe_sets(before, settings, folder)
+    out = None if out is None else Path(out)
+    sets = probe_sets(before, settings, rows_in or out or _cached(before, settings))
     name = before.identity.name
     lengths = {key: len(rows) for key, rows in sets.items()}
     every = [row for rows in sets.values() for row in rows]
@@ -92,7 +95,7 @@ def measure_drift(
     probes = tuple(summarise(key, [next(found) for _ in range(length)]) for key, length in lengths.items())
     result = Drift(base=name, tuned=_name_of(tuned), settings=settings, probes=probes)
     if out is not None:
-        write_atomically(folder / RESULT_NAME, result.model_dump_json(indent=2).encode())
+        write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     return result
 
 

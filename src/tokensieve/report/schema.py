@@ -94,6 +94,8 @@ class SeedRun(BaseModel):
     """BWT of this run, percent."""
     target_accuracy: float | None = None
     """Accuracy on the target after this run, a fraction."""
+    drift: float | None = None
+    """Forward KL(base || model) in nats per token; None where the study does not measure it."""
     curve: tuple[CurvePoint, ...] = ()
     """Training loss by step."""
     wall_s: float | None = None

@@ -16,6 +16,7 @@ from tokensieve.analysis import profile
 from tokensieve.config import ArmSettings
 from tokensieve.data.dataset import open_rows
 from tokensieve.data.manifest import package_versions, read_manifest
+from tokensieve.drift import Drift
 from tokensieve.errors import InputError
 from tokensieve.pipeline import open_selected
 from tokensieve.pipeline.load import STRUCTURE_IDS
@@ -34,7 +35,7 @@ from tokensieve.report.schema import (
     TaskResult,
 )
 from tokensieve.selection.protection import protected_T
-from tokensieve.study.plan import NOT_TRAINED
+from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
 from tokensieve.training import open_adapter
 from tokensieve.types import BASE_SCORER, JSON, BoolArray, Outcome, Sample, Tokens
@@ -275,9 +276,19 @@ def _run(
         target_improvement=_number(metrics.target_improvement(base, tuned, target)),
         backward_transfer=_number(metrics.backward_transfer(base, tuned, target)),
         target_accuracy=tuned[target],
+        drift=_drift(run, source),
         curve=tuple(CurvePoint(step=entry.step, loss=entry.loss) for entry in log[::every]),
         wall_s=record.wall_s if record else None,
     )
+
+
+def _drift(run: ArmRun, source: _Source) -> float | None:
+    """Mean over the sets of rows of KL(base || model), nats per token."""
+    if run.drift is None:
+        return None
+    text = (source.runner.folder(run.drift) / DRIFT_NAME).read_text(encoding="utf-8")
+    values = [probe.kl.value for probe in Drift.model_validate_json(text).probes if probe.kl.value is not None]
+    return float(np.mean(values)) if values else None
 
 
 def _number(value: float) -> float | None:

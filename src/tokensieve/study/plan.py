@@ -8,11 +8,14 @@ from pydantic import BaseModel
 
 from tokensieve.config import (
     ARM_PREFIX,
+    AnchorSettings,
     ArmSettings,
+    DriftSettings,
     ModelSettings,
     ScoreSettings,
     StudySettings,
     TargetSettings,
+    TrainSettings,
 )
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import write_atomically
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
 NOT_TRAINED: Final = "not_trained"
 """File in place of a result where an arm has no row to train on; it says so in words."""
+
+
+DRIFT_NAME: Final = "drift.json"
+"""File of a drift step's result."""
 
 
 class Planner:
@@ -66,15 +73,52 @@ class Planner:
         scores = self._scores(target, arm, generate)
         seeds = self.settings.seeds
         selects = {seed: self._select(target, arm, scores[-1], seed) for seed in seeds}
-        runs = tuple(self._run(target, arm, selects[seed], seed) for seed in seeds)
+        anchors = () if arm.anchors is None else self._anchors(target, arm, arm.anchors, scores[0])
+        runs = tuple(self._run(target, arm, selects[seed], seed, anchors) for seed in seeds)
         self._runs[target.task, arm.name] = runs
-        return ArmPlan(arm, generate, scores, selects, runs)
+        return ArmPlan(arm, generate, scores, selects, runs, anchors)
 
-    def _run(self, target: TargetSettings, arm: ArmSettings, select: Step, seed: int) -> ArmRun:
+    def _run(
+        self, target: TargetSettings, arm: ArmSettings, select: Step, seed: int, anchors: tuple[Step, ...]
+    ) -> ArmRun:
         label = f"{target.task} · {arm.name} · seed {seed}"
-        train = self._train(label, arm, select, seed)
+        train = self._train(label, arm, select, seed, anchors[-1] if anchors else None)
         tasks = (target.task, *target.others)
-        return ArmRun(seed, train, {task: self._evaluate(task, label, train) for task in tasks})
+        evaluations = {task: self._evaluate(task, label, train) for task in tasks}
+        rows = self.settings.evaluate.drift
+        return ArmRun(seed, train, evaluations, None if rows is None else self._drift(label, rows, train))
+
+    def _anchors(
+        self, target: TargetSettings, arm: ArmSettings, settings: AnchorSettings, score: Step
+    ) -> tuple[Step, ...]:
+        """The steps that select the pilot's rows, every response token of them, and make the anchors."""
+        from tokensieve.anchors import make_anchors
+        from tokensieve.pipeline import open_selected
+
+        whole = ArmSettings(name=f"{arm.data.value}, every token", data=arm.data)
+        select = self._select(target, whole, score, 0)
+
+        def build(folder: Path, progress: Progress) -> None:
+            progress(0, settings.count)
+            rows = open_selected(self.root / select.folder_name)
+            make_anchors(rows, self.settings.model, settings, folder, work=self.root / "anchors-work")
+
+        key = step_key("anchors", _json(settings), [self._model_key, select.key])
+        return select, Step("anchors", f"{target.task} · {arm.name}", key, build)
+
+    def _drift(self, label: str, rows: DriftSettings, train: Step) -> Step:
+        """The drift of one trained model from the base; the base's rows are drawn once for the study."""
+        from tokensieve.drift import measure_drift
+
+        def build(folder: Path, progress: Progress) -> None:
+            if (self.root / train.folder_name / NOT_TRAINED).is_file():
+                write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
+                return
+            progress(0, 1)
+            found = measure_drift(self.base(), self._after(train), rows, rows_in=self.root / "drift-rows")
+            write_atomically(folder / DRIFT_NAME, found.model_dump_json(indent=2).encode())
+
+        return Step("drift", label, step_key("drift", _json(rows), [self._model_key, train.key]), build)
 
     def _generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
         from tokensieve.generation import generate
@@ -191,7 +235,7 @@ class Planner:
         key = step_key("select", _json(settings), [score.key, code_digest(policy), *mix])
         return Step("select", f"{target.task} · {arm.name}", key, build)
 
-    def _train(self, label: str, arm: ArmSettings, select: Step, seed: int) -> Step:
+    def _train(self, label: str, arm: ArmSettings, select: Step, seed: int, anchors: Step | None) -> Step:
         from tokensieve.pipeline import open_selected
         from tokensieve.training import train
 
@@ -202,9 +246,17 @@ class Planner:
             if len(rows) == 0:
                 write_atomically(folder / NOT_TRAINED, b"no row is left to train on\n")
             else:
-                train(rows, self.settings.model, settings, folder, progress=progress)
+                train(rows, self.settings.model, self._held(settings, anchors), folder, progress=progress)
 
-        return Step("train", label, step_key("train", _json(settings), [self._model_key, select.key]), build)
+        inputs = [self._model_key, select.key, *([] if anchors is None else [anchors.key])]
+        return Step("train", label, step_key("train", _json(settings), inputs), build)
+
+    def _held(self, settings: TrainSettings, anchors: Step | None) -> TrainSettings:
+        """The settings of a run with the folder of its anchors."""
+        if anchors is None:
+            return settings
+        kl = settings.objective.kl.model_copy(update={"anchors": self.root / anchors.folder_name})
+        return settings.model_copy(update={"objective": settings.objective.model_copy(update={"kl": kl})})
 
     def _evaluate(self, task: str, label: str, train: Step | None) -> Step:
         from tokensieve.evaluation import evaluate

@@ -74,11 +74,13 @@ class ArmRun:
 
     Attributes:
         evaluations: one step a task, by the task's name.
+        drift: measures the trained model's drift from the base; None where the study does not.
     """
 
     seed: int
     train: Step
     evaluations: Mapping[str, Step]
+    drift: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class ArmPlan:
         generate: makes its data; None where that is the task's own.
         scores: score its rows, the base first; the last one's folder holds the scores of all.
         selects: one step a seed.
+        anchors: select the pilot's rows and make the anchors; empty where training has none.
     """
 
     settings: ArmSettings
@@ -96,16 +99,20 @@ class ArmPlan:
     scores: tuple[Step, ...]
     selects: Mapping[int, Step]
     runs: tuple[ArmRun, ...]
+    anchors: tuple[Step, ...] = ()
 
     def steps(self) -> Iterator[Step]:
         """Its steps in the order in which they can be made."""
         if self.generate is not None:
             yield self.generate
         yield from self.scores
+        yield from self.anchors
         for run in self.runs:
             yield self.selects[run.seed]
             yield run.train
             yield from run.evaluations.values()
+            if run.drift is not None:
+                yield run.drift
 
 
 @dataclass(frozen=True, slots=True)
