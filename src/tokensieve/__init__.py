@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DriftSettings,
         EvaluateSettings,
         GenerateSettings,
+        InspectSettings,
         KlSettings,
         LaunchSettings,
         LoraSettings,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tokensieve.evaluation import EvalResult, evaluate
     from tokensieve.exports import export
     from tokensieve.generation import generate
+    from tokensieve.inspection import Inspection, MaskAudit, inspect_data
     from tokensieve.models import LoadedModel, load_model
     from tokensieve.pipeline import load, select
     from tokensieve.repair import Repair, repair_model
@@ -55,6 +57,7 @@ _CONFIG = (
     "DriftSettings",
     "EvaluateSettings",
     "GenerateSettings",
+    "InspectSettings",
     "KlSettings",
     "LaunchSettings",
     "LoraSettings",
@@ -76,7 +79,9 @@ _HOMES = {
     "Drift": "drift",
     "DriftCallback": "training.drift_callback",
     "EvalResult": "evaluation",
+    "Inspection": "inspection",
     "LoadedModel": "models",
+    "MaskAudit": "inspection",
     "Repair": "repair",
     "Rows": "data.dataset",
     "SieveSFTTrainer": "training.sieve_trainer",
@@ -85,6 +90,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "export": "exports",
     "generate": "generation",
+    "inspect_data": "inspection",
     "load": "pipeline",
     "load_model": "models",
     "make_anchors": "anchors",
@@ -115,10 +121,13 @@ __all__ = [
     "EvaluateSettings",
     "GenerateSettings",
     "InputError",
+    "InspectSettings",
+    "Inspection",
     "KlSettings",
     "LaunchSettings",
     "LoadedModel",
     "LoraSettings",
+    "MaskAudit",
     "ModelSettings",
     "ObjectiveSettings",
     "Repair",
@@ -136,6 +145,7 @@ __all__ = [
     "evaluate",
     "export",
     "generate",
+    "inspect_data",
     "load",
     "load_model",
     "make_anchors",

@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-TokenClass: TypeAlias = Literal["number", "symbol", "word", "whitespace", "line_end", "special"]
+TokenClass: TypeAlias = Literal[
+    "number", "punctuation", "identifier", "word", "whitespace", "line_end", "special", "symbol"
+]
 """Class of a token by its text; see ``profile.token_class``."""
 
 

@@ -7,7 +7,14 @@ import cyclopts
 from cyclopts import Parameter
 
 from tokensieve import __version__
-from tokensieve.cli import compare_command, data_commands, model_commands, study_commands, tool_commands
+from tokensieve.cli import (
+    compare_command,
+    data_commands,
+    inspect_command,
+    model_commands,
+    study_commands,
+    tool_commands,
+)
 from tokensieve.generation.arms import arm_lines
 from tokensieve.selection import policy_lines
 
@@ -15,6 +22,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     study_commands.run,
     data_commands.score,
     data_commands.select,
+    inspect_command.inspect,
     data_commands.show,
     data_commands.export,
     data_commands.verify_export,

@@ -1,7 +1,8 @@
-"""A study as one page that opens offline, and its JSON twin."""
+"""A study, or an inspection of training data, as one page that opens offline, and its JSON twin."""
 
 from tokensieve.metrics import Estimate
 from tokensieve.report.files import HTML_NAME, JSON_NAME, read_report, write_report
+from tokensieve.report.inspection_page import INSPECTION_HTML, INSPECTION_JSON, render_inspection, write_inspection
 from tokensieve.report.samples import sample_rows
 from tokensieve.report.schema import (
     REFERENCE_ARM,
@@ -20,6 +21,8 @@ from tokensieve.report.schema import (
 
 __all__ = [
     "HTML_NAME",
+    "INSPECTION_HTML",
+    "INSPECTION_JSON",
     "JSON_NAME",
     "REFERENCE_ARM",
     "ArmReport",
@@ -35,6 +38,8 @@ __all__ = [
     "TargetReport",
     "TaskResult",
     "read_report",
+    "render_inspection",
     "sample_rows",
+    "write_inspection",
     "write_report",
 ]

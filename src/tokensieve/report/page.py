@@ -47,10 +47,7 @@ def render(report: Report) -> str:
     """The page as HTML: no request leaves it, every text in it is escaped, its one script and style are pinned."""
     assets = files("tokensieve.report")
     style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.globals.update(figures=number_format, plots=plots)
+    environment = page_environment()
     template = environment.from_string(assets.joinpath("report.html.j2").read_text(encoding="utf-8"))
     verdict = judge(report)
     names = short_task_names(report)
@@ -64,10 +61,19 @@ def render(report: Report) -> str:
         tokens=_as_script_data(token_data(report)),
         has_unjudged=has_unjudged,
         has_tokens=any(arm.samples for target in report.targets for arm in target.arms),
-        style=_trusted(style),
-        script=_trusted(script),
-        policy=_content_policy(style, script),
+        style=trusted(style),
+        script=trusted(script),
+        policy=content_policy(style, script),
     )
+
+
+def page_environment() -> Environment:
+    """Jinja's environment for pages: every text is escaped, a name that is not given is an error."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.globals.update(figures=number_format, plots=plots)
+    return environment
 
 
 def short_task_names(report: Report) -> dict[str, str]:
@@ -157,11 +163,11 @@ def _as_script_data(value: JSON) -> Markup:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return _trusted(text)
+    return trusted(text)
 
 
-def _content_policy(style: str, script: str) -> str:
-    """A policy under which the browser runs this page's script and style and loads nothing at all."""
+def content_policy(style: str, script: str = "") -> str:
+    """A policy under which the browser runs a page's script and style and loads nothing at all."""
     pins = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
     style_pin, script_pin = pins
     return (
@@ -170,6 +176,6 @@ def _content_policy(style: str, script: str) -> str:
     )
 
 
-def _trusted(text: str) -> Markup:
+def trusted(text: str) -> Markup:
     """Text that is ours, or is made safe already, and goes into the page as it is."""
     return Markup(text)  # noqa: S704 -- the package's own files, and JSON with its markup characters escaped
