@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "tokensieve"
 MARK = "<!-- tree -->"
 OTHERS = {
+    "inspection.html.j2": "layout of the page of an inspection",
     "report.html.j2": "the page's template",
     "page.css": "its looks",
     "page.js": "its token browser",

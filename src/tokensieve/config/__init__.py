@@ -1,7 +1,7 @@
 """Settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
 from tokensieve.config.base import STRICT, as_settings
-from tokensieve.config.data import DataSettings, LaunchSettings, ScoreSettings, SelectSettings
+from tokensieve.config.data import DataSettings, InspectSettings, LaunchSettings, ScoreSettings, SelectSettings
 from tokensieve.config.evaluation import CalibrateSettings, CutOff, DriftSettings, EvaluateSettings, RepairSettings
 from tokensieve.config.model import ModelSettings, TemplateArgument
 from tokensieve.config.sampling import (
@@ -42,6 +42,7 @@ __all__ = [
     "DriftSettings",
     "EvaluateSettings",
     "GenerateSettings",
+    "InspectSettings",
     "KlSettings",
     "LaunchSettings",
     "LoraSettings",

@@ -104,3 +104,20 @@ class SelectSettings(BaseModel):
         if self.paper_exact and self.protect and "protect" in self.model_fields_set:
             raise ValueError("paper_exact protects no token, so that protect has no effect; give one of the two")
         return self
+
+
+class InspectSettings(BaseModel):
+    """What inspect shows of a training set, and how it reads labels that another tool made."""
+
+    model_config = STRICT
+
+    policy: str = "stm:2.5"
+    """Policy whose choice is shown of scored rows; a folder that select made has its own."""
+    thresholds: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
+    """Perplexities over which the shares of tokens and of nll are shown."""
+    top: int = Field(10, gt=0)
+    """How many tokens and rows are listed."""
+    own_answers: Path | None = None
+    """Folder that generate made: the model's own answers, whose sentence perplexities are set beside the data's."""
+    labels: Literal["auto", "unshifted", "shifted"] = "auto"
+    """Convention of labels: unshifted, label t is token t; shifted, label t is token t + 1; auto finds it out."""

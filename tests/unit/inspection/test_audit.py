@@ -263,7 +263,11 @@ DOUBTS: list[tuple[str, Callable[[list[Record]], list[Record]], str]] = [
     ),
     ("ids of another tokenizer", refused(lambda r: {**r, "input_ids": [999, *r["input_ids"][1:]]}), "token id 999"),
     ("labels of another length", refused(lambda r: {**r, "labels": r["labels"][1:]}), "labels has"),
-    ("no integers", refused(lambda r: {**r, "labels": ["a"] * len(r["labels"])}), "list of integers"),
+    (
+        "no integers",
+        refused(lambda r: {**r, "labels": cast("list[int]", ["a"] * len(r["labels"]))}),
+        "list of integers",
+    ),
     (
         "labels and mask disagree",
         refused(lambda r: {**r, "loss_mask": [1] * len(r["labels"])}),
@@ -304,7 +308,7 @@ def test_a_template_whose_header_is_plain_text_is_refused(model: LoadedModel) ->
         " {{ m['content'] }}<|end|>{% endif %}{% endfor %}"
     )
     with pytest.raises(InputError, match="in plain text"):
-        response_finder(prepare(tokenizer))  # type: ignore[arg-type]
+        response_finder(prepare(tokenizer))
 
 
 @pytest.mark.parametrize("changes", [{"policy": "plain"}, {"top": 3}, {"thresholds": (2.0,)}, {"own_answers": "x"}])
