@@ -1,0 +1,244 @@
+"""The checkers that a task from a YAML file can name as its ``check.kind``: the registry ``CHECKERS``."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel, Field
+
+from tokensieve.config import STRICT
+from tokensieve.errors import InputError
+from tokensieve.tasks import checkers
+from tokensieve.tasks.benchmark_io import Row, texts
+from tokensieve.tasks.execution import ResultComparison, judge_program, judge_query
+from tokensieve.tasks.user_function import UserFunction, check_by_function, user_function
+from tokensieve.types import JSON, Problem, Verdict
+
+Render: TypeAlias = Callable[[str, Row], str]
+"""``render(template, row)``: the template with the row's fields filled in."""
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+PreparedT = TypeVar("PreparedT")
+
+
+@dataclass(frozen=True, slots=True)
+class RowFacts:
+    """The part of a row that its check reads.
+
+    Attributes:
+        facts: templates filled in.
+        files: files beside the task's rows, by name.
+    """
+
+    facts: dict[str, JSON]
+    files: dict[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Checker(Generic[SettingsT, PreparedT]):
+    """One kind of check.
+
+    Attributes:
+        does: the check in one line, for people.
+        settings: the keys that ``check`` takes in the YAML file; one of them is ``kind``, the name in ``CHECKERS``.
+        facts: ``facts(settings, row, render, folder)`` is the part of a row that the check reads; paths are relative
+            to the folder. Raises InputError on a missing field or file.
+        prepare: ``prepare(settings, path)`` is done once a task: settings as the check uses them; ``path`` is the YAML
+            file. Raises InputError on a setting that cannot be used.
+        check: ``check(prepared, problem, answer)`` judges one answer, as in ``Task.checker``.
+    """
+
+    does: str
+    settings: type[SettingsT]
+    facts: Callable[[SettingsT, Row, Render, Path], RowFacts]
+    prepare: Callable[[SettingsT, Path], PreparedT]
+    check: Callable[[PreparedT, Problem, str], Verdict]
+
+
+def _as_it_is(settings: SettingsT, _: Path) -> SettingsT:
+    return settings
+
+
+class AnswerCheck(BaseModel):
+    """Settings of a comparison with one text."""
+
+    model_config = STRICT
+
+    kind: str
+    answer: str
+    """Template of what is compared with."""
+    ignore_case: bool = False
+    """exact: whether upper and lower case are the same."""
+    tolerance: float = Field(0.0, ge=0)
+    """number: the largest difference that still counts as equal."""
+    labels: tuple[str, ...] = ("A", "B", "C", "D", "E")
+    """letter: the labels of the choices."""
+
+
+def _answer_facts(settings: AnswerCheck, row: Row, render: Render, _: Path) -> RowFacts:
+    return RowFacts({"answer": render(settings.answer, row)}, {})
+
+
+def _gold(problem: Problem) -> str:
+    return str(problem.facts["answer"])
+
+
+def _exact(settings: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+    return checkers.check_exact(answer, _gold(problem), ignore_case=settings.ignore_case)
+
+
+def _letter(settings: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+    return checkers.check_letter(answer, _gold(problem), settings.labels)
+
+
+def _number(settings: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+    return checkers.check_number(answer, _gold(problem), tolerance=settings.tolerance)
+
+
+def _math(_: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+    return checkers.check_math(answer, _gold(problem))
+
+
+def _json(_: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+    return checkers.check_json(answer, _gold(problem))
+
+
+class RegexCheck(BaseModel):
+    """Settings of a check of what a pattern finds."""
+
+    model_config = STRICT
+
+    kind: str
+    pattern: str
+    """A Python regular expression; its first group, or the whole match, is the answer."""
+    answer: str | None = None
+    """Template of what is compared with; without it a match is enough."""
+
+
+def _regex_facts(settings: RegexCheck, row: Row, render: Render, _: Path) -> RowFacts:
+    return RowFacts({"answer": render(settings.answer, row) if settings.answer is not None else None}, {})
+
+
+def _compiled(settings: RegexCheck, path: Path) -> re.Pattern[str]:
+    try:
+        return re.compile(settings.pattern)
+    except re.error as error:
+        raise InputError(f"check.pattern: {error}", where=str(path)) from None
+
+
+def _regex(pattern: re.Pattern[str], problem: Problem, answer: str) -> Verdict:
+    gold = problem.facts["answer"]
+    return checkers.check_regex(answer, None if gold is None else str(gold), pattern)
+
+
+class PythonCheck(BaseModel):
+    """Settings of a check by tests that run in the sandbox."""
+
+    model_config = STRICT
+
+    kind: str
+    tests: str
+    """The field with the tests: a list of statements, or one text."""
+    setup: str = ""
+    """Template of code that runs between the answer's code and the tests."""
+
+
+def _python_facts(settings: PythonCheck, row: Row, render: Render, _: Path) -> RowFacts:
+    tests = row.fields.get(settings.tests)
+    listed = [tests] if isinstance(tests, str) else [*texts(tests, settings.tests, row.where)]
+    return RowFacts({"tests": list(listed), "setup": render(settings.setup, row)}, {})
+
+
+def _python(_: PythonCheck, problem: Problem, answer: str) -> Verdict:
+    from tokensieve.tasks.mbpp import called
+
+    tests = texts(problem.facts["tests"], "tests", problem.id)
+    before_tests = [str(problem.facts["setup"])] if problem.facts["setup"] else []
+    # A task of one's own may well ask for a class that compares by a rule of its own.
+    return judge_program(answer, names=called(tests), before_tests=before_tests, tests=tests, own_equality=True)
+
+
+class SqlCheck(BaseModel):
+    """Settings of a check by the result of a query that runs in the sandbox."""
+
+    model_config = STRICT
+
+    kind: str
+    query: str
+    """Template of the gold query."""
+    database: str | None = None
+    """Template of the path of a SQLite file."""
+    script: str | None = None
+    """Template of statements that build the database in memory instead."""
+    comparison: ResultComparison = ResultComparison.SET
+    """Equal rows count once (set) or each (multiset)."""
+
+
+def _sql_facts(settings: SqlCheck, row: Row, render: Render, folder: Path) -> RowFacts:
+    database = render(settings.database, row) if settings.database is not None else None
+    script = render(settings.script, row) if settings.script is not None else None
+    facts: dict[str, JSON] = {"query": render(settings.query, row), "script": script}
+    if database is None:
+        return RowFacts(facts, {})
+    path = folder / database
+    if not path.is_file():
+        raise InputError("no such database", where=f"{row.where}: {path}", fix="check.database in the YAML file")
+    return RowFacts(facts | {"database": database, "bytes": path.stat().st_size}, {"database": path})
+
+
+def _one_source(settings: SqlCheck, path: Path) -> SqlCheck:
+    if (settings.database is None) == (settings.script is None):
+        raise InputError("check: expected one of database and script", where=str(path))
+    return settings
+
+
+def _sql(settings: SqlCheck, problem: Problem, answer: str) -> Verdict:
+    script = problem.facts["script"]
+    return judge_query(
+        answer,
+        str(problem.facts["query"]),
+        database=problem.files.get("database"),
+        script=None if script is None else str(script),
+        comparison=settings.comparison,
+    )
+
+
+class FunctionCheck(BaseModel):
+    """Settings of a check by the user's own function ``(row, answer) -> bool or Verdict``."""
+
+    model_config = STRICT
+
+    kind: str
+    function: str
+    """The function as file.py:name."""
+
+
+def _function_facts(_: FunctionCheck, row: Row, __: Render, ___: Path) -> RowFacts:
+    return RowFacts({"row": dict(row.fields)}, {})
+
+
+def _loaded(settings: FunctionCheck, path: Path) -> UserFunction:
+    return user_function(settings.function, path.parent, f"{path}: check.function")
+
+
+def _function(function: UserFunction, problem: Problem, answer: str) -> Verdict:
+    row = problem.facts["row"]
+    return check_by_function(function, row if isinstance(row, dict) else {}, answer)
+
+
+CHECKERS: Final[Mapping[str, Checker[Any, Any]]] = {
+    "exact": Checker(
+        "the whole answer is the text, white space at both ends aside", AnswerCheck, _answer_facts, _as_it_is, _exact
+    ),
+    "letter": Checker("the chosen label is the text", AnswerCheck, _answer_facts, _as_it_is, _letter),
+    "number": Checker("the final number equals the text's", AnswerCheck, _answer_facts, _as_it_is, _number),
+    "math": Checker("the final formula equals the text's by value", AnswerCheck, _answer_facts, _as_it_is, _math),
+    "json": Checker("the answer's JSON equals the text's by value", AnswerCheck, _answer_facts, _as_it_is, _json),
+    "regex": Checker("a pattern's last match is the text, or is there", RegexCheck, _regex_facts, _compiled, _regex),
+    "python": Checker("the answer's code passes tests in the sandbox", PythonCheck, _python_facts, _as_it_is, _python),
+    "sql": Checker("the answer's query gives the gold query's rows", SqlCheck, _sql_facts, _one_source, _sql),
+    "function": Checker("your own function says so", FunctionCheck, _function_facts, _loaded, _function),
+}
+"""Checkers by their ``check.kind``."""
