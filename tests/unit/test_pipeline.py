@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -225,6 +226,39 @@ def test_rows_in_memory_become_the_tokens_of_the_same_rows_in_a_file(model: Load
     assert again.manifest == made.manifest  # equal rows are one input, whatever holds them
     with pytest.raises(InputError, match="other inputs"):
         load(rows[1:], model, {"limit": 2}, tmp_path / "tokens")
+
+
+def test_score_takes_a_data_set_and_select_a_folder_and_settings_as_dicts(model: LoadedModel, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", 3)
+    spelled = {"use_store": False}
+    rows = score(load(path, model), model, NO_STORE, out=tmp_path / "scored")
+    for data in (path, str(path), [json.loads(line) for line in path.read_text().splitlines()], tmp_path / "scored"):
+        named = {**spelled, "scorer": "again"} if data == tmp_path / "scored" else spelled
+        found = score(data, model, named)
+        assert [row.scores["base"].nll_T.tolist() for row in found] == [row.scores["base"].nll_T.tolist() for row in rows]
+    by_settings = select(rows, SelectSettings(policy="plain", protect=()))
+    by_dict = select(tmp_path / "scored", {"policy": "plain", "protect": []})
+    assert [row.train_T.tolist() for row in by_dict] == [row.train_T.tolist() for row in by_settings]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "words"),
+    [
+        (None, "plain", "expected scored rows, got NoneType"),
+        ([{"prompt": "a"}], "plain", "expected scored rows, got list"),
+        ("tokens", "plain", "expected scored rows, got tokens rows"),
+        ("scored", {"policies": "plain"}, "settings.policies"),
+        ("scored", 2.5, "expected a policy, got float"),
+        ("scored", None, "expected a policy, got NoneType"),
+    ],
+    ids=str,
+)
+def test_select_tells_plain_mistakes_in_words(
+    scored: Rows[Scored], model: LoadedModel, rows: object, settings: object, words: str
+) -> None:
+    given = {"scored": scored, "tokens": load([{"prompt": "a", "completion": "b"}], model)}.get(str(rows), rows)
+    with pytest.raises(InputError, match=re.escape(words)):
+        select(given, settings)  # type: ignore[arg-type]
 
 
 def test_unread_fields_are_in_the_manifest(model: LoadedModel) -> None:

@@ -1,6 +1,6 @@
 """From a model and its training rows to a folder of anchors: candidates, pilot, drift, choice, distributions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from tokensieve.anchors.choose import Choice, choose
 from tokensieve.anchors.clusters import cluster
-from tokensieve.config import AnchorSettings, DriftSettings, LoraSettings, ModelSettings, TrainSettings
-from tokensieve.data.dataset import Rows, ShardRun
+from tokensieve.config import AnchorSettings, DriftSettings, LoraSettings, ModelSettings, TrainSettings, as_settings
+from tokensieve.data.dataset import Rows, ShardRun, as_rows
 from tokensieve.data.manifest import Counts, Manifest, digest_of, package_versions
 from tokensieve.drift import probe_sets, row_divergences, tuned_settings
 from tokensieve.errors import InputError
@@ -24,9 +24,9 @@ _SHARD_ROWS: Final = 128
 
 
 def make_anchors(
-    rows: Rows[Selected] | None,
+    rows: Rows[Selected] | str | Path | None,
     model: ModelSettings | str,
-    settings: AnchorSettings | None = None,
+    settings: AnchorSettings | Mapping[str, object] | None = None,
     out: str | Path = "anchors",
     *,
     work: Path | None = None,
@@ -53,7 +53,8 @@ def make_anchors(
         InputError: no training rows and no pilot, or as in drawing, training and measuring.
         EnvironmentProblem: no memory or disk space.
     """
-    settings = settings or AnchorSettings()
+    settings = as_settings(AnchorSettings, settings, "settings")
+    rows = None if rows is None else as_rows(Selected, rows)
     out = Path(out)
     base_settings = ModelSettings(model=model) if isinstance(model, str) else model
     if rows is None and settings.pilot.adapter is None:

@@ -1,6 +1,7 @@
 """Calibrate: try policies, anchors and learning rates on a model and its data, and write the choice as a recipe."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,9 @@ from tokensieve.config import (
     ScoreSettings,
     StudySettings,
     TrainSettings,
+    as_settings,
 )
-from tokensieve.data.dataset import Rows
+from tokensieve.data.dataset import Rows, as_rows
 from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import measure_drift
 from tokensieve.errors import InputError
@@ -59,11 +61,11 @@ class Calibration(BaseModel):
 
 
 def calibrate(
-    scored: Rows[Scored],
+    scored: Rows[Scored] | str | Path,
     model: ModelSettings | str,
-    settings: CalibrateSettings,
+    settings: CalibrateSettings | Mapping[str, object],
     out: str | Path,
-    training: TrainSettings | None = None,
+    training: TrainSettings | Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Choose policy, anchors and learning rate for a model and its data by short runs (successive halving).
@@ -84,10 +86,13 @@ def calibrate(
         InputError: no target, a candidate that is no policy, or as in training and evaluation.
         EnvironmentProblem: as in training and evaluation.
     """
+    settings = as_settings(CalibrateSettings, settings, "settings")
+    training = as_settings(TrainSettings, training, "training")
+    scored = as_rows(Scored, scored)
     if (settings.task is None) == (settings.rows is None):
         raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
     base = ModelSettings(model=model) if isinstance(model, str) else model
-    out, training = Path(out), training or TrainSettings()
+    out = Path(out)
     trials = _Trials(scored, base, settings, training, out, progress)
     rungs = halve(_candidates(settings), settings.rungs, trials.run)
     best = choose(rungs[-1])

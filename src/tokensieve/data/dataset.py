@@ -41,6 +41,13 @@ _MADE_BY: Final[Mapping[Stage, str]] = {
 }
 """The command, or call, that makes a folder of each stage's rows."""
 
+_RETURNED_BY: Final[Mapping[Stage, str]] = {
+    "tokens": "tokensieve.load(DATA, MODEL)",
+    "scored": "tokensieve.score(DATA, MODEL)",
+    "selected": "tokensieve.select(tokensieve.score(DATA, MODEL))",
+}
+"""The call that returns each stage's rows."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rows(Generic[R]):
@@ -154,6 +161,21 @@ def open_rows_of(kind: type[R], folder: str | Path) -> Rows[R]:
             fix=_MADE_BY.get(stages[0]),
         )
     return cast("Rows[R]", rows)
+
+
+def as_rows(kind: type[R], given: object) -> Rows[R]:
+    """Rows of one stage as a caller gives them: in memory, or the folder that they lie in.
+
+    Raises:
+        InputError: rows of another stage, or something else.
+    """
+    if isinstance(given, str | Path):
+        return open_rows_of(kind, given)
+    stages = _STAGES[kind]
+    if isinstance(given, Rows) and given.manifest.stage in stages:
+        return given
+    came = f"{given.manifest.stage} rows" if isinstance(given, Rows) else type(given).__name__
+    raise InputError(f"expected {stages[0]} rows, got {came}", fix=_RETURNED_BY.get(stages[0]))
 
 
 def in_shards(rows: Iterable[R], size: int) -> Iterator[list[R]]:

@@ -1,6 +1,6 @@
 """Drift of a tuned model from its base in nats per token: forward KL and change of nll, without a benchmark."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from tokensieve import metrics
-from tokensieve.config import STRICT, DriftSettings, ModelSettings
+from tokensieve.config import STRICT, DriftSettings, ModelSettings, as_settings
 from tokensieve.data.hashing import cache_folder
 from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.drift.divergence import RowDivergence, row_divergences
@@ -61,7 +61,7 @@ class Drift(BaseModel):
 def measure_drift(
     base: LoadedModel | ModelSettings | str,
     tuned: LoadedModel | ModelSettings | str,
-    settings: DriftSettings | None = None,
+    settings: DriftSettings | Mapping[str, object] | None = None,
     out: str | Path | None = None,
     *,
     rows_in: Path | None = None,
@@ -83,7 +83,7 @@ def measure_drift(
         InputError: other tokenizers or vocabularies, no rows, or as in ``load_model`` and in reading the data.
         EnvironmentProblem: no memory or disk space, or as in ``load_model``.
     """
-    settings = settings or DriftSettings()
+    settings = as_settings(DriftSettings, settings, "settings")
     before = base if isinstance(base, LoadedModel) else load_model(base)
     out = None if out is None else Path(out)
     sets = probe_sets(before, settings, rows_in or out or _cached(before, settings))

@@ -55,7 +55,13 @@ def put_on(model: "PreTrainedModel", source: Source, name: str, *, base: str, we
         raise InputError(
             f"the adapter's files lack the weight {error}", where=name, fix="check that its files are complete"
         ) from error
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise InputError(
+            f"the adapter's safetensors file is damaged or cut short: {first_line(error)}",
+            where=name,
+            fix="fetch or save it again",
+        ) from error
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise _misfit(error, name) from error
     _check_keys(report.missing_keys, report.unexpected_keys, name)
     check_finite(adapted, where=name, only=adapted.active_adapter)
@@ -131,11 +137,11 @@ def _check_keys(missing: list[str], unexpected: list[str], name: str) -> None:
         return
     parts = []
     if missing:
-        parts.append(f"its files lack {len(missing)} weights that the model's layers take ({', '.join(missing[:2])})")
+        parts.append(f"lack {len(missing)} weights that the model's layers take ({', '.join(missing[:2])})")
     if unexpected:
         parts.append(f"hold {len(unexpected)} that no layer takes ({', '.join(unexpected[:2])})")
     raise InputError(
-        f"the adapter would be applied in part: {' and '.join(parts)}",
+        f"the adapter would be applied in part: its files {' and '.join(parts)}",
         where=name,
         fix="give --model the one that it was trained on; else the files are incomplete, or adapter_config.json "
         "(target_modules) is not theirs",

@@ -9,8 +9,8 @@ from typing import Final, cast
 
 import numpy as np
 
-from tokensieve.config import SelectSettings
-from tokensieve.data.dataset import Rows
+from tokensieve.config import SelectSettings, as_settings
+from tokensieve.data.dataset import Rows, as_rows
 from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, package_versions
 from tokensieve.data.row_counts import Tally
 from tokensieve.pipeline.load import STRUCTURE_IDS
@@ -32,8 +32,8 @@ _ERROR_OF_OTHER_BACKENDS_NATS: Final = 0.3
 
 
 def select(
-    scored: Rows[Scored],
-    settings: SelectSettings | PolicyLike = SelectSettings(),
+    scored: Rows[Scored] | str | Path,
+    settings: SelectSettings | PolicyLike | Mapping[str, object] = SelectSettings(),
     out: Path | None = None,
     *,
     policy: PolicyLike | None = None,
@@ -43,9 +43,9 @@ def select(
     """Decide which tokens teach.
 
     Args:
-        scored: rows with the scores that decide.
-        settings: policy, scorer, protection and seed; or the policy alone: its text, e.g. ``"stm:2.5"``, an object such
-            as ``Stm(2.5)``, or a function of a scored row that gives flags or weights ``[T]``.
+        scored: rows with the scores that decide, or their folder.
+        settings: policy, scorer, protection and seed, also as a dict; or the policy alone: its text (``"stm:2.5"``),
+            an object such as ``Stm(2.5)``, or a function of a scored row that gives flags or weights ``[T]``.
         out: folder for the result; None keeps it in memory.
         policy: the policy as an object or a function, in place of the settings' text.
         mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, mixed in with every response
@@ -60,8 +60,11 @@ def select(
         (``nll_error_nats``, of the dtype and the backend they were scored in).
 
     Raises:
-        InputError: the policy or the mix cannot be read, or a response token has no score.
+        InputError: rows without scores, a policy or mix that cannot be read, or a response token without a score.
     """
+    scored = as_rows(Scored, scored)
+    if isinstance(settings, Mapping):
+        settings = as_settings(SelectSettings, settings, "settings")
     settings, chosen = _policy_of(settings, policy)
     rows = first(scored, limit)
     facts = scored.manifest.facts

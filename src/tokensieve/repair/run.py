@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from tokensieve.config import (
     ModelSettings,
     RepairSettings,
     ScoreSettings,
+    as_settings,
 )
 from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import ProbeDrift, measure_drift, tuned_settings
@@ -74,7 +75,7 @@ class Repair(BaseModel):
 def repair_model(
     tuned: str | Path,
     base: ModelSettings | str,
-    settings: RepairSettings,
+    settings: RepairSettings | Mapping[str, object],
     out: str | Path,
     progress: Progress | None = None,
 ) -> Repair:
@@ -97,6 +98,7 @@ def repair_model(
             that holds the result of another call.
         EnvironmentProblem: as in evaluation.
     """
+    settings = as_settings(RepairSettings, settings, "settings")
     if (settings.task is None) == (settings.rows is None):
         raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
     before = ModelSettings(model=base) if isinstance(base, str) else base

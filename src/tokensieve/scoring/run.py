@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings
-from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, read_ahead
+from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings, as_settings
+from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, open_rows, read_ahead
 from tokensieve.data.hashing import refuse_another_tokenizer
-from tokensieve.data.manifest import Manifest, ModelIdentity, package_versions
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, package_versions
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.launch import Portion, device_of_launch, portion_of
 from tokensieve.models import LoadedModel, ModelLike, context_length, load_model, settings_of
@@ -24,6 +24,9 @@ from tokensieve.scoring.sharding import Portions, RowAccount
 from tokensieve.scoring.store import ScoreStore
 from tokensieve.scoring.vllm import open_vllm
 from tokensieve.types import BASE_SCORER, JSON, Progress, Scored, Tokens
+
+if TYPE_CHECKING:
+    from tokensieve.data.formats.sources import Data
 
 TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
 """Rows to score: tokens, or rows that hold other models' scores already."""
@@ -81,12 +84,12 @@ def score_data(
 
 
 def score(
-    rows: TokenRows,
+    rows: "TokenRows | Data",
     model: ModelLike,
-    settings: ScoreSettings | None = None,
+    settings: ScoreSettings | Mapping[str, object] | None = None,
     *,
     out: str | Path | None = None,
-    launch: LaunchSettings | None = None,
+    launch: LaunchSettings | Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Rows[Scored]:
     """Score the response tokens of a data set: NLL in nats, entropy in nats and rank, each given all tokens before it.
@@ -95,9 +98,10 @@ def score(
     float32). Rows that the store holds are not scored again.
 
     Args:
-        rows: tokens, or rows that hold other models' scores, which are kept.
+        rows: tokens, or rows that hold other models' scores, which are kept; or a data set, which ``load`` makes tokens
+            of under its defaults.
         model: a name, folder or settings; a loaded model, ours or transformers'.
-        settings: measures and batching.
+        settings: measures and batching; a dict counts as the settings it spells, and so for ``launch``.
         out: folder of the result; the same call goes on where a killed one stopped. None keeps all in memory.
         launch: backend (transformers, vLLM in this process, a vLLM server), engine (this process, Ray's workers), and
             the share of the shards that this process scores where several work on one ``out``.
@@ -117,10 +121,11 @@ def score(
     """
     from tokensieve.scoring import hf, tensor_parallel
 
-    settings, launch = settings or ScoreSettings(), launch or LaunchSettings()
+    settings, launch = as_settings(ScoreSettings, settings, "settings"), as_settings(LaunchSettings, launch, "launch")
     out = None if out is None else Path(out)
     if not isinstance(model, ModelSettings | str | Path):
         model = load_model(model)
+    rows = _token_rows(rows, model)
     chosen = model.settings if isinstance(model, LoadedModel) else settings_of(model)
     portion = portion_of(launch, chosen)
     if isinstance(model, LoadedModel) and (launch.engine, launch.backend) != ("local", "transformers"):
@@ -142,6 +147,15 @@ def score(
         with tensor_parallel.leading(local) as leader:
             return score_with(rows, leader, settings, out=out, portion=portion, progress=progress)
     return score_with(rows, local, settings, out=out, portion=portion, progress=progress)
+
+
+def _token_rows(given: "TokenRows | Data", model: LoadedModel | ModelSettings | str | Path) -> TokenRows:
+    """Tokens, or rows with scores, as they are or out of their folder; a data set's tokens."""
+    if isinstance(given, str | Path) and (Path(given) / MANIFEST_NAME).is_file():
+        given = cast("TokenRows", open_rows(given))
+    if isinstance(given, Rows) and given.manifest.stage in ("tokens", "scored"):
+        return cast("TokenRows", given)
+    return load(given, model, longest=None if isinstance(model, LoadedModel) else context_length(settings_of(model)))
 
 
 def score_with(

@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from tokensieve.config import SelectSettings
+from tokensieve.errors import InputError
 from tokensieve.selection.combine import PolicyFunction, UserFunction, code_digest
 from tokensieve.selection.policy import EAFT_TOP_K, Candidates, Decision, Policy, TrainingSplit, Traits
 from tokensieve.selection.protection import protected_T, structure_ids
@@ -77,6 +78,10 @@ def as_policy(policy: PolicyLike) -> Policy:
         return parse_policy(policy)
     if hasattr(policy, "traits"):
         return cast(Policy, policy)
+    if not callable(policy):
+        raise InputError(
+            f"expected a policy, got {type(policy).__name__}", where="policy", fix='"stm:2.5", Stm(2.5), or a function'
+        )
     return UserFunction.of(policy)
 
 

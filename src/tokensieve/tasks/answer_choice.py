@@ -6,7 +6,10 @@ from typing import Final
 
 from tokensieve.tasks.answer_text import boxed, boxed_together, statements, without_markdown
 
-_JOIN: Final = r"\s*(?:,\s*(?:and|or)\b|,|&|/|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b)\s*(?:also\s+)?"
+_JOIN: Final = (
+    r"\s*(?:,\s*(?:and|or)\b|,?\s*\b(?:along|together) with\b|,|&|/|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bplus\b|"
+    r"\bas well as\b)\s*(?:also\s+)?"
+)
 _KIND: Final = r"(?:(?:the\s+)?(?:option|choice|answer|letter|statement)s?\s+)?"
 _NEGATION: Final = (
     r"\b(?i:not|[a-z]{2,6}n't|neither|rather than|instead of|unlike|except|than|eliminat(?:e[sd]?|ing)|"
@@ -68,7 +71,7 @@ def choice(text: str, labels: Sequence[str], choices: Mapping[str, str] | None =
         found = names.object(f"{_plain(boxes)} ")
         if found:
             return _only(found)
-    plain = names.without_excluded(names.without_words(plain))
+    plain = names.without_excluded(names.without_words(names.in_capitals(plain)))
     for said in (names.stated(plain), names.called_correct(plain), names.listed(plain), names.at_start(plain)):
         if said is not None:
             return _only(said)
@@ -111,6 +114,14 @@ class _Names:
     def nothing_else(self, text: str) -> bool:
         """True for a text that is several labels in a row."""
         return re.fullmatch(rf"(?:[\s(\[]*(?:{self.one})(?![\w'])[\s,.;:)\]-]*){{2,}}", text) is not None
+
+    def in_capitals(self, text: str) -> str:
+        """The text with capitals for small labels in brackets, and for those of a list's lines: ``a)``, ``(b)``."""
+        small = "|".join(re.escape(label.lower()) for label in self.labels if label.isupper())
+        if not small:
+            return text
+        listed = rf"(?:(?<=\s)|\A)[(\[]?(?:{small})[)\]](?=\W|\Z)|^\s*[-*\u2022]?\s?(?:{small})[.:](?=\s)"
+        return re.sub(listed, lambda label: label[0].upper(), text, flags=re.MULTILINE)
 
     def without_words(self, text: str) -> str:
         """The text without the options' words behind their labels: a "not" among them excludes nothing."""
@@ -219,7 +230,9 @@ class _Names:
 
     def _items(self, text: str) -> list[tuple[str, str]]:
         """Options of a list: label, and what stands behind it without the option's own words."""
-        marks = list(re.finditer(rf"(?:(?<=\s)|\A)[-*\u2022(\[]?\s?({self.one})[.):\]](?=\s|$)", text))
+        marks = list(
+            re.finditer(rf"(?:(?<=\s)|\A)[-*\u2022(\[]?\s?({self.one})(?:[.):\]]|\s[-\u2013\u2014])(?=\s|$)", text)
+        )
         ends = [*[mark.start() for mark in marks[1:]], len(text)][: len(marks)]
         return [
             (mark[1], self._beside_words(mark[1], text[mark.end() : end]))

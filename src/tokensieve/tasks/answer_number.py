@@ -59,6 +59,7 @@ _LATEX: Final = tuple(
         (r"\\[dtc]?frac\s{0,3}(\d)\s{0,3}(\d)", r"\1/\2 "),
         (r"\\[dtc]?frac\s{0,3}\{\s{0,3}(-?\d{1,99})\s{0,3}\}\s{0,3}(\d)", r"\1/\2 "),
         (r"\\[dtc]?frac\s{0,3}(\d)\s{0,3}\{\s{0,3}(\d{1,99})\s{0,3}\}", r"\1/\2 "),
+        (r"(?<=\d)_(?=\d{3}(?!\d))", ""),
         (r"(?<![^\W_])_{1,3}(?=[-+$\d])", " "),
     )
 )
@@ -72,7 +73,7 @@ _NUMBER: Final = re.compile(
     (?:
         (?P<power>10)(?=\s?\^)
         |(?<!\d,)(?P<european>\d{1,3}(?:\.\d{3})++,\d{1,2}(?![\d,])|\d{1,3}(?:\.\d{3}){2,}+(?![.,]?\d))
-        |(?<!\d,)(?P<grouped>(?:\d{1,3}(?:,\d{3})++|\d{1,2}(?:,\d{2}(?=,))++,\d{3})(?:\.\d++)?(?!,?\d))
+        |(?<!\d,)(?P<grouped>(?!0,)(?:\d{1,3}(?:,\d{3})++|\d{1,2}(?:,\d{2}(?=,))++,\d{3})(?:\.\d++)?(?!,?\d))
         |(?<!\d,)(?P<spaced>\d{1,3}(?P<by>[\ '])\d{3}(?:(?P=by)\d{3})*+(?:[.,]\d++)?(?!['.]?\d|-\w|\s{0,3}/\s{0,3}\d))
         |(?<!\d,)(?P<comma>\d++,\d++(?![.,]?\d))
         |(?P<plain>\d++(?:\.\d++)?|(?<![A-Za-z])\.\d++)
@@ -92,10 +93,15 @@ _UNIT: Final = (
     r"[ )\]}$]{0,3}(?:(?!(?:where|when|if|since|because|with|for|as|so|and|or)\b)[A-Za-z\u20ac]{2,20}\.? ?){0,3}"
     r"[ )\]}$]{0,3}"
 )
-_OPERATOR: Final = re.compile(rf"{_UNIT}[-+*\u00d7/\u00f7x^][ ({{\[$\u20ac\u00a3]{{0,4}}|\(")
+_OPERATOR: Final = re.compile(
+    rf"{_UNIT}(?:[-+*\u00d7/\u00f7x^]|\b(?:plus|minus|times|(?:multiplied|divided) by)\b)"
+    r"[ ({\[$\u20ac\u00a3]{0,4}|\("
+)
 _SHARE_OF: Final = re.compile(r"\s{1,3}of\s{1,3}[$\u20ac\u00a3]?")
-_EQUALS: Final = re.compile(rf"{_UNIT}(?:=|\u2248)[ ({{\[$\u20ac\u00a3]{{0,4}}")
-_OR: Final = re.compile(rf"{_UNIT},? ?\bor [ $\u20ac\u00a3]{{0,2}}(?:maybe |perhaps |possibly )?", re.IGNORECASE)
+_EQUALS: Final = re.compile(rf"{_UNIT}(?:=>?|\u2248|\u2192|->|\bequals\b)[ ({{\[$\u20ac\u00a3]{{0,4}}")
+_OR: Final = re.compile(
+    rf"(?:{_UNIT},? ?\bor| to) [ $\u20ac\u00a3]{{0,2}}(?:maybe |perhaps |possibly )?", re.IGNORECASE
+)
 _NOT: Final = re.compile(r"\b(?:not|never|n't)\s{1,3}(?:be\s)?$", re.IGNORECASE)
 
 _HASHES: Final = re.compile(r"^.*?####[ \t]*([^\n]*)", re.MULTILINE)

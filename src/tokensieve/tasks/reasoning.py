@@ -8,7 +8,7 @@ from tokensieve.types import Outcome, Verdict
 
 _TAGS: Final = (
     "think", "thinking", "thought", "thoughts", "reasoning", "reason", "analysis", "reflection", "scratchpad",
-    "seed:think", "longcat_think", "inner_monologue",
+    "seed:think", "longcat_think", "inner_monologue", "cot", "chain_of_thought", "thought_process", "rationale",
 )  # fmt: skip
 """Names of ``<think>`` and its like, in any case."""
 _NAME: Final = "|".join(_TAGS)
@@ -18,12 +18,12 @@ _UNQUOTED: Final = r"(?<!['\"\\])(?:(?<=```)|(?<!`))"
 _NOT_QUOTED: Final = r"(?!['\"]|`(?!``))"
 _OPEN: Final = re.compile(
     rf"{_UNQUOTED}(?:<(?:{_NAME})\s*>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>|<\|START_THINKING\|>"
-    rf"|<\|channel>thought){_NOT_QUOTED}",
+    rf"|<\|channel>thought|<unused94>thought|<\|inner_prefix\|>){_NOT_QUOTED}",
     re.IGNORECASE,
 )
 _CLOSE: Final = re.compile(
     rf"{_UNQUOTED}(?:</(?:{_NAME})\s*>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>|<\|END_THINKING\|>"
-    rf"|<channel\|>){_NOT_QUOTED}",
+    rf"|<channel\|>|<unused95>|<\|inner_suffix\|>){_NOT_QUOTED}",
     re.IGNORECASE,
 )
 _CHANNEL: Final = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>")
@@ -32,6 +32,7 @@ _END_OF_MESSAGE: Final = re.compile(r"<\|(?:end|return|call|start)\|>")
 _BARE_CHANNELS: Final = re.compile(r"\A\s*analysis.*assistant\s?final", re.DOTALL)
 _ENVELOPE: Final = re.compile(
     r"\s*(?:<answer>(?P<tags>(?:(?!</answer>).)*)(?:</answer>|\Z)"
+    r"|<\|begin_of_box\|>(?P<box>.*?)(?:<\|end_of_box\|>|\Z)"
     r"|<\|begin_of_solution\|>(?P<solution>.*?)(?:<\|end_of_solution\|>|\Z)"
     r"|<\|START_RESPONSE\|>(?P<response>.*?)(?:<\|END_RESPONSE\|>|\Z))\s*",
     re.DOTALL | re.IGNORECASE,
@@ -43,9 +44,9 @@ def behind_reasoning(text: str) -> str | None:
     """The part of a response that answers, without the reasoning before it.
 
     Known are ``<think>``, ``<thinking>``, ``<reasoning>`` and their like, ``[THINK]``, the channels of gpt-oss, and the
-    marks of Kimi, Command A, Gemma and OpenThinker. A closing mark alone will do, since many chat templates put the
-    opening one into the prompt; the last one counts, since reasoning may speak of it. An ``<answer>`` around all that
-    is left is taken off. A text without reasoning comes back as it is.
+    marks of Apertus, Command A, Gemma, Kimi, MedGemma and OpenThinker. A closing mark alone will do, since many chat
+    templates put the opening one into the prompt; the last one counts, since reasoning may speak of it. An ``<answer>``
+    around all that is left is taken off, and so is GLM-V's box. A text without reasoning comes back as it is.
 
     Returns:
         The answer, white space at its ends kept but for blank lines right behind the reasoning; None where reasoning

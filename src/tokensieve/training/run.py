@@ -2,14 +2,15 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
-from tokensieve.config import MachineSettings, ModelSettings, TrainSettings
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.config import MachineSettings, ModelSettings, TrainSettings, as_settings
+from tokensieve.data.dataset import Rows, as_rows, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
@@ -25,7 +26,6 @@ from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
 from tokensieve.models.gguf import SUFFIX
 from tokensieve.models.weights import check_finite
-from tokensieve.pipeline import open_selected
 from tokensieve.training.adapter import CHECKPOINTS, LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
 from tokensieve.training.guards import (
@@ -50,7 +50,7 @@ _RESULT = "result"
 def train(
     rows: Rows[Selected] | str | Path,
     model: ModelLike = "pocket",
-    settings: TrainSettings | None = None,
+    settings: TrainSettings | Mapping[str, object] | None = None,
     out: str | Path | None = None,
     progress: "Progress | None" = None,
 ) -> Adapter:
@@ -68,7 +68,7 @@ def train(
     Args:
         rows: what to train on, selected with this model's tokenizer and chat template; or their folder.
         model: the model to start from, in any form that ``load_model`` takes; a model of transformers is changed.
-        settings: how to train; None is the defaults.
+        settings: how to train; a dict counts as the settings it spells, None is the defaults.
         out: folder of the result.
         progress: called with the steps done and the steps in all.
 
@@ -79,12 +79,12 @@ def train(
         CheckFailed: the loss or a trained weight became NaN, or the trainer lost rows or tokens.
     """
     started = time.monotonic()
-    settings = settings or TrainSettings()
+    settings = as_settings(TrainSettings, settings, "settings")
     parse_loss(settings.objective.loss)
     if out is None:
         raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
     out = Path(out)
-    rows = _selected(rows)
+    rows = as_rows(Selected, rows)
     loaded = load_model(_for_training(model, settings))
     refuse_another_tokenizer(
         rows.manifest.model, loaded.identity, fix="score and select the data again with the model that is to be trained"
@@ -106,25 +106,6 @@ def train(
                 _finish(work, out, draft, data, log, started)
             trainer.accelerator.wait_for_everyone()
     return open_adapter(out)
-
-
-def _selected(rows: Rows[Selected] | str | Path) -> Rows[Selected]:
-    """Rows with a selection, opened where a folder is given.
-
-    Raises:
-        InputError: rows of another stage, or something else.
-    """
-    if isinstance(rows, str | Path):
-        return open_selected(rows)
-    if not isinstance(rows, Rows):
-        raise InputError(
-            f"expected selected rows, got {type(rows).__name__}", fix="tokensieve.select(tokensieve.score(DATA, MODEL))"
-        )
-    if rows.manifest.stage != "selected":
-        raise InputError(
-            f"expected selected rows, got {rows.manifest.stage} rows", fix="tokensieve.select(rows), then train"
-        )
-    return rows
 
 
 def _for_training(model: ModelLike, settings: TrainSettings) -> ModelLike:

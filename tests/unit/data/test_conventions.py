@@ -1,5 +1,6 @@
 """What data sets hold beside prompt and answer: read by known conventions, else named or refused, never passed over."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -218,6 +219,10 @@ def test_a_mark_on_another_turn_than_the_assistants_is_named(role: str, mark: di
         ({"prompt": [HELLO], "completion": [WORLD, HELLO, WORLD]}, [None, None]),
         ({"messages": [HELLO, WORLD] * 3, "mask_history": True}, [0.0, 0.0, 1.0]),
         ({"messages": [HELLO, WORLD] * 2, "mask_history": False}, [None, None]),
+        ({"messages": [HELLO, WORLD] * 2, "mask_history": 1}, [0.0, 1.0]),
+        ({"messages": [HELLO, WORLD] * 2, "mask_history": "1"}, [0.0, 1.0]),
+        ({"messages": [HELLO, WORLD], "weight": "0.5"}, [0.5]),
+        ({"messages": [HELLO, WORLD], "weight": "75"}, [None]),
         ({"messages": [HELLO, {**WORLD, "weight": 0.5}, HELLO, WORLD], "weight": 0.5}, [0.25, 0.5]),
         ({**PAIR, "history": [["a", "b"]]}, [None, None]),
     ],
@@ -227,6 +232,39 @@ def test_turns_of_the_prompt_and_of_a_masked_history_are_context(
 ) -> None:
     (example,), _ = read(row)
     assert [turn.get("weight") for turn in example.messages if turn["role"] == "assistant"] == weights
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"train": 0}, "train is false: marked as not trained"),
+        ({"train": "0"}, "train is false: marked as not trained"),
+        ({"trainable": "no"}, "trainable is false: marked as not trained"),
+        ({"label": "False"}, "label is false: an answer as it should not be"),
+        ({"label": 0}, ""),
+        ({"train": 1}, ""),
+        ({"loss": 0.7}, ""),
+    ],
+    ids=str,
+)
+def test_a_row_is_left_out_by_every_way_of_writing_no(row: dict[str, object], reason: str) -> None:
+    _, tally = read({**PAIR, **row})
+    assert list(tally.counts.dropped) == [reason] * bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        ({"loss_mask": [0, 1]}, "the row's loss_mask is a list"),
+        ({"loss": "[true, false]"}, "the row's loss is a list"),
+        ({"loss_weight": [0.0, 1.0]}, "the row's loss_weight is a list"),
+        ({"mask_history": "earlier"}, "mask_history is str 'earlier', expected true or false"),
+    ],
+    ids=str,
+)
+def test_marks_of_a_row_that_cannot_be_followed_are_refused(marks: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        read({"messages": [HELLO, WORLD] * 2, **marks})
 
 
 CALL: JSON = {"type": "function", "function": {"name": "think", "arguments": {"a": 1}}}

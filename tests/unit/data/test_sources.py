@@ -73,6 +73,10 @@ UNNAMED = ("a.jsonl", "b.parquet", "deeper/c.jsonl")
         (SFT, "train_sft", [SFT[0]]),
         (UNNAMED, "train", list(UNNAMED)),
         (("contest.jsonl", "latest.jsonl"), "train", ["contest.jsonl", "latest.jsonl"]),
+        (("testset.jsonl", "trainset.jsonl"), "train", ["trainset.jsonl"]),
+        (("evals.jsonl", "tests.jsonl", "traindata.jsonl"), "train", ["traindata.jsonl"]),
+        (("myTestRows.jsonl", "myTrainRows.jsonl"), "train", ["myTrainRows.jsonl"]),
+        (("train.jsonl", "holdout.jsonl", "held_out/a.jsonl"), "test", ["held_out/a.jsonl", "holdout.jsonl"]),
         ((*FLAT, ".cache/train.jsonl"), "train", ["train.jsonl"]),
     ],
 )  # fmt: skip

@@ -138,6 +138,14 @@ def test_values_that_are_the_same(one: str, two: str, equal: bool) -> None:
 
 
 FINAL: list[tuple[str, Fraction | int | None]] = [
+    ("#### 5 plus 3 equals 8", 8),
+    ("The answer is 6 times 4, which is 24.", 24),
+    ("#### 5 + 3 \u2192 8", 8),
+    ("#### 5 + 3 => 8", 8),
+    ("#### 5 to 10", None),
+    ("The answer is 50 rounded to 2 digits", 50),
+    ("#### 1_250", 1250),
+    ("#### 0,250", Fraction(1, 4)),
     ("3 + 4 = 7\n#### 7", 7),
     ("#### 5 apples\nNo, wait.\n#### $6", 6),
     ("so \\boxed{42} of 100", 42),

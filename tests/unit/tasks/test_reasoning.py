@@ -31,6 +31,10 @@ WRAPPED = [
     "<|START_THINKING|>{wrong}<|END_THINKING|><|START_RESPONSE|>{right}<|END_RESPONSE|>",
     "<|channel>thought\n{wrong}<channel|>{right}",
     "<seed:think>{wrong}</seed:think>{right}",
+    "<unused94>thought\n{wrong}<unused95>{right}",
+    "<|inner_prefix|>{wrong}<|inner_suffix|>{right}",
+    "<rationale>{wrong}</rationale>\n{right}",
+    "<think>{wrong}</think>\n<|begin_of_box|>{right}<|end_of_box|>",
     "{right}",
 ]
 UNENDED = [

@@ -221,6 +221,12 @@ def test_models_in_memory_and_rows_on_disk_are_taken(base: ModelSettings, tmp_pa
     assert [step.loss for step in given.log] == [step.loss for step in by_name.log]
 
 
+def test_settings_as_a_dict_train_as_the_settings_they_spell(base: ModelSettings, tmp_path: Path) -> None:
+    spelled = QUICK.model_dump(mode="json", exclude_defaults=True)
+    by_dict, by_settings = (train(make_rows(), base, given, tmp_path / type(given).__name__) for given in (spelled, QUICK))
+    assert [step.loss for step in by_dict.log] == [step.loss for step in by_settings.log]
+
+
 def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected the folder of the result"):
         train(make_rows(), base)
@@ -228,6 +234,8 @@ def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) 
         train([1], base, out=tmp_path / "out")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected selected rows, got scored rows"):
         train(in_memory([], Manifest(stage="scored")), base, out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"settings\.epoch"):
+        train(make_rows(), base, {"epoch": 1}, tmp_path / "out")
     with pytest.raises(InputError, match="no loss 'dtf'; there are nll: 1"):
         train(make_rows(), base, settings(objective=ObjectiveSettings(loss="dtf")), tmp_path / "out")
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -148,6 +149,24 @@ def flag(value: object) -> bool | None:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.strip().lower())
     return value if isinstance(value, bool) else None
+
+
+def switch(value: object) -> bool | None:
+    """As ``flag``, also by the numbers 1 and 0 and their texts; for fields that can be nothing but a switch."""
+    if isinstance(value, str):
+        value = {"1": True, "0": False, "yes": True, "no": False}.get(value.strip().lower(), flag(value))
+    if isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    return None
+
+
+def number(value: object) -> float | None:
+    """A finite number, also as CSV files write it; None where it is none. True and false are 1 and 0."""
+    try:
+        found = float(value) if isinstance(value, bool | int | float | str) else math.nan
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def row_id(record: Record, where: str) -> str:

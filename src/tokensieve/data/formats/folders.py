@@ -25,10 +25,15 @@ _SPLITS: Final[Mapping[str, str]] = {
     "testing": "test",
     "eval": "test",
     "evaluation": "test",
+    "holdout": "test",
+    "heldout": "test",
 }
 """Words in the names of files and folders that name a split, and the Hub's name for it, as in the datasets library."""
 
-_BETWEEN_WORDS: Final = re.compile(r"[-._ 0-9]+")
+_ENDINGS: Final = ("data", "set", "s")
+"""Endings with which such a word is written too: ``testset``, ``traindata``, ``evals``."""
+
+_BETWEEN_WORDS: Final = re.compile(r"[-._ 0-9]+|(?<=[a-z])(?=[A-Z])")
 _SHARD: Final = re.compile(r"(?P<split>\w[\w.]*)-\d{5}-of-\d{5}")
 _NO_DATA: Final = {INFO_NAME, "dataset_infos.json", "dataset_dict.json", "state.json"}
 _TEXTS_ABOUT_DATA: Final = {".md", ".py", ".yaml", ".yml", ".toml", ".png", ".jpg", ".svg", ".pdf"}
@@ -130,7 +135,19 @@ def split_in_name(path: Path) -> str:
 
 
 def _words(name: str) -> list[str]:
-    return [word for word in _BETWEEN_WORDS.split(name.lower()) if word in _SPLITS]
+    words = (
+        word.lower()
+        for word in _BETWEEN_WORDS.split(name.replace("held_out", "heldout").replace("hold_out", "holdout"))
+    )
+    return [stem for word in words if (stem := _without_ending(word)) in _SPLITS]
+
+
+def _without_ending(word: str) -> str:
+    """The word of a split in another one, such as ``test`` in ``testset``."""
+    for ending in ("", *_ENDINGS):
+        if (stem := word.removesuffix(ending)) in _SPLITS:
+            return stem
+    return word
 
 
 def _meaning(split: str) -> str:

@@ -14,10 +14,12 @@ from tokensieve.data.formats.fields import (
     as_list,
     flag,
     list_of_turns,
+    number,
     optional_text,
     required_text,
     response_text,
     row_id,
+    switch,
     text,
     wrong,
 )
@@ -56,6 +58,8 @@ _LABELS: Final = ("label", "kto_tag")
 
 _ROW_FLAGS: Final = ("loss", "train", "training", "trainable")
 _ROW_WEIGHTS: Final = ("weight", "loss_weight", "loss_scale")
+_OF_TURNS_ONLY: Final = (*_ROW_FLAGS, *_ROW_WEIGHTS, "loss_mask")
+"""Fields of a row in which a list can only say which of its turns are trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,20 @@ def unread(fields: Fields, record: Record, columns: Mapping[str, str]) -> list[s
 
 
 def check_columns(columns: Mapping[str, str], known: Iterable[str], form: str = "any form") -> None:
-    """Refuse names of ours that rows do not have, such as misspelt ones.
+    """Refuse names of ours that rows do not have, such as misspelt ones, and one column under two names.
 
     Raises:
         InputError: names the nearest that is right.
     """
     known = tuple(dict.fromkeys(known))
+    by_theirs: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        if theirs and by_theirs.setdefault(theirs, ours) != ours:
+            raise InputError(
+                f"the column {theirs!r} is given for two fields, {by_theirs[theirs]!r} and {ours!r}",
+                where=f"columns.{ours}",
+                fix="name another column for one of them",
+            )
     for ours, theirs in columns.items():
         if ours not in known:
             near = difflib.get_close_matches(ours, known, n=1)
@@ -223,21 +235,34 @@ def _prompt_of(record: Record) -> str | None:
 
 def _left_out(record: Fields) -> str:
     """The reason to drop a row that is marked as not trained; empty where it is trained."""
-    for names, meaning in ((_LABELS, "an answer as it should not be"), (_ROW_FLAGS, "marked as not trained")):
+    # A label of 0 or 1 may be a class, so only true and false are KTO's.
+    for names, read, meaning in (
+        (_LABELS, flag, "an answer as it should not be"),
+        (_ROW_FLAGS, switch, "marked as not trained"),
+    ):
         for name in names:
-            if flag(record.peek(name)) is not None and not flag(record[name]):
+            if read(record.peek(name)) is not None and not read(record[name]):
                 return f"{name} is false: {meaning}"
     return ""
 
 
 def _weighted(record: Fields, messages: tuple[Message, ...], where: str) -> tuple[Message, ...]:
     """The turns with the row's own loss weight on the assistant's, 0 on the earlier ones under a masked history."""
+    for name in _OF_TURNS_ONLY:
+        if record.holds(name) and as_list(record.peek(name)) is not None:
+            raise InputError(
+                f"the row's {name} is a list; what of a row is trained is read in its turns",
+                where=where,
+                fix=f'write weight: 0 into each turn that is not to be trained, or --columns.{name} "" to ignore it',
+            )
     factors = [
-        weight_of(record[name], name, where)
+        weight_of(number(record[name]), name, where)
         for name in _ROW_WEIGHTS
-        if isinstance(value := record.peek(name), bool | int | float) and 0 <= value <= 1
+        if (value := number(record.peek(name))) is not None and 0 <= value <= 1
     ]
-    masks_history = flag(record.get("mask_history"))
+    masks_history = switch(stated := record.get("mask_history"))
+    if masks_history is None and record.holds("mask_history"):
+        raise wrong("mask_history", "true or false", stated, where)
     if not factors and not masks_history:
         return messages
     last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
@@ -320,7 +345,8 @@ FORMATS: Final[Mapping[str, Callable[[Fields, str], Draft]]] = {
 """The forms of rows that are read, by name."""
 
 _OF_ALL: Final = (
-    "id", "system", "system_prompt", "tools", "functions", "mask_history", *_LABELS, *_ROW_FLAGS, *_ROW_WEIGHTS,
+    "id", "system", "system_prompt", "tools", "functions", "mask_history", "loss_mask", *_LABELS, *_ROW_FLAGS,
+    *_ROW_WEIGHTS,
 )  # fmt: skip
 _OF_TURNS: Final = ("messages", "conversations", "conversation", *_OF_ALL)
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -310,7 +310,7 @@ def with_system(record: Fields, messages: list[Message], where: str) -> tuple[Me
     """The turns behind the row's own system prompt, where it has that field under one of its known names.
 
     Raises:
-        InputError: it is no text, there are two, or the turns begin with a system prompt too.
+        InputError: it is no text, there are two, or the turns begin with another system prompt.
     """
     stated = {name: said for name in _SYSTEM if (said := optional_text(record, name, where))}
     if not stated:
@@ -319,5 +319,7 @@ def with_system(record: Fields, messages: list[Message], where: str) -> tuple[Me
         raise InputError(f"the row has two system prompts: {', '.join(stated)}", where=where)
     (name, said), *_ = stated.items()
     if messages and messages[0]["role"] == "system":
+        if messages[0]["content"] == said:
+            return tuple(messages)
         raise InputError(f"the row has a {name} field and a system turn", where=where)
     return (Message(role="system", content=said), *messages)
