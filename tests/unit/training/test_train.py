@@ -223,7 +223,9 @@ def test_models_in_memory_and_rows_on_disk_are_taken(base: ModelSettings, tmp_pa
 
 def test_settings_as_a_dict_train_as_the_settings_they_spell(base: ModelSettings, tmp_path: Path) -> None:
     spelled = QUICK.model_dump(mode="json", exclude_defaults=True)
-    by_dict, by_settings = (train(make_rows(), base, given, tmp_path / type(given).__name__) for given in (spelled, QUICK))
+    by_dict, by_settings = (
+        train(make_rows(), base, given, tmp_path / type(given).__name__) for given in (spelled, QUICK)
+    )
     assert [step.loss for step in by_dict.log] == [step.loss for step in by_settings.log]
 
 
