@@ -235,9 +235,8 @@ def test_score_takes_a_data_set_and_select_a_folder_and_settings_as_dicts(model:
     for data in (path, str(path), [json.loads(line) for line in path.read_text().splitlines()], tmp_path / "scored"):
         named = {**spelled, "scorer": "again"} if data == tmp_path / "scored" else spelled
         found = score(data, model, named)
-        assert [row.scores["base"].nll_T.tolist() for row in found] == [
-            row.scores["base"].nll_T.tolist() for row in rows
-        ]
+        for row, same in zip(found, rows, strict=True):
+            np.testing.assert_array_equal(row.scores["base"].nll_T, same.scores["base"].nll_T)
     by_settings = select(rows, SelectSettings(policy="plain", protect=()))
     by_dict = select(tmp_path / "scored", {"policy": "plain", "protect": []})
     assert [row.train_T.tolist() for row in by_dict] == [row.train_T.tolist() for row in by_settings]

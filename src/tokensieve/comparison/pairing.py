@@ -66,11 +66,14 @@ def compare(
         level: coverage of the intervals.
 
     Raises:
-        InputError: a path without an evaluation, a task that is missing, settings or problems that differ.
+        InputError: a path without an evaluation, a task that is missing, settings or problems that differ, or a gate or
+            a coverage that is none.
     """
     listed = list(tuned) if isinstance(tuned, Sequence) and not isinstance(tuned, str) else [tuned]
     if not listed:
         raise InputError("no evaluation to compare with the base")
+    if not 0 < level < 1:
+        raise InputError(f"expected a coverage between 0 and 1, got {level}", where="level", fix="level=0.95")
     allowed = None if max_drop is None else parse_max_drop(max_drop)
     before = _answers(base, metric, group_by)
     after = [_answers(one, metric, group_by) for one in listed]

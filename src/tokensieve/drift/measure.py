@@ -17,6 +17,7 @@ from tokensieve.errors import InputError
 from tokensieve.metrics import Estimate
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.pipeline import load
+from tokensieve.pipeline.rows import tell_unread
 from tokensieve.types import Tokens
 
 RESULT_NAME: Final = "drift.json"
@@ -124,7 +125,9 @@ def probe_sets(base: LoadedModel, settings: DriftSettings, folder: Path) -> dict
     if settings.prompts is not None:
         sets["answers"] = list(answer_rows(settings.prompts, base, settings, folder / "answers"))
     if settings.rows is not None:
-        sets["rows"] = list(load(settings.rows, base))[: settings.limit]
+        rows_read = load(settings.rows, base)
+        tell_unread(settings.rows, rows_read.manifest.facts.get("noted"))
+        sets["rows"] = list(rows_read)[: settings.limit]
     if settings.text is not None:
         sets["text"] = text_rows(settings.text, base.tokenizer, settings.limit)
     for name, rows in sets.items():

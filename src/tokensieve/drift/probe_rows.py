@@ -16,6 +16,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.pipeline import load
 from tokensieve.pipeline.load import gold_examples
+from tokensieve.pipeline.rows import tell_unread
 from tokensieve.sampling import LocalSampler, Request
 from tokensieve.types import Example, IntArray, Message, Tokens
 
@@ -33,7 +34,8 @@ def dialogue_rows(base: LoadedModel, settings: DriftSettings, out: Path) -> Rows
     Degenerate, repeated and cut-off dialogues are left out and counted, as in ``generate``.
 
     Raises:
-        InputError: the chat template has no user header to draw a prompt from, or ``out`` is of another run.
+        InputError: the chat template has no user header to draw a prompt from, no dialogue is of use, or ``out`` is of
+            another run.
     """
     from tokensieve.generation.dialogue import generate_dialogues
 
@@ -43,6 +45,13 @@ def dialogue_rows(base: LoadedModel, settings: DriftSettings, out: Path) -> Rows
         dialogue=DialogueSettings(count=settings.dialogues, answer_tokens=settings.max_new_tokens),
     )
     examples = generate_dialogues(base, LocalSampler(base), drawing, out / "drawn")
+    if not len(examples):
+        counts = examples.manifest.counts
+        why = ", ".join(f"{reason}: {number:,}" for reason, number in counts.dropped.items())
+        raise InputError(
+            f"of {counts.rows_in:,} dialogues drawn from the model none is of use" + (f" ({why})" if why else ""),
+            fix="draw more of them, or longer ones; or measure on rows or prompts of yours",
+        )
     return load(examples, base, DataSettings(), out / "rows")
 
 
@@ -60,7 +69,9 @@ def answer_rows(prompts: str, base: LoadedModel, settings: DriftSettings, out: P
     Raises:
         InputError: as in reading the data set, or no row has a prompt.
     """
-    questions = list(islice(_prompts(prompts), settings.limit))
+    tally = Tally()
+    questions = list(islice(_prompts(prompts, tally), settings.limit))
+    tell_unread(prompts, tally.noted)
     if not questions:
         raise InputError("expected rows with a prompt, found none", where=prompts)
     sampler = LocalSampler(base)
@@ -101,19 +112,19 @@ def text_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", limit: int) -> l
     return [_row(f"{path.name}/{n}", head, window) for n, window in enumerate(islice(windows, limit))]
 
 
-def _prompts(source: str) -> Iterator[tuple[str, tuple[Message, ...]]]:
+def _prompts(source: str, tally: Tally) -> Iterator[tuple[str, tuple[Message, ...]]]:
     """Id and the turns before the last answer of every row."""
-    for example in _examples(source):
+    for example in _examples(source, tally):
         turns = example.messages[:-1] if example.messages[-1]["role"] == "assistant" else example.messages
         if turns:
             yield example.id, turns
 
 
-def _examples(source: str) -> Iterator[Example]:
+def _examples(source: str, tally: Tally) -> Iterator[Example]:
     if source.startswith("task:"):
         task, _, split = source.removeprefix("task:").partition("/")
         return gold_examples(task, split or "train")
-    return read_examples(source, DataSettings(), Tally())
+    return read_examples(source, DataSettings(), tally)
 
 
 def _drawn(

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest
+from tokensieve.errors import note
 from tokensieve.types import JSON, Example, Scored, Selected, Tokens
 
 R = TypeVar("R", bound=StageRow)
@@ -51,6 +52,22 @@ def first(rows: Rows[R], limit: int | None) -> Rows[R]:
         }
     )
     return Rows(manifest, lambda: islice(iter(rows), limit))
+
+
+def tell_unread(source: str, noted: JSON | Mapping[str, int]) -> None:
+    """Tell the user which fields and files of a data set were not read, where no stage's account is shown.
+
+    Args:
+        source: the data set, for the message.
+        noted: counts by what was done, as a tally or a manifest's facts hold them.
+    """
+    unread = (
+        [f"{what}: {number}" for what, number in noted.items() if "not read" in what]
+        if isinstance(noted, Mapping)
+        else []
+    )
+    if unread:
+        note(f"{source}: {', '.join(unread)}")
 
 
 def open_examples(folder: str | Path) -> Rows[Example]:

@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
-from tokensieve.config import StudySettings
+from tokensieve.config import StudySettings, as_settings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError, in_words
 from tokensieve.generation.arms import ARMS, name_of_origin
@@ -109,12 +109,14 @@ def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None)
 
 
 def run(
-    recipe: str | Path | StudySettings, out: str | Path | None = None, watcher: Watcher | None = None
+    recipe: str | Path | StudySettings | Mapping[str, object],
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
 ) -> tuple[Path, Report]:
     """Run a study from its recipe, or go on with it where it stopped.
 
     Args:
-        recipe: a shipped recipe's name, a YAML file, or settings.
+        recipe: a shipped recipe's name, a YAML file, or settings, also as a dict.
         out: folder of the run; ``runs/NAME`` for None.
         watcher: told of every step.
 
@@ -124,7 +126,7 @@ def run(
     Raises:
         InputError: the recipe or what it names is wrong.
     """
-    settings = recipe if isinstance(recipe, StudySettings) else read_recipe(recipe)
+    settings = read_recipe(recipe) if isinstance(recipe, str | Path) else as_settings(StudySettings, recipe, "recipe")
     return prepare(settings, Path(out or Path("runs") / settings.name), watcher).make()
 
 

@@ -105,7 +105,9 @@ def find_file(folder: Path, benchmark: str, *names: str) -> Path:
         raise InputError("no such folder", where=str(folder), fix="--data FOLDER with the published files")
     wanted = " or ".join(names)
     raise InputError(
-        f"expected {wanted} in this folder", where=str(folder), fix="--data FOLDER with the published files"
+        f"expected {wanted} in this folder, or in its folder {benchmark}",
+        where=str(folder),
+        fix="--data FOLDER with the published files",
     )
 
 
