@@ -101,7 +101,7 @@ class Verification:
 
 
 def verify_export(
-    folder: Path,
+    folder: str | Path,
     trainer: str | None = None,
     *,
     selected: Rows[Selected] | None = None,
@@ -123,6 +123,7 @@ def verify_export(
         EnvironmentProblem: the trainer is to run and is not installed.
         CheckFailed: the trainer cannot load the folder at all.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     name = _named(manifest, trainer, folder)
     rows = selected if selected is not None else _selection(manifest, folder)

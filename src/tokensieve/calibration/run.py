@@ -25,6 +25,7 @@ from tokensieve.config import (
     as_settings,
 )
 from tokensieve.data.dataset import Rows, as_rows
+from tokensieve.data.listed_files import pin_call
 from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import measure_drift
 from tokensieve.errors import InputError
@@ -83,7 +84,8 @@ def calibrate(
         progress: called after every trial.
 
     Raises:
-        InputError: no target, a candidate that is no policy, or as in training and evaluation.
+        InputError: no target, a candidate that is no policy, an ``out`` that holds the result of another call, or as in
+            training and evaluation.
         EnvironmentProblem: as in training and evaluation.
     """
     settings = as_settings(CalibrateSettings, settings, "settings")
@@ -93,6 +95,11 @@ def calibrate(
         raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
     base = ModelSettings(model=model) if isinstance(model, str) else model
     out = Path(out)
+    pin_call(
+        out,
+        f"{base.model_dump_json()}\n{scored.manifest.digest}\n{settings.model_dump_json()}\n"
+        f"{training.model_dump_json()}\n",
+    )
     trials = _Trials(scored, base, settings, training, out, progress)
     rungs = halve(_candidates(settings), settings.rungs, trials.run)
     best = choose(rungs[-1])
@@ -108,7 +115,7 @@ def calibrate(
         train=trials.settings_of(best.candidate),
     )
     write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
-    if settings.task is not None:
+    if settings.task is not None and not (out / RECIPE_NAME).is_file():  # it may have been edited since
         text = yaml.safe_dump(_recipe(result, base, training, scored), sort_keys=False, allow_unicode=True)
         header = f"# {settings.task} with {base.model}: the calibrated run beside plain fine-tuning and STM 2.5.\n"
         write_atomically(out / RECIPE_NAME, (header + text).encode())

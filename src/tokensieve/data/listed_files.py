@@ -17,6 +17,9 @@ from tokensieve.data.manifest import (
 )
 from tokensieve.errors import InputError
 
+_CALL: Final = "call.txt"
+"""Name of the file that tells whose steps a folder keeps."""
+
 _REPLACING: Final = ".replacing.json"
 """Names and digests of old and new files while one result takes the place of another."""
 
@@ -31,6 +34,23 @@ def files_in(folder: Path) -> dict[str, str]:
     """SHA-256 of every file under a folder, by relative path: ``facts["files"]`` of a folder that is no dataset."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST_NAME)
     return {path.relative_to(folder).as_posix(): digest_of_file(path) for path in paths}
+
+
+def pin_call(out: Path, call: str) -> None:
+    """Make the folder of a call that keeps its steps, or take up that of the same call.
+
+    Args:
+        out: the folder.
+        call: everything that decides the result, as text.
+
+    Raises:
+        InputError: it holds another call's steps, or something else.
+    """
+    pinned = out / _CALL
+    if out.exists() and any(out.iterdir()) and (not pinned.is_file() or pinned.read_text(encoding="utf-8") != call):
+        raise InputError("the folder holds something else than this call's result", where=str(out), fix="another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(pinned, call.encode())
 
 
 def check_replaceable(folder: Path, stage: Stage) -> None:

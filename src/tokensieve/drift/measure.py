@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tokensieve import metrics
 from tokensieve.config import STRICT, DriftSettings, ModelSettings, as_settings
@@ -81,14 +81,17 @@ def measure_drift(
         rows_in: folder for the drawn rows alone, used again by the next call; None is ``out``, or the user's cache.
 
     Raises:
-        InputError: other tokenizers or vocabularies, no rows, or as in ``load_model`` and in reading the data.
+        InputError: other tokenizers or vocabularies, no rows, an ``out`` with another pair's result, or as in
+            ``load_model`` and in reading the data.
         EnvironmentProblem: no memory or disk space, or as in ``load_model``.
     """
     settings = as_settings(DriftSettings, settings, "settings")
     before = base if isinstance(base, LoadedModel) else load_model(base)
     out = None if out is None else Path(out)
-    sets = probe_sets(before, settings, rows_in or out or _cached(before, settings))
     name = before.identity.name
+    if out is not None:
+        _check_place(out / RESULT_NAME, name, _name_of(tuned))
+    sets = probe_sets(before, settings, rows_in or out or _cached(before, settings))
     lengths = {key: len(rows) for key, rows in sets.items()}
     every = [row for rows in sets.values() for row in rows]
     del before  # where it was loaded here, the tuned model takes its place in memory
@@ -98,6 +101,19 @@ def measure_drift(
     if out is not None:
         write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     return result
+
+
+def _check_place(path: Path, base: str, tuned: str) -> None:
+    """Refuse a place whose result is of another pair of models, or was not written by ``measure_drift``."""
+    if not path.is_file():
+        return
+    try:
+        there = Drift.model_validate_json(path.read_bytes())
+    except ValidationError:
+        there = None
+    if there is None or (there.base, there.tuned) != (base, tuned):
+        held = "something else" if there is None else f"the drift of {there.tuned} from {there.base}"
+        raise InputError(f"the file holds {held}, and would be overwritten", where=str(path), fix="another --out")
 
 
 def tuned_settings(tuned: str, base: ModelSettings) -> ModelSettings:

@@ -58,7 +58,7 @@ def fetch(name: str, revision: str | None = None, *, weights: bool = True, code:
     if name == POCKET:
         return Source(Path(str(files("tokensieve") / POCKET)))
     path = Path(name).expanduser()
-    if name.endswith(SUFFIX) and (path.is_file() or not _may_be_on_the_hub(name, 2)):
+    if name.lower().endswith(SUFFIX) and (path.is_file() or not _may_be_on_the_hub(name, 2)):
         if not path.is_file():
             raise InputError("no such file", where=name, fix="give a GGUF file that is there")
         refuse_pointer(path)
@@ -74,7 +74,7 @@ def fetch(name: str, revision: str | None = None, *, weights: bool = True, code:
             where=name,
             fix="give the folder that holds config.json, or a GGUF file",
         )
-    if name.endswith(SUFFIX):
+    if name.lower().endswith(SUFFIX):
         return _download_gguf(name, revision)
     if not _may_be_on_the_hub(name, 1):
         raise InputError("no such folder", where=name, fix="give a folder, a Hub name (owner/name) or `pocket`")

@@ -19,6 +19,7 @@ from tokensieve.config import (
     ScoreSettings,
     as_settings,
 )
+from tokensieve.data.listed_files import pin_call
 from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import ProbeDrift, measure_drift, tuned_settings
 from tokensieve.errors import InputError
@@ -105,7 +106,7 @@ def repair_model(
     for factor in (*settings.alphas, *settings.intruders):
         check_alpha(factor)
     out, tuned = Path(out), Path(tuned)
-    _pin(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n")
+    pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n")
     made = _candidates(tuned, before, settings, out / "candidates")
     points = [Candidate(name="base", folder=None, score=_score(before, settings, out / "scores" / "base"), probes=())]
     for done, (name, make) in enumerate(made.items()):
@@ -175,12 +176,3 @@ def _score(model: ModelSettings, settings: RepairSettings, out: Path) -> float:
     if not len(known_N):
         raise InputError("the target rows have no response token", where=str(settings.rows))
     return -float(known_N.mean(dtype=np.float64)) if math.isfinite(float(known_N.sum())) else -math.inf
-
-
-def _pin(out: Path, call: str) -> None:
-    """Take up the folder of the same call; refuse another's."""
-    draft = out / "call.txt"
-    if out.exists() and any(out.iterdir()) and (not draft.is_file() or draft.read_text(encoding="utf-8") != call):
-        raise InputError("the folder holds something else than this call's result", where=str(out), fix="another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(draft, call.encode())

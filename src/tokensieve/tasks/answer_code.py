@@ -30,6 +30,8 @@ _CODE_START: Final = re.compile(
     re.MULTILINE,
 )
 _PROMPT: Final = re.compile(r"^[ \t]*(?:>>>|\.\.\.) ?", re.MULTILINE)
+_NOTEBOOK: Final = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
+"""A notebook's commands to the shell and to IPython: ``!pip install``, ``%matplotlib inline``."""
 _QUERY_START: Final = (
     re.compile(
         r"^[ \t]*(?:SELECT\b|WITH\s+(?:RECURSIVE\s+)?[\w\"`\[\]]+\s*(?:\([^)]*\)\s*)?AS\s*\()",
@@ -166,6 +168,7 @@ def code(text: str, names: Sequence[str] = ()) -> str | None:
     """
     listed = [(block.language, _runnable(block.text)) for block in blocks(text)]
     defining = [place for place, (_, source) in enumerate(listed) if _defines(source, names)]
+    defining = [place for place in defining if not _only_sketches(listed[place][1], names)] or defining
     if defining:
         chosen = defining[-1]
         others = [source for place, (_, source) in enumerate(listed) if place != chosen]
@@ -185,11 +188,13 @@ def code(text: str, names: Sequence[str] = ()) -> str | None:
 
 
 def _runnable(source: str) -> str:
-    """A block's code without an interpreter's prompts, and without an indent that all of it has."""
+    """A block's code without an interpreter's prompts, a notebook's commands, and an indent that all of it has."""
     if not parses(source):
         source = source.translate(INVISIBLE)
     if ">>>" in source and not parses(source):
         source = _PROMPT.sub("", "".join(line for line in source.splitlines(keepends=True) if _PROMPT.match(line)))
+    if not parses(source) and parses(without := _NOTEBOOK.sub("", source)):
+        source = without
     if not parses(source) and parses(textwrap.dedent(source)):
         # A function's body keeps its indent: it is no program by itself, but would be one without it.
         return source if not _CODE_START.search(source) else textwrap.dedent(source)
@@ -203,14 +208,31 @@ def _defines(source: str, names: Sequence[str]) -> bool:
     )
 
 
+def _only_sketches(source: str, names: Sequence[str]) -> bool:
+    """True where every function of these names has ``...`` or ``pass`` for a body, perhaps behind a docstring."""
+    functions = [
+        node
+        for node in ast.walk(syntax_tree(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in names
+    ]
+    empty = (ast.Pass, ast.Expr)
+    return bool(functions) and all(
+        isinstance(part, empty) and (isinstance(part, ast.Pass) or isinstance(part.value, ast.Constant))
+        for node in functions
+        for part in node.body
+    )
+
+
 def _completed(source: str, others: Sequence[str], names: Sequence[str]) -> str:
     """Code with the imports, functions and values of other blocks that it needs in front of it."""
     provided: dict[str, str] = {}
     for other in others:
+        found: dict[str, str] = {}
         for node in syntax_tree(other).body:
             # What a block only shows, a call or a test, is not wanted.
             for name in bound_names(node):
-                provided[name] = segment(other, node)
+                found[name] = found.get(name, "") + segment(other, node)
+        provided |= found
     # "from math import *" may give whatever is missing.
     taken = [provided.pop("*")] if "*" in provided else []
     missing = _missing(source, names) & set(provided)
@@ -229,7 +251,12 @@ def bound_names(node: ast.stmt) -> list[str]:
         return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    if isinstance(node, ast.Assign | ast.AnnAssign):
+    if isinstance(node, ast.Try):
+        inner = (*node.body, *(one for handler in node.handlers for one in handler.body), *node.orelse, *node.finalbody)
+        return list(dict.fromkeys(name for one in inner for name in bound_names(one)))
+    if isinstance(node, ast.If) and "__name__" not in ast.dump(node.test):
+        return list(dict.fromkeys(name for one in (*node.body, *node.orelse) for name in bound_names(one)))
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         return [
             child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
         ]

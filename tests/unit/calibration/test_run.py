@@ -15,7 +15,7 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.errors import InputError
-from tokensieve.pipeline import load
+from tokensieve.pipeline import first, load
 from tokensieve.scoring import score
 from tokensieve.study.recipes import read_recipe
 
@@ -46,8 +46,18 @@ def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch:
     assert recipe.arms[2].policy == found.chosen.policy
     assert recipe.targets[0].others == ("pocket_words",)
     assert recipe.notes == found.reasons
+    (tmp_path / "out" / "recipe.yaml").write_text("edited: by hand\n")
     monkeypatch.setattr("tokensieve.calibration.run.train", lambda *_: pytest.fail("trained again"))
     assert calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING) == found
+    assert (tmp_path / "out" / "recipe.yaml").read_text() == "edited: by hand\n"
+    others = (
+        (first(scored, 4), RULES, TRAINING),
+        (scored, RULES.model_copy(update={"limit": 2}), TRAINING),
+        (scored, RULES, TRAINING.model_copy(update={"batch_size": 3})),
+    )
+    for rows, rules, training in others:
+        with pytest.raises(InputError, match="something else than this call"):
+            calibrate(rows, BASE, rules, tmp_path / "out", training)
 
 
 @pytest.mark.parametrize("rules", [CalibrateSettings(), CalibrateSettings(task="a", rows="b")])

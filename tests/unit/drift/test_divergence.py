@@ -1,14 +1,15 @@
 """The divergence equals that of full logits, whatever the batches."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.conftest import ModelFactory
 
-from tokensieve.drift import RowDivergence, row_divergences, summarise
-from tokensieve.errors import InputError
+from tokensieve.drift import RowDivergence, measure_drift, row_divergences, summarise
+from tokensieve.errors import InputError, Note
 from tokensieve.models import LoadedModel
 from tokensieve.types import Tokens
 
@@ -89,3 +90,26 @@ def test_a_summary_is_a_mean_over_tokens_not_over_rows() -> None:
     assert found.kl.high == pytest.approx(1.0)
     nothing = summarise("rows", [row([], 0.0)])
     assert (nothing.rows, nothing.kl.value, nothing.tuned_perplexity) == (0, None, None)
+
+
+@pytest.mark.parametrize("wish", ["rows", "prompts"])
+def test_fields_that_are_not_read_are_named(tiny_model: ModelFactory, tmp_path: Path, wish: str) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "ab cd", "completion": "ef gh", "passage": "ij"}\n')
+    model, settings = tiny_model(), {"dialogues": 0, wish: str(data), "max_new_tokens": 4}
+    with pytest.warns(Note, match=f"{data.name}: field 'passage' not read: 1"):
+        found = measure_drift(model, model, settings)
+    assert [probe.rows for probe in found.probes] == [1]
+
+
+def test_a_result_of_another_pair_of_models_is_not_overwritten(tiny_model: ModelFactory, tmp_path: Path) -> None:
+    data, place = tmp_path / "rows.jsonl", tmp_path / "out" / "drift.json"
+    data.write_text('{"prompt": "ab cd", "completion": "ef gh"}\n')
+    model, settings = tiny_model(), {"dialogues": 0, "rows": str(data)}
+    found = measure_drift(model, model, settings, tmp_path / "out")
+    assert measure_drift(model, model, settings, tmp_path / "out") == found
+    for text in ('{"mine": 1}', found.model_copy(update={"tuned": "another"}).model_dump_json()):
+        place.write_text(text)
+        with pytest.raises(InputError, match="would be overwritten"):
+            measure_drift(model, model, settings, tmp_path / "out")
+        assert place.read_text() == text
