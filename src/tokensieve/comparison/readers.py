@@ -34,6 +34,8 @@ _COLUMNS: Final = {
     "finished": ("finished",),
 }
 """Fields of an answer and the columns that they may come from, the preferred name first."""
+_ONE_TASK: Final = "answers"
+"""Task of a table without that column: a name of its own for each file would leave two of them nothing to compare."""
 _TRUE: Final = ("true", "1", "1.0", "yes", "correct")
 _FALSE: Final = ("false", "0", "0.0", "no", "wrong", "incorrect")
 
@@ -154,7 +156,7 @@ def _read_table(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
         if group_by and not names["group"]:
             raise InputError(f"no column {group_by!r}; there are: {', '.join(record)}", where=where)
         unread |= dict.fromkeys(column for column in record if column not in names.values())
-        answer = _answer(record, names, path, where)
+        answer = _answer(record, names, where)
         key = (answer.task, answer.id, answer.sample)
         if key in seen:
             raise InputError(
@@ -168,7 +170,7 @@ def _read_table(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
     return EvaluationAnswers(str(path), tuple(answers), notes=(note,) if unread else ())
 
 
-def _answer(record: Mapping[str, object], names: Mapping[str, str], path: Path, where: str) -> Answer:
+def _answer(record: Mapping[str, object], names: Mapping[str, str], where: str) -> Answer:
     def text(name: str, default: str = "") -> str:
         value = record.get(names[name])
         return default if value is None or not names[name] else str(value)
@@ -184,7 +186,7 @@ def _answer(record: Mapping[str, object], names: Mapping[str, str], path: Path, 
     if finished not in (*_TRUE, *_FALSE):
         raise InputError(f"expected true or false in {names['finished']!r}, got {finished!r}", where=where)
     return Answer(
-        task=text("task") or path.name.partition(".")[0],
+        task=text("task") or _ONE_TASK,
         id=text("id"),
         outcome=_outcome(text("verdict"), text("correct"), names, where),
         sample=int(sample),
@@ -200,6 +202,8 @@ def _outcome(verdict: str, correct: str, names: Mapping[str, str], where: str) -
         if verdict not in {outcome.value for outcome in Outcome}:
             known = ", ".join(outcome.value for outcome in Outcome)
             raise InputError(f"no verdict {verdict!r}", where=where, fix=f"one of: {known}")
+        if correct and (correct.lower() in _TRUE) != (verdict == Outcome.CORRECT.value):
+            raise InputError(f"the verdict is {verdict!r}, but {names['correct']!r} is {correct!r}", where=where)
         return Outcome(verdict)
     if correct.lower() in _TRUE:
         return Outcome.CORRECT

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tokensieve.comparison import read_evaluation
+from tokensieve.comparison import compare, read_evaluation
 from tokensieve.errors import InputError
 from tokensieve.types import Outcome
 
@@ -226,6 +226,13 @@ def test_tables(tmp_path: Path, kind: str) -> None:
     assert [a.group for a in read_evaluation(path, group_by="mine").rows] == ["1", "2"]
 
 
+def test_tables_without_a_task_are_of_one_task_whatever_their_names(tmp_path: Path) -> None:
+    for name in ("base", "tuned"):
+        (tmp_path / f"{name}.csv").write_text("id,correct\n1,true\n2,0\n")
+    (change,) = compare(tmp_path / "base.csv", tmp_path / "tuned.csv").changes
+    assert (change.problems, change.before.accuracy.value) == (2, 0.5)
+
+
 def test_verdicts_of_check_are_a_table(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [
         {"id": "a", "index": 0, "verdict": "no_answer", "extracted": None, "reason": "", "finished": False},
@@ -267,6 +274,7 @@ def unfinished(folder: Path) -> Path:
         (wrong_table("id,correct\na,1\na,1\n"), "answered in .* already"),
         (wrong_table("id,verdict\na,right\n"), "no verdict 'right'"),
         (wrong_table("id,correct\na\n"), "expected 2 values"),
+        (wrong_table("id,correct,verdict\na,1,wrong\n"), "the verdict is 'wrong', but 'correct' is '1'"),
         (wrong_table("id,correct,sample\na,1,x\n"), "expected the answer's number"),
         (wrong_table("id,correct,finished\na,1,maybe\n"), "expected true or false in 'finished'"),
         (wrong_table("no parquet", "t.parquet"), "no Parquet file"),
