@@ -63,7 +63,9 @@ class _Audit:
         self._spans(line, layout)
         outside_T = trained_T & ~response_T & ~tail_T & ~layout.padded_T & ~first_of_next_T
         prompt = int((~response_T & ~tail_T & ~layout.padded_T).sum())
-        if layout.spans:
+        doubtful = bool(outside_T.any()) and not self.finder.tools.isdisjoint(line.ids_T.tolist())
+        self._count("tool turns", int(outside_T.sum()) if doubtful else 0, int(trained_T.sum()), row)
+        if layout.spans and not doubtful:
             self._count("prompt", int(outside_T.sum()), prompt, row)
         self._count("after end of turn", int((trained_T & tail_T & ~layout.padded_T).sum()), int(tail_T.sum()), row)
         self._count("padding", int((trained_T & layout.padded_T).sum()), int(layout.padded_T.sum()), row)
@@ -86,8 +88,8 @@ class _Audit:
                 continue
             if span.stop is not None:
                 self._count("stop token", int(not trained_T[span.stop]), 1, row)
-            self._count("first token", int(not inside_T[0]), 1, row)
-            body_T = inside_T[:-1] if span.stop is not None else inside_T
+            self._count("first token", int(not trained_T[span.first]), 1, row)
+            body_T = trained_T[span.first : span.after if span.stop is None else span.stop]
             known = np.flatnonzero(body_T)
             self.with_holes += bool(len(known) and not body_T[known[0] : known[-1] + 1].all())
 
@@ -148,6 +150,12 @@ _WORDS: Final[Mapping[str, _Words]] = {
         "no response is trained",
     ),
     "prompt": _Words("prompt tokens are trained", "no prompt token is trained"),
+    "tool turns": _Words(
+        "trained tokens lie outside of the responses that the header tells, in rows with tool tokens: some templates"
+        " write an answer to a tool without a header, so that it cannot be told from a prompt",
+        "no trained token lies in a doubtful place",
+        verdict="note",
+    ),
     "after end of turn": _Words(
         "tokens that the template writes behind an end of turn are trained; harmless, but no model has to write them",
         "nothing behind an end of turn is trained",
@@ -193,7 +201,7 @@ def violations(line: AlignedRow, finder: ResponseFinder) -> int:
     response_T, _ = flags(spans, len(line.ids_T))
     trained_T = line.trained_T
     missing = sum(
-        int(not trained_T[span.start]) + int(span.stop is not None and not trained_T[span.stop])
+        int(not trained_T[span.first]) + int(span.stop is not None and not trained_T[span.stop])
         for span in spans
         if trained_T[span.start : span.after].any()
     )

@@ -1,5 +1,6 @@
 """Responses in token ids alone: behind the chat template's assistant header, up to the first end-of-turn id."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,14 @@ import numpy as np
 
 from tokensieve.data.chat import ChatTemplate
 from tokensieve.errors import InputError
+from tokensieve.selection import structure_ids
 from tokensieve.types import IntArray, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _USER: Final = "Wherefore1"
+_TOOL: Final = re.compile("tool|function|ipython|python_tag", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,16 @@ class ResponseSpan:
     """One assistant turn in a row's tokens.
 
     Attributes:
-        start: its first token, behind the header and the reasoning block that a prompt may open.
+        start: the place behind the header.
+        first: its first token that only the model can have written: behind a reasoning block that a prompt opens, or
+            leaves empty.
         stop: its end-of-turn token; None where the row ends before it.
         after: behind it, or behind the last token where it has none.
         tail: behind the white space that the template writes after the end of turn.
     """
 
     start: int
+    first: int
     stop: int | None
     after: int
     tail: int
@@ -40,18 +46,26 @@ class ResponseFinder:
 
     Attributes:
         chat: the model's chat template.
-        header: ids before every assistant turn.
-        opener: ids behind them that open a reasoning block in a prompt; empty where there are none.
+        header: ids before every assistant turn, without a reasoning block that a prompt opens.
     """
 
     chat: ChatTemplate
     header: tuple[int, ...]
-    opener: tuple[int, ...]
 
     @cached_property
     def added(self) -> frozenset[int]:
         """Ids of the tokenizer's added tokens."""
         return frozenset(self.tokenizer.get_added_vocab().values())
+
+    @cached_property
+    def reasoning(self) -> frozenset[int]:
+        """Ids that open and close reasoning."""
+        return frozenset(structure_ids(self.tokenizer.get_added_vocab())["reasoning"])
+
+    @cached_property
+    def tools(self) -> frozenset[int]:
+        """Ids of added tokens that stand around tool calls and tools' answers."""
+        return frozenset(token for name, token in self.tokenizer.get_added_vocab().items() if _TOOL.search(name))
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -85,23 +99,48 @@ class ResponseFinder:
         return self._blank[token]
 
     def spans(self, ids_T: IntArray, begin: int, end: int) -> list[ResponseSpan]:
-        """The responses of the conversation between two places of a row."""
-        headers = self._headers(ids_T, begin, end)
-        found = []
-        for index, (_, start) in enumerate(headers):
-            bound = headers[index + 1][0] if index + 1 < len(headers) else end
-            if tuple(ids_T[start : start + len(self.opener)].tolist()) == self.opener:
-                start += len(self.opener)
-            stops = np.flatnonzero(np.isin(ids_T[start:bound], list(self.chat.stop_ids)))
-            if not len(stops):
-                found.append(ResponseSpan(start, None, bound, bound))
-                continue
-            stop = start + int(stops[0])
-            tail = stop + 1
-            while tail < bound and self.is_blank(int(ids_T[tail])):
-                tail += 1
-            found.append(ResponseSpan(start, stop, stop + 1, tail))
-        return found
+        """The responses of the conversation between two places of a row.
+
+        A header that follows a token which ends a part within a turn, such as reasoning, begins no turn. A header with
+        nothing behind it is a prompt's, and no response.
+        """
+        headers: list[tuple[int, int]] = []
+        written = self._headers(ids_T, begin, end)
+        before = begin
+        for at, start in written:
+            if start < end and not (headers and self._goes_on(ids_T, before, at)):
+                headers.append((at, start))
+            before = start
+        bounds = [*(at for at, _ in headers[1:]), end][: len(headers)]
+        places = {at for at, _ in written}
+        return [self._span(ids_T, start, bound, places) for (_, start), bound in zip(headers, bounds, strict=True)]
+
+    def _goes_on(self, ids_T: IntArray, before: int, at: int) -> bool:
+        """True where a header follows one part of a turn: between it and the header before it one part has ended."""
+        inner = self.chat.end_ids - self.chat.stop_ids
+        ended = [token for token in ids_T[before:at].tolist() if token in self.chat.end_ids]
+        return len(ended) == 1 and ended[0] in inner and int(ids_T[at - 1]) == ended[0]
+
+    def _span(self, ids_T: IntArray, start: int, bound: int, headers: set[int]) -> ResponseSpan:
+        """The response that begins behind a header and ends before the next one; ``headers`` are places of all."""
+        first = self._first(ids_T, start, bound)
+        ends = (np.flatnonzero(np.isin(ids_T[start:bound], list(self.chat.end_ids))) + start).tolist()
+        # A turn of a history may end as a part within a turn does, which the assistant's next header follows.
+        own = [at for at in ends if int(ids_T[at]) in self.chat.stop_ids]
+        stop = next(iter(own or [at for at in ends if at + 1 not in headers]), None)
+        if stop is None:
+            return ResponseSpan(start, first, None, bound, bound)
+        tail = stop + 1
+        while tail < bound and self.is_blank(int(ids_T[tail])):
+            tail += 1
+        return ResponseSpan(start, min(first, stop), stop, stop + 1, tail)
+
+    def _first(self, ids_T: IntArray, start: int, bound: int) -> int:
+        """The place behind reasoning tags and blanks at a response's beginning; its start where there is no tag."""
+        first = start
+        while first < bound and (int(ids_T[first]) in self.reasoning or self.is_blank(int(ids_T[first]))):
+            first += 1
+        return first if self.reasoning.intersection(ids_T[start:first].tolist()) else start
 
     def _headers(self, ids_T: IntArray, begin: int, end: int) -> list[tuple[int, int]]:
         """Begin of each header and the place behind it.
@@ -131,27 +170,22 @@ def response_finder(chat: ChatTemplate) -> ResponseFinder:
     """
     prompt_T = chat.prompt_ids([Message(role="user", content=_USER)])
     header = tuple(chat.text_ids(chat.ends.header).tolist())
-    opener = tuple(chat.text_ids(chat.ends.opener).tolist()) if chat.ends.opener else ()
-    added = set(chat.encoder.tokenizer.get_added_vocab().values())
-    if not added.intersection(header):  # such as Mistral's, whose prompt ends in the user's own [/INST]
-        after = _behind_last(prompt_T.tolist(), added)
-        if after is None:
-            raise InputError(
-                "the chat template writes its assistant header in plain text, so that responses cannot be told from"
-                " text by their ids",
-                where="chat template",
-                fix="inspect the data set before it is tokenised, or with a model whose template has header tokens",
-            )
-        return ResponseFinder(chat, after, ())
-    if tuple(prompt_T[-len(header) :].tolist()) != header:
-        raise InputError("the assistant header's ids differ by themselves and in a prompt", where="chat template")
-    base = header[: len(header) - len(opener)] if opener and header[-len(opener) :] == opener else header
-    return ResponseFinder(chat, base, opener if base != header else ())
+    added = chat.encoder.tokenizer.get_added_vocab()
+    reasoning = structure_ids(added)["reasoning"]
+    if not set(added.values()).intersection(header):  # such as Mistral's, whose prompt ends in the user's own [/INST]
+        header = _behind_last(prompt_T.tolist(), set(added.values()))
+    if not header or tuple(prompt_T[-len(header) :].tolist()) != header:
+        raise InputError(
+            "the chat template writes its assistant header in plain text, so that responses cannot be told from text by"
+            " their ids",
+            where="chat template",
+            fix="inspect the data set before it is tokenised, or with a model whose template has header tokens",
+        )
+    opened = next((place for place, token in enumerate(header) if place and token in reasoning), len(header))
+    return ResponseFinder(chat, header[:opened])
 
 
-def _behind_last(prompt: Sequence[int], added: set[int]) -> tuple[int, ...] | None:
-    """The prompt's ids from its last added token on, where only the user's turn is before it; None without one."""
+def _behind_last(prompt: Sequence[int], added: set[int]) -> tuple[int, ...]:
+    """The prompt's ids from its last added token on, where only the user's turn is before it; empty without one."""
     places = [place for place, token in enumerate(prompt) if token in added]
-    if not places or places[-1] < len(prompt) - 2:
-        return None
-    return tuple(prompt[places[-1] :])
+    return tuple(prompt[places[-1] :]) if places and places[-1] >= len(prompt) - 2 else ()

@@ -1,5 +1,6 @@
 """The audit of loss masks: every fault planted once, sound data sets in every convention, and every doubt refused."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +10,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import ModelFactory
+from tests.chat_tables import CONVERSATIONS
+from tests.chat_tokenizers import KINDS, tokenizer
+from tests.conftest import ModelFactory, make_tiny_tokenizer
 
 from tokensieve.config import DataSettings, InspectSettings
+from tokensieve.data.chat import RefusedRow, prepare
 from tokensieve.data.dataset import Rows, in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import InputError
 from tokensieve.exports import TRAINERS, export
 from tokensieve.inspection import MaskAudit, inspect_data
+from tokensieve.inspection.audit import audit
+from tokensieve.inspection.label_rows import LabelRow
+from tokensieve.inspection.response_ids import ResponseFinder, response_finder
 from tokensieve.models import LoadedModel
-from tokensieve.types import Example, Message, Scored, Scores, Selected, Tokens
+from tokensieve.types import BoolArray, Example, Message, Scored, Scores, Selected, Tokens
 
 Record: TypeAlias = dict[str, list[int]]
 Change: TypeAlias = Callable[[Record], Record]
@@ -229,8 +236,6 @@ def test_sound_masks_pass_in_every_convention(model: LoadedModel, change: Change
 
 def test_a_response_whose_first_line_break_joins_the_header_is_found(model: LoadedModel) -> None:
     """Byte-level tokenizers with merges write a header's line break and the response's own as one token."""
-    from tokensieve.inspection.response_ids import ResponseFinder, response_finder
-
     finder = response_finder(model.chat)
     texts = {token: finder.text(token) for token in range(262)} | {300: "\n\n"}
 
@@ -238,7 +243,7 @@ def test_a_response_whose_first_line_break_joins_the_header_is_found(model: Load
         def text(self, token: int) -> str:
             return texts[token]
 
-    joined = Joined(finder.chat, finder.header, finder.opener)
+    joined = Joined(finder.chat, finder.header)
     ids_T = np.asarray([1, 100, 2, finder.header[0], 300, 100, 2], dtype=np.int32)
     (span,) = joined.spans(ids_T, 0, len(ids_T))
     assert (span.start, span.stop) == (4, 6)
@@ -297,18 +302,13 @@ def test_the_user_settles_a_doubt_about_the_shift(model: LoadedModel) -> None:
 
 
 def test_a_template_whose_header_is_plain_text_is_refused(model: LoadedModel) -> None:
-    from tests.conftest import make_tiny_tokenizer
-
-    from tokensieve.data.chat import prepare
-    from tokensieve.inspection.response_ids import response_finder
-
-    tokenizer = make_tiny_tokenizer()
-    tokenizer.chat_template = (  # type: ignore[attr-defined]
+    plain = make_tiny_tokenizer()
+    plain.chat_template = (  # type: ignore[attr-defined]
         "{% for m in messages %}{% if m['role'] == 'user' %}USER: {{ m['content'] }} ASSISTANT:{% else %}"
         " {{ m['content'] }}<|end|>{% endif %}{% endfor %}"
     )
     with pytest.raises(InputError, match="in plain text"):
-        response_finder(prepare(tokenizer))
+        response_finder(prepare(plain))
 
 
 @pytest.mark.parametrize("changes", [{"policy": "plain"}, {"top": 3}, {"thresholds": (2.0,)}, {"own_answers": "x"}])
@@ -384,3 +384,45 @@ def test_our_own_exports_pass(model: LoadedModel, tmp_path: Path, to: str, holes
     assert found.trained_tokens == sum(int(row.train_T.sum()) for row in rows)
     assert found.responses == 12
     assert (found.labels == "shifted") == (to == "automodel")
+
+
+# --- published templates --------------------------------------------------------------------------------------------
+
+PLAIN_HEADERS = {"olmo2"}
+"""Families whose tokenizer writes the assistant's header as text."""
+
+
+def row_of(name: str, tokens: Tokens, train_T: BoolArray | None = None) -> LabelRow:
+    labelled_T = tokens.in_response_T if train_T is None else train_T
+    labels_T = np.where(labelled_T, tokens.ids_T, IGNORED).astype(np.int64)
+    return LabelRow(name, tokens.ids_T, labels_T, labelled_T)
+
+
+def family_rows(family: str) -> dict[str, Tokens]:
+    """The rows that a family's template makes of the conversations that it takes."""
+    chat, rows = prepare(tokenizer(family)), {}
+    for title, messages in CONVERSATIONS.items():
+        with contextlib.suppress(RefusedRow):
+            rows[title] = chat.tokenise(Example(title, messages))
+    return rows
+
+
+@pytest.mark.parametrize("family", sorted(set(KINDS) - PLAIN_HEADERS))
+def test_responses_of_published_templates_are_found(family: str) -> None:
+    finder = response_finder(prepare(tokenizer(family)))
+    rows = family_rows(family)
+    assert {"single", "two turns"} <= set(rows)
+    for title, tokens in rows.items():
+        found = audit(lambda: iter([row_of(title, tokens)]), finder, source=family, model=family)  # noqa: B023
+        assert faults(found) == {}, title
+    tokens = rows["two turns"]
+    last = int(np.flatnonzero(tokens.ends_turn_T)[-1])
+    planted = row_of("two turns", tokens, tokens.in_response_T & (np.arange(len(tokens)) != last))
+    found = audit(lambda: iter([planted]), finder, source=family, model=family)
+    assert faults(found) == {"stop token": (1, ("two turns",))}
+
+
+@pytest.mark.parametrize("family", sorted(PLAIN_HEADERS))
+def test_published_templates_with_plain_headers_are_refused(family: str) -> None:
+    with pytest.raises(InputError, match="in plain text"):
+        response_finder(prepare(tokenizer(family)))
