@@ -42,8 +42,8 @@ class _Count:
 class _Audit:
     """Counts over the rows seen so far."""
 
-    def __init__(self, finder: ResponseFinder, shift: int) -> None:
-        self.finder, self.shift = finder, shift
+    def __init__(self, finder: ResponseFinder, shift: int, selective: bool) -> None:
+        self.finder, self.shift, self.selective = finder, shift, selective
         self.rows = self.tokens = self.responses = self.trained = self.with_holes = 0
         self.counts: dict[str, _Count] = {name: _Count() for name in _WORDS}
 
@@ -113,7 +113,7 @@ class _Audit:
         convention, known = _CONVENTIONS[self.shift], self.shift in (0, 1)
         verdict: Verdict = "fault" if not known else "note" if self.shift else "pass"
         yield MaskCheck(name="shift", verdict=verdict, found=self.rows, of=self.rows, words=_SHIFTS[convention])
-        selective = self.with_holes >= _SELECTIVE * max(1, self.counts["first token"].of)
+        selective = self.selective or self.with_holes >= _SELECTIVE * max(1, self.counts["first token"].of)
         for name, words in _WORDS.items():
             count = self.counts[name]
             verdict = words.verdict if count.found else "pass"
@@ -215,6 +215,7 @@ def audit(
     source: str,
     model: str,
     labels: Literal["auto", "unshifted", "shifted"] = "auto",
+    selective: bool = False,
     unread: tuple[str, ...] = (),
 ) -> MaskAudit:
     """Check the loss mask of a data set, in two passes over its rows.
@@ -225,6 +226,7 @@ def audit(
         source: name of the data set.
         model: name of the model.
         labels: convention of the labels; auto finds it out.
+        selective: True where a policy is known to have left tokens out; else the rows are asked.
         unread: columns that say nothing on the mask.
 
     Raises:
@@ -232,7 +234,7 @@ def audit(
             were made with this chat template.
     """
     votes = vote(_known_ids(rows(), finder), lambda line: violations(line, finder))
-    found = _Audit(finder, votes.decide(labels))
+    found = _Audit(finder, votes.decide(labels), selective)
     for row in rows():
         found.add(row)
     if not found.rows:

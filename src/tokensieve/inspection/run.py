@@ -82,8 +82,10 @@ def inspect_data(
             cast("Rows[StageRow]", rows), str(folder or "rows"), model, settings, read, score_read=False
         )
     if stage == "exported":
-        made_by = read_manifest(cast(Path, folder)).model
-        return _audit(_data_of(cast(Path, folder)), str(folder), model or _named(made_by), settings, read)
+        made = read_manifest(cast(Path, folder))
+        left_out = bool(made.facts.get("share_left_out"))
+        source = _data_of(cast(Path, folder))
+        return _audit(source, str(folder), model or _named(made.model), settings, read, selective=left_out)
     if stage in ("samples", "evaluated", "anchors", "trained"):
         raise InputError(f"a folder of the stage {stage!r} holds no training data", where=str(folder))
     is_task = isinstance(data, str) and data.startswith(_TASK)
@@ -241,7 +243,13 @@ def _named(identity: ModelIdentity | None) -> "ModelLike | None":
 
 
 def _audit(
-    source: "Source", where: str, model: "ModelLike | None", settings: InspectSettings, read: DataSettings
+    source: "Source",
+    where: str,
+    model: "ModelLike | None",
+    settings: InspectSettings,
+    read: DataSettings,
+    *,
+    selective: bool = False,
 ) -> MaskAudit:
     from tokensieve.inspection.response_ids import response_finder
     from tokensieve.models import LoadedModel, load_chat, load_model, settings_of
@@ -267,7 +275,15 @@ def _audit(
         return read_rows(cast("Iterator[Located]", islice(source.iterate(), read.limit)), source.name)
 
     unread = unread_columns(head.record) if isinstance(head, Located) else []
-    return audit(rows, response_finder(chat), source=where, model=name, labels=settings.labels, unread=tuple(unread))
+    return audit(
+        rows,
+        response_finder(chat),
+        source=where,
+        model=name,
+        labels=settings.labels,
+        selective=selective,
+        unread=tuple(unread),
+    )
 
 
 def _data_of(folder: Path) -> "Source":

@@ -363,11 +363,16 @@ def test_files_of_every_kind_are_read(
     assert (limited.rows, limited.ok) == (2, True)
 
 
-def selection(model: LoadedModel, *, holes: bool) -> Rows[Selected]:
+def selection(model: LoadedModel, *, left_out: str) -> Rows[Selected]:
     made = []
     for number in range(6):
         tokens = tokens_of(model, f"row/{number}", f"sum {number}?", f"it is {number}", "sure?", f"yes {number}")
-        left_out_T = (np.arange(len(tokens)) % 3 == 0) & ~tokens.ends_turn_T if holes else np.zeros(len(tokens), bool)
+        places_T = {
+            "nothing": np.zeros(len(tokens), bool),
+            "every third": np.arange(len(tokens)) % 3 == 0,
+            "all but the end of turn": np.ones(len(tokens), bool),
+        }
+        left_out_T = places_T[left_out] & ~tokens.ends_turn_T
         scored = Scored(tokens, {"base": Scores(np.zeros(len(tokens), np.float32))})
         made.append(Selected(scored, tokens.in_response_T & ~left_out_T))
     settings = {"policy": "stm:2.5", "scorer": "base"}
@@ -375,9 +380,9 @@ def selection(model: LoadedModel, *, holes: bool) -> Rows[Selected]:
 
 
 @pytest.mark.parametrize("to", TRAINERS)
-@pytest.mark.parametrize("holes", [False, True])
-def test_our_own_exports_pass(model: LoadedModel, tmp_path: Path, to: str, holes: bool) -> None:
-    rows = selection(model, holes=holes)
+@pytest.mark.parametrize("left_out", ["nothing", "every third", "all but the end of turn"])
+def test_our_own_exports_pass(model: LoadedModel, tmp_path: Path, to: str, left_out: str) -> None:
+    rows = selection(model, left_out=left_out)
     found = inspect_data(export(rows, tmp_path / "out", to=to), model)
     assert isinstance(found, MaskAudit)
     assert found.ok, found
