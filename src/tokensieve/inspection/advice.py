@@ -11,9 +11,6 @@ from tokensieve.types import Origin
 
 _MUCH_LEFT_OUT: Final = 0.1
 """Share of the response tokens from which on the advice on new tasks is given."""
-_PAPERS_THRESHOLD: Final = 2.5
-_AS_A_NEW_TASK: Final = 0.2
-"""Share of the response tokens above perplexity 2.5 from which on data looks like that of a new task."""
 _FAR_ABOVE: Final = 2.0
 """Ratio of sentence perplexities, data to own answers, from which on own answers are recommended."""
 
@@ -62,13 +59,6 @@ def _new_or_known(facts: Facts) -> str:
     return f"the policy leaves out {left_out:.1%} of the response tokens"
 
 
-def _much_above(facts: Facts) -> str:
-    share = next((s.tokens_pooled for s in facts.survey.whole.shares if s.threshold == _PAPERS_THRESHOLD), None)
-    if share is None or share < _AS_A_NEW_TASK:
-        return ""
-    return f"{share:.1%} of the response tokens lie above perplexity 2.5"
-
-
 def _control(facts: Facts) -> str:
     return "the policy is a control" if facts.traits.control else ""
 
@@ -99,12 +89,6 @@ RULES: Final = (
         " solves none: there the lesson lies in the tokens that STM leaves out.",
         entry="2026-11-27, evening · At twice the rate the paper's picture appears",
         applies=_new_or_known,
-    ),
-    Rule(
-        text="The data may hold a new task. On pocket's house conventions, of which the base solves 0 of 200, 24 % of"
-        " the response tokens of the rows looked at lie above perplexity 2.5.",
-        entry="2026-11-24 · House conventions, base 0 of 200",
-        applies=_much_above,
     ),
     Rule(
         text="Train a control for comparison only. On pocket's foreign hand at 2e-4, as many tokens left out at random"
