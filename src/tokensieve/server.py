@@ -1,21 +1,37 @@
-"""Ask a server for JSON: a sound address, one request, and errors that say what broke."""
+"""OpenAI-compatible servers: a sound address, a client with timeouts and retries, and errors that say what broke."""
 
-import http.client
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from typing import Final, cast
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from tokensieve.errors import InputError
 from tokensieve.types import JSON
 
-_JSON: Final = {"Content-Type": "application/json"}
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+_NO_KEY: Final = "no key"
+"""Stands for no key, since the client takes neither None nor an empty one."""
 
 
 class NoAnswer(ConnectionError):
     """The server cannot be reached, or broke off before its answer was whole."""
+
+
+class Refused(Exception):
+    """The server answers with an error status.
+
+    Attributes:
+        status: of HTTP.
+        text: what it says, up to 500 characters.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"HTTP {status}: {text}")
+        self.status = status
+        self.text = text
 
 
 def sound_address(url: str, where: str) -> str:
@@ -38,30 +54,77 @@ def sound_address(url: str, where: str) -> str:
     return url.rstrip("/")
 
 
-def ask(url: str, content: JSON = None, *, headers: Mapping[str, str] | None = None, timeout_s: float) -> JSON:
+def key_of(variable: str) -> str | None:
+    """The key that an environment variable holds, without white space around it; None where there is none.
+
+    Raises:
+        InputError: it cannot stand in a header of HTTP (a library's own message would print it).
+    """
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("the key holds line breaks or characters beyond ASCII", where=variable, fix=f"set {variable}")
+    return key or None
+
+
+def open_client(
+    address: str,
+    *,
+    key: str | None = None,
+    retries: int = 0,
+    timeout_s: float,
+    before_try: Callable[[], None] | None = None,
+) -> "OpenAI":
+    """Open a client, to be closed after use; threads may share it.
+
+    It asks again where a server is busy (408, 409, 429, 500 and above) or breaks off, after a growing pause or the one
+    of ``Retry-After``; one above two minutes is not waited for.
+
+    Args:
+        address: as ``sound_address`` gives it.
+        key: sent as a bearer token; None sends none.
+        retries: further tries of a request.
+        timeout_s: longest wait for the next bytes, seconds.
+        before_try: called before each try.
+    """
+    # Imported here: it takes a second, and only servers need it.
+    from openai import DefaultHttpxClient, OpenAI
+
+    hooks = [] if before_try is None else [lambda _: before_try()]
+    http = DefaultHttpxClient(event_hooks={"request": hooks})
+    return OpenAI(base_url=address, api_key=key or _NO_KEY, max_retries=retries, timeout=timeout_s, http_client=http)
+
+
+def ask(client: "OpenAI", path: str, content: JSON = None) -> JSON:
     """The JSON that a server answers; a POST where there is content.
 
     Args:
-        url: under an address that ``sound_address`` has let through.
+        client: of ``open_client``.
+        path: behind the server's address, from its slash on.
         content: what is sent, as JSON.
-        headers: further ones.
-        timeout_s: longest wait for the next bytes, seconds.
 
     Raises:
-        urllib.error.HTTPError: the server refuses, with its status.
-        NoAnswer: it cannot be reached, or broke off.
+        Refused: the server refuses, after the client's tries where it is busy.
+        NoAnswer: it cannot be reached, or broke off, each time.
         InputError: it answers with something else than JSON.
     """
-    data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, data, {**_JSON, **(headers or {})})  # noqa: S310 - checked to be HTTP
+    from openai import APIConnectionError, APIStatusError, Omit
+
+    # The client would send OpenAI's organisation and project to any server.
+    headers: dict[str, str | Omit] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+    if client.api_key == _NO_KEY:
+        headers["Authorization"] = Omit()
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
-            text = reply.read()
-    except urllib.error.HTTPError:
-        raise
-    except (OSError, http.client.HTTPException) as error:  # the latter where an answer ends too early
-        raise NoAnswer(str(error) or type(error).__name__) from error
-    try:
-        return cast(JSON, json.loads(text))
+        if content is None:
+            answer = client.get(path, cast_to=object, options={"headers": headers})
+        else:
+            answer = client.post(path, cast_to=object, body=content, options={"headers": headers})
+        # The client leaves an answer as text where the server does not call it JSON.
+        return cast(JSON, json.loads(answer) if isinstance(answer, str) else answer)
+    except APIStatusError as error:
+        raise Refused(error.status_code, error.response.text[:500]) from None
+    except APIConnectionError as error:
+        cause = error.__cause__ or error
+        raise NoAnswer(str(cause) or type(cause).__name__) from error
     except ValueError:
-        raise InputError("the server's reply is no JSON", where=url, fix="check the address") from None
+        where = f"{str(client.base_url).rstrip('/')}{path}"
+        raise InputError("the server's reply is no JSON", where=where, fix="check the address") from None

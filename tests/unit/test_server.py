@@ -2,13 +2,13 @@
 
 import socket
 import threading
-import urllib.error
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tokensieve.errors import InputError
-from tokensieve.server import NoAnswer, ask, sound_address
+from tokensieve.server import NoAnswer, Refused, ask, key_of, open_client, sound_address
+from tokensieve.types import JSON
 
 Serve = Callable[[bytes], str]
 
@@ -39,6 +39,11 @@ def says() -> Iterator[Serve]:
         listening.close()
 
 
+def asked(url: str, content: JSON = None, retries: int = 0) -> JSON:
+    with open_client(url, timeout_s=5, retries=retries) as client:
+        return ask(client, "/models", content)
+
+
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "https://host/v1/", "http://[::1]:80"])
 def test_addresses(url: str) -> None:
     assert sound_address(url, "--url") == url.rstrip("/")
@@ -55,7 +60,7 @@ def test_what_is_no_address_is_refused_with_the_option_it_came_from(url: str) ->
 
 
 def test_an_answer_is_read(says: Serve) -> None:
-    assert ask(says(b'HTTP/1.0 200 OK\r\n\r\n{"a": [1]}'), {"q": 1}, timeout_s=5) == {"a": [1]}
+    assert asked(says(b'HTTP/1.0 200 OK\r\n\r\n{"a": [1]}'), {"q": 1}) == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -65,17 +70,32 @@ def test_an_answer_is_read(says: Serve) -> None:
 )
 def test_an_answer_that_is_not_whole_is_none(says: Serve, reply: bytes) -> None:
     with pytest.raises(NoAnswer):
-        ask(says(reply), timeout_s=5)
+        asked(says(reply))
 
 
 @pytest.mark.parametrize("text", [b"<html>", b"\xff\xfe"])
 def test_an_answer_that_is_no_json_is_said(says: Serve, text: bytes) -> None:
     with pytest.raises(InputError, match="no JSON"):
-        ask(says(b"HTTP/1.0 200 OK\r\n\r\n" + text), timeout_s=5)
+        asked(says(b"HTTP/1.0 200 OK\r\n\r\n" + text))
 
 
-def test_a_refusal_keeps_its_status(says: Serve) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(says(b"HTTP/1.0 429 Too Many Requests\r\nRetry-After: 3\r\n\r\nslow down"), timeout_s=5)
-    with refused.value:
-        assert (refused.value.code, refused.value.headers["Retry-After"]) == (429, "3")
+def test_a_refusal_keeps_its_status_and_words(says: Serve) -> None:
+    with pytest.raises(Refused) as refused:
+        asked(says(b"HTTP/1.0 429 Too Many Requests\r\nRetry-After: 3\r\n\r\nslow down"))
+    assert (refused.value.status, refused.value.text) == (429, "slow down")
+
+
+@pytest.mark.parametrize(("held", "key"), [(None, None), ("", None), ("abc", "abc"), (" abc\n", "abc")])
+def test_a_key_is_read_without_white_space(monkeypatch: pytest.MonkeyPatch, held: str | None, key: str | None) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    if held is not None:
+        monkeypatch.setenv("MY_KEY", held)
+    assert key_of("MY_KEY") == key
+
+
+@pytest.mark.parametrize("held", ["sec\nret", "secr\u00e9t", "sec\x7fret"])
+def test_a_key_that_no_header_takes_is_refused_and_not_printed(monkeypatch: pytest.MonkeyPatch, held: str) -> None:
+    monkeypatch.setenv("MY_KEY", held)
+    with pytest.raises(InputError, match="MY_KEY") as raised:
+        key_of("MY_KEY")
+    assert "sec" not in str(raised.value)

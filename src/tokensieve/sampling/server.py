@@ -1,10 +1,7 @@
 """Draw answers from any server that speaks OpenAI's chat completions."""
 
-import os
-import random
 import threading
 import time
-import urllib.error
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
@@ -14,17 +11,19 @@ from tokensieve.config import AnswererSettings, SampleSettings, TemplateArgument
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.sampling.request import Request, seed_of
-from tokensieve.server import NoAnswer, ask, sound_address
+from tokensieve.server import NoAnswer, Refused, ask, key_of, open_client, sound_address
 from tokensieve.types import JSON, Sample
 
 if TYPE_CHECKING:
+    from openai import OpenAI
     from transformers import PreTrainedTokenizerBase
 
 _Body: TypeAlias = dict[str, JSON]
 
-_FOR_THE_MOMENT: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_FIRST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_S: Final = 60.0
+_PATH: Final = "/chat/completions"
+_BUSY: Final = frozenset({408, 409, 429})
+_SERVERS_FAULT: Final = 500
+"""First of the statuses that are the server's fault."""
 _OPTIONAL: Final = ("n", "seed")
 """Parameters that not every server takes; left out once one was refused."""
 
@@ -55,7 +54,8 @@ class ServerSampler:
                 fix="--answerer.url http://localhost:8000/v1 --answerer.model NAME",
             )
         self._settings = settings
-        self._address = sound_address(settings.url, "generate.answerer.url") + "/chat/completions"
+        self._url = sound_address(settings.url, "generate.answerer.url")
+        self._address = self._url + _PATH
         self._tokenizer = tokenizer
         self._template_kwargs = dict(template_kwargs or {})
         self._refused: set[str] = set()
@@ -75,11 +75,12 @@ class ServerSampler:
         """
         pending: set[Future[list[Sample]]] = set()
         waiting = iter(requests)
-        with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="server") as pool:
+        concurrency = self._settings.concurrency
+        with self._open() as client, ThreadPoolExecutor(concurrency, thread_name_prefix="server") as pool:
             try:
                 while True:
-                    room = 2 * self._settings.concurrency - len(pending)
-                    pending |= {pool.submit(self._answer, r, settings) for r in islice(waiting, room)}
+                    room = 2 * concurrency - len(pending)
+                    pending |= {pool.submit(self._answer, client, r, settings) for r in islice(waiting, room)}
                     if not pending:
                         return
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -89,7 +90,17 @@ class ServerSampler:
                 for future in pending:
                     future.cancel()
 
-    def _answer(self, request: Request, settings: SampleSettings) -> list[Sample]:
+    def _open(self) -> "OpenAI":
+        settings = self._settings
+        return open_client(
+            self._url,
+            key=key_of(settings.key_variable),
+            retries=settings.retries,
+            timeout_s=settings.timeout_s,
+            before_try=self._pace.wait,
+        )
+
+    def _answer(self, client: "OpenAI", request: Request, settings: SampleSettings) -> list[Sample]:
         """All answers of one request, in as many HTTP requests as the server needs."""
         if not request.messages:
             raise InputError("a server takes messages, not token ids", where=f"request {request.id}")
@@ -97,7 +108,7 @@ class ServerSampler:
         while len(samples) < request.n:
             index = request.first + len(samples)
             body = self._body(request, settings, index, request.n - len(samples))
-            choices = cast("list[dict[str, JSON]]", self._post(body).get("choices") or [])
+            choices = cast("list[dict[str, JSON]]", self._post(client, body).get("choices") or [])
             if not choices:
                 raise InputError("the server's reply has no choices", where=self._address)
             if len(choices) < cast(int, body.get("n", 1)):
@@ -123,37 +134,23 @@ class ServerSampler:
             body["max_completion_tokens"] = body.pop("max_tokens")
         return {key: value for key, value in body.items() if key not in self._refused}
 
-    def _post(self, body: _Body) -> _Body:
-        """Send one request; again after a growing pause where the server is busy or away."""
-        tries = 0
-        while True:
-            self._pace.wait()
-            try:
-                return self._send(body)
-            except urllib.error.HTTPError as error:
-                text = error.read().decode(errors="replace")[:500]
-                if error.code in (400, 422) and (fewer := self._without_refused(body, text)) is not None:
-                    body = fewer
-                    continue
-                if error.code not in _FOR_THE_MOMENT:
-                    raise _refusal(error.code, text, self._address, self._settings) from None
-                trouble, asked = f"HTTP {error.code}: {text}", error.headers.get("Retry-After")
-            except NoAnswer as error:
-                trouble, asked = str(error), None
-            tries += 1
-            if tries > self._settings.retries:
-                break
-            time.sleep(_pause(tries - 1, asked))
+    def _post(self, client: "OpenAI", body: _Body) -> _Body:
+        """Send one request; without a parameter that the server does not take once it says so."""
+        try:
+            return cast(_Body, ask(client, _PATH, body))
+        except Refused as error:
+            if error.status in (400, 422) and (fewer := self._without_refused(body, error.text)) is not None:
+                return self._post(client, fewer)
+            if error.status not in _BUSY and error.status < _SERVERS_FAULT:
+                raise _refusal(error, self._address, self._settings) from None
+            trouble = str(error)
+        except NoAnswer as error:
+            trouble = str(error)
         raise EnvironmentProblem(
-            f"no answer after {tries} tries; the last: {trouble}",
+            f"no answer after {self._settings.retries + 1} tries; the last: {trouble}",
             where=self._address,
             fix="start the server, or lower answerer.concurrency; the same command goes on where it stopped",
         )
-
-    def _send(self, body: _Body) -> _Body:
-        key = os.environ.get(self._settings.key_variable)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return cast(_Body, ask(self._address, body, headers=headers, timeout_s=self._settings.timeout_s))
 
     def _without_refused(self, body: _Body, text: str) -> _Body | None:
         """The body without the parameter that the server did not take; None where that is not what it minds."""
@@ -200,17 +197,11 @@ class _Pace:
         time.sleep(max(0.0, begin - time.monotonic()))
 
 
-def _pause(attempt: int, asked: str | None) -> float:
-    """Seconds until the next try: what the server asked for, else doubling, with some chance so that tries spread."""
-    if asked is not None and asked.replace(".", "", 1).isdigit():
-        return min(float(asked), _LONGEST_PAUSE_S)
-    return min(_FIRST_PAUSE_S * 2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
-
-
-def _refusal(code: int, text: str, address: str, settings: AnswererSettings) -> InputError | EnvironmentProblem:
+def _refusal(refused: Refused, address: str, settings: AnswererSettings) -> InputError | EnvironmentProblem:
+    code = refused.status
     if code in (401, 403):
         return EnvironmentProblem(
             f"the server refuses the key (HTTP {code})", where=address, fix=f"set {settings.key_variable}"
         )
     fix = "check --answerer.url and --answerer.model" if code == 404 else None
-    return InputError(f"the server refuses the request (HTTP {code}): {text}", where=address, fix=fix)
+    return InputError(f"the server refuses the request (HTTP {code}): {refused.text}", where=address, fix=fix)

@@ -5,7 +5,6 @@ vLLM's values differ from those of transformers by up to 0.3 nats, so they are k
 """
 
 import math
-import urllib.error
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import fingerprint, load_tokenizer
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
-from tokensieve.server import NoAnswer, ask, sound_address
+from tokensieve.server import NoAnswer, Refused, ask, open_client, sound_address
 from tokensieve.types import JSON
 
 if TYPE_CHECKING:
+    from openai import OpenAI
     from vllm import LLM
 
 _AT_ONCE: Final = 16
@@ -68,10 +68,10 @@ class VllmServer:
             EnvironmentProblem: the server cannot be reached or fails.
             InputError: the server answers without ``prompt_logprobs``, or for other tokens.
         """
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(lambda request: self._one(request, rank=measures.rank), requests))
+        with open_client(self.url, timeout_s=_TIMEOUT_S) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(lambda request: self._one(client, request, rank=measures.rank), requests))
 
-    def _one(self, request: ScoreRequest, *, rank: bool) -> ScoreRecord:
+    def _one(self, client: "OpenAI", request: ScoreRequest, *, rank: bool) -> ScoreRecord:
         content = {
             "model": self.model,
             "prompt": request.ids_T.tolist(),
@@ -79,7 +79,7 @@ class VllmServer:
             "temperature": 0.0,
             "prompt_logprobs": 0,
         }
-        answer = cast("dict[str, list[dict[str, object]]]", _ask(f"{self.url}/completions", content))
+        answer = cast("dict[str, list[dict[str, object]]]", _ask(client, self.url, "/completions", content))
         choices = answer.get("choices") or [{}]
         logprobs = cast("list[dict[str, dict[str, object]] | None] | None", choices[0].get("prompt_logprobs"))
         if logprobs is None or len(logprobs) != len(request.ids_T):
@@ -121,7 +121,8 @@ def open_server(
         InputError: it does not serve that model, or the address is none.
     """
     url = sound_address(url, "--url")
-    listed = cast("dict[str, list[dict[str, object]]]", _ask(f"{url}/models"))
+    with open_client(url, timeout_s=_TIMEOUT_S) as client:
+        listed = cast("dict[str, list[dict[str, object]]]", _ask(client, url, "/models"))
     served = {str(entry["id"]): entry for entry in listed.get("data", [])}
     if model not in served:
         raise InputError(f"the server has no model {model!r}; it has: {', '.join(sorted(served)) or 'none'}", where=url)
@@ -217,16 +218,16 @@ def open_offline(settings: ModelSettings) -> VllmOffline:
     return VllmOffline(engine, identity, {}, int(engine.llm_engine.model_config.max_model_len) - 1)
 
 
-def _ask(url: str, content: JSON = None) -> JSON:
+def _ask(client: "OpenAI", url: str, path: str, content: JSON = None) -> JSON:
     """The JSON answer of a server; POST where there is content."""
+    where = url + path
     try:
-        return ask(url, content, timeout_s=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        said = error.read()[:300].decode(errors="replace")
-        raise EnvironmentProblem(f"the server answered {error.code}: {said}", where=url) from None
+        return ask(client, path, content)
+    except Refused as error:
+        raise EnvironmentProblem(f"the server answered {error.status}: {error.text[:300]}", where=where) from None
     except NoAnswer as error:
         fix = "check the address and that the server is up; the same command goes on where it stopped"
-        raise EnvironmentProblem(f"the server cannot be reached or broke off: {error}", where=url, fix=fix) from None
+        raise EnvironmentProblem(f"the server cannot be reached or broke off: {error}", where=where, fix=fix) from None
 
 
 def _token_logprob(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) -> TokenLogprob:

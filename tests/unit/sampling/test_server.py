@@ -45,7 +45,7 @@ class Server:
                 with lock:
                     number = len(server.bodies)
                     server.bodies.append(body)
-                    server.headers.append(dict(self.headers))
+                    server.headers.append({name.title(): value for name, value in self.headers.items()})
                     server.times.append(time.monotonic())
                     server._now += 1
                     server.most_at_once = max(server.most_at_once, server._now)
@@ -58,7 +58,7 @@ class Server:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(data[:5] if "X-Break-Off" in headers else data)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -87,7 +87,7 @@ def serve() -> Iterator[Callable[[Callable[[int, dict[str, Any]], Reply]], Serve
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokensieve.sampling.server._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 def requests(count: int, n: int = 1, first: int = 0) -> list[Request]:
@@ -188,11 +188,14 @@ def test_the_newer_name_of_the_length_limit_is_found(serve) -> None:  # type: ig
 
 def test_the_key_is_sent_where_there_is_one(serve, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project")
     monkeypatch.setenv("MY_KEY", "abc")
     server = serve(lambda number, body: answer(body))
     drawn(server, requests(1))
     drawn(server, requests(1), key_variable="MY_KEY")
     assert [headers.get("Authorization") for headers in server.headers] == [None, "Bearer abc"]
+    assert not any({"Openai-Organization", "Openai-Project"} & headers.keys() for headers in server.headers)
 
 
 def test_requests_go_out_at_the_same_time_but_not_more_than_allowed(serve) -> None:  # type: ignore[no-untyped-def]
@@ -209,6 +212,22 @@ def test_requests_a_minute_are_kept(serve) -> None:  # type: ignore[no-untyped-d
     server = serve(lambda number, body: answer(body))
     drawn(server, requests(4), requests_per_minute=600)
     assert server.times[-1] - server.times[0] >= 0.27
+
+
+def test_tries_again_count_among_the_requests_a_minute(serve) -> None:  # type: ignore[no-untyped-def]
+    server = serve(lambda number, body: answer(body) if number == 3 else (503, {}, {}))
+    drawn(server, requests(1), requests_per_minute=600)
+    assert server.times[-1] - server.times[0] >= 0.27
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(serve) -> None:  # type: ignore[no-untyped-def]
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        code, content, _ = answer(body)
+        return code, content, {} if number else {"X-Break-Off": "yes"}
+
+    server = serve(reply)
+    assert drawn(server, requests(1), retries=1)["p/0", 0].text == "q0 #0"
+    assert len(server.bodies) == 2
 
 
 def test_the_same_seed_goes_with_the_same_problem_in_any_company(serve) -> None:  # type: ignore[no-untyped-def]
