@@ -111,7 +111,7 @@ def evaluate(
                 count.add(len(shard[1]) * settings.sampling.n)
                 figures.recalled(shard[0], done)
 
-            run.make(shards, answer, recall=recall)
+            run.make(shards, answer, recall=recall, write_behind=False)
             return EvalResult(run.finish(Counts(rows_in=total), figures.facts()))
         return EvalResult(run.finished)
 

@@ -1,13 +1,14 @@
 """``tokensieve inspect``: training data before training, in tables, as JSON and as a page."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tokensieve.cli.console import FLAT, OptionalOut, Work, hush_datasets, hush_transformers, out
-from tokensieve.cli.tables import print_table, table_of
 from tokensieve.config import DataSettings, InspectSettings, ModelSettings
-from tokensieve.inspection import Inspection, MaskAudit
-from tokensieve.inspection.results import MaskCheck
+
+if TYPE_CHECKING:
+    from tokensieve.inspection import Inspection, MaskAudit
+    from tokensieve.inspection.results import MaskCheck
 
 
 def inspect(
@@ -28,7 +29,7 @@ def inspect(
         data: A folder of score, select or export; rows with labels (Parquet, JSONL, a saved data set); or as for score.
         out_: Folder for inspect.json, and of a profile the page inspect.html.
     """
-    from tokensieve.inspection import inspect_data
+    from tokensieve.inspection import MaskAudit, inspect_data
     from tokensieve.report import write_inspection
 
     hush_transformers()
@@ -44,7 +45,7 @@ def inspect(
     return 1 if isinstance(found, MaskAudit) and not found.ok else 0
 
 
-def _print_audit(found: MaskAudit) -> None:
+def _print_audit(found: "MaskAudit") -> None:
     """One line a check, faults with the ids of rows; then the verdict."""
     out.print(
         f"{found.rows:,} rows, {found.tokens:,} tokens, {found.responses:,} responses, {found.trained_tokens:,} tokens "
@@ -60,13 +61,15 @@ def _print_audit(found: MaskAudit) -> None:
     out.print("the loss mask is sound" if not faults else f"{faults} fault{'s' if faults > 1 else ''} in the loss mask")
 
 
-def _finding(check: MaskCheck) -> str:
+def _finding(check: "MaskCheck") -> str:
     if check.verdict in ("pass", "not checked") or check.name == "shift":
         return check.words
     return f"{check.found:,} of {check.of:,} ({check.found / check.of:.1%}) {check.words}"
 
 
-def _print_profile(found: Inspection) -> None:
+def _print_profile(found: "Inspection") -> None:
+    from tokensieve.cli.tables import print_table, table_of
+
     profile = found.profile
     out.print(f"{found.source}: policy {found.policy}")
     if found.dropped:
@@ -94,8 +97,10 @@ def _print_profile(found: Inspection) -> None:
         out.print(f"  since {piece.reason}; docs/log.md, {piece.entry}")
 
 
-def _print_lists(found: Inspection) -> None:
+def _print_lists(found: "Inspection") -> None:
     """The tokens and rows that lose most, and the tokens that are near the threshold or protected."""
+    from tokensieve.cli.tables import print_table, table_of
+
     if found.most_masked:
         table = table_of("most masked token", "left out", "of", "mean nll (nats)")
         for token in found.most_masked:

@@ -257,6 +257,7 @@ class ShardRun(Generic[R]):
         recall: Callable[[S, FinishedShard[R]], None] = lambda _, __: None,
         passed: Callable[[S], None] = lambda _: None,
         has: Callable[[int], bool] = lambda _: True,
+        write_behind: bool = True,
     ) -> None:
         """Make every shard that is not there yet.
 
@@ -266,6 +267,8 @@ class ShardRun(Generic[R]):
             recall: called in place of ``make`` for a shard that is there, so that it can be accounted for.
             passed: called after each shard, made or not; for progress.
             has: says by a shard's index whether it is this process's; the others are passed over.
+            write_behind: write a shard while the next is made. False waits for the file, where a shard takes minutes
+                to make, so that a kill costs one of them at most.
 
         Raises:
             EnvironmentProblem: the disk is full or refuses.
@@ -283,6 +286,8 @@ class ShardRun(Generic[R]):
                         self._gathered += made
                     else:
                         writing = background.submit(self._writer.write, index, made)
+                        if not write_behind:
+                            writing.result()
                 passed(item)
             if writing is not None:
                 writing.result()

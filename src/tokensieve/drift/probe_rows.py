@@ -89,6 +89,7 @@ def answer_rows(prompts: str, base: LoadedModel, settings: DriftSettings, out: P
         run.make(
             (questions[start : start + _SHARD_ROWS] for start in range(0, len(questions), _SHARD_ROWS)),
             lambda shard: _drawn(sampler, shard, sampling, settings.max_new_tokens),
+            write_behind=False,
         )
         return run.finish(Counts(rows_in=len(questions)))
 

@@ -105,6 +105,7 @@ def _draw(
             (range(first, min(first + _SHARD_DIALOGUES, count)) for first in range(0, count, _SHARD_DIALOGUES)),
             lambda numbers: _draw_shard(base, sampler, settings, [f"dialogue/{number}" for number in numbers]),
             passed=passed,
+            write_behind=False,
         )
         return run.finish(Counts(rows_in=total))
 

@@ -60,7 +60,12 @@ def draw_all(
     with run:
         if run.finished is not None:
             return run.finished
-        run.make((slice(n, n + SHARD_PROMPTS) for n in range(0, len(problems), SHARD_PROMPTS)), draw, passed=passed)
+        run.make(
+            (slice(n, n + SHARD_PROMPTS) for n in range(0, len(problems), SHARD_PROMPTS)),
+            draw,
+            passed=passed,
+            write_behind=False,
+        )
         return run.finish(Counts(rows_in=total))
 
 
