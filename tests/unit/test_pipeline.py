@@ -238,7 +238,7 @@ def test_score_takes_a_data_set_and_select_a_folder_and_settings_as_dicts(model:
         for row, same in zip(found, rows, strict=True):
             np.testing.assert_array_equal(row.scores["base"].nll_T, same.scores["base"].nll_T)
     by_settings = select(rows, SelectSettings(policy="plain", protect=()))
-    by_dict = select(tmp_path / "scored", {"policy": "plain", "protect": []})
+    by_dict = select(tmp_path / "scored", {"policy": "plain", "protect": []}, str(tmp_path / "selected"))
     assert [row.train_T.tolist() for row in by_dict] == [row.train_T.tolist() for row in by_settings]
 
 

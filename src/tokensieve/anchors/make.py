@@ -13,7 +13,7 @@ from tokensieve.data.dataset import Rows, ShardRun, as_rows
 from tokensieve.data.manifest import Counts, Manifest, digest_of, package_versions
 from tokensieve.drift import probe_sets, row_divergences, tuned_settings
 from tokensieve.errors import InputError
-from tokensieve.models import LoadedModel, load_model
+from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first
 from tokensieve.scoring.response_states import top_log_probs
 from tokensieve.training import train
@@ -25,7 +25,7 @@ _SHARD_ROWS: Final = 128
 
 def make_anchors(
     rows: Rows[Selected] | str | Path | None,
-    model: ModelSettings | str,
+    model: LoadedModel | ModelSettings | str | Path,
     settings: AnchorSettings | Mapping[str, object] | None = None,
     out: str | Path = "anchors",
     *,
@@ -56,7 +56,7 @@ def make_anchors(
     settings = as_settings(AnchorSettings, settings, "settings")
     rows = None if rows is None else as_rows(Selected, rows)
     out = Path(out)
-    base_settings = ModelSettings(model=model) if isinstance(model, str) else model
+    base_settings = settings_of(model)
     if rows is None and settings.pilot.adapter is None:
         raise InputError(
             "expected training rows for the pilot", fix="give the folder of select, or --pilot.adapter RUN"

@@ -30,7 +30,7 @@ from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import measure_drift
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate
-from tokensieve.models import load_model
+from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first, load, select
 from tokensieve.scoring import score
 from tokensieve.training import train
@@ -63,7 +63,7 @@ class Calibration(BaseModel):
 
 def calibrate(
     scored: Rows[Scored] | str | Path,
-    model: ModelSettings | str,
+    model: LoadedModel | ModelSettings | str | Path,
     settings: CalibrateSettings | Mapping[str, object],
     out: str | Path,
     training: TrainSettings | Mapping[str, object] | None = None,
@@ -93,7 +93,7 @@ def calibrate(
     scored = as_rows(Scored, scored)
     if (settings.task is None) == (settings.rows is None):
         raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
-    base = ModelSettings(model=model) if isinstance(model, str) else model
+    base = settings_of(model)
     out = Path(out)
     pin_call(
         out,

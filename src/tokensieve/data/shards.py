@@ -30,7 +30,7 @@ from tokensieve.data.manifest import (
 from tokensieve.errors import InputError
 from tokensieve.types import JSON
 
-_DRAFT = "draft.json"
+DRAFT_NAME = "draft.json"
 _PROGRESS = "progress.jsonl"
 
 
@@ -78,7 +78,7 @@ class FolderWriter:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """After the user's mistake leave nothing that would keep the corrected command from this folder."""
         if isinstance(error, InputError) and not any(self.folder.glob("rows-*.parquet")):
-            (self.folder / _DRAFT).unlink(missing_ok=True)
+            (self.folder / DRAFT_NAME).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else lies in it
                 self.folder.rmdir()
 
@@ -131,14 +131,14 @@ class FolderWriter:
             }
         )
         manifest.write(self.folder)
-        for name in (_DRAFT, _PROGRESS):
+        for name in (DRAFT_NAME, _PROGRESS):
             (self.folder / name).unlink(missing_ok=True)
         return manifest
 
     def _pin(self, draft: Manifest) -> Manifest:
         """The draft of the first start, which this one must agree with."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / _DRAFT
+        path = self.folder / DRAFT_NAME
         if (self.folder / MANIFEST_NAME).is_file():
             path = self.folder / MANIFEST_NAME
         if not path.is_file():

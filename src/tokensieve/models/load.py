@@ -71,14 +71,16 @@ class LoadedModel:
         return self.model.device  # type: ignore[no-any-return]
 
 
-def settings_of(model: ModelSettings | str | Path) -> ModelSettings:
-    """Settings as they are, or those of a model by its name alone.
+def settings_of(model: "LoadedModel | ModelSettings | str | Path") -> ModelSettings:
+    """Settings as they are, those of a loaded model, or those of a model by its name alone.
 
     Raises:
         InputError: something else was given.
     """
     if isinstance(model, ModelSettings):
         return model
+    if isinstance(model, LoadedModel):
+        return model.settings
     if isinstance(model, str | Path):
         return ModelSettings(model=str(model))
     raise InputError(

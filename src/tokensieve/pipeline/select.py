@@ -34,7 +34,7 @@ _ERROR_OF_OTHER_BACKENDS_NATS: Final = 0.3
 def select(
     scored: Rows[Scored] | str | Path,
     settings: SelectSettings | PolicyLike | Mapping[str, object] = SelectSettings(),
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     policy: PolicyLike | None = None,
     mix: str | None = None,
@@ -90,7 +90,7 @@ def select(
     )
     weighted = bool(facts.get(WEIGHTED_ROWS))
     selected = (_with_loss_weights(row, weighted) for row in _selected(rows, rule, mix, sums, scored.manifest.model))
-    return collect(selected, manifest, out, lambda: (sums.counts(), sums.facts()))
+    return collect(selected, manifest, None if out is None else Path(out), lambda: (sums.counts(), sums.facts()))
 
 
 def _policy_of(settings: SelectSettings | PolicyLike, policy: PolicyLike | None) -> tuple[SelectSettings, Policy]:

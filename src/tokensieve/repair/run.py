@@ -24,7 +24,7 @@ from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import ProbeDrift, measure_drift, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate
-from tokensieve.models import load_model
+from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import load
 from tokensieve.repair.candidates import check_alpha, interpolate, reduce_intruders
 from tokensieve.scoring import score
@@ -75,7 +75,7 @@ class Repair(BaseModel):
 
 def repair_model(
     tuned: str | Path,
-    base: ModelSettings | str,
+    base: LoadedModel | ModelSettings | str | Path,
     settings: RepairSettings | Mapping[str, object],
     out: str | Path,
     progress: Progress | None = None,
@@ -102,7 +102,7 @@ def repair_model(
     settings = as_settings(RepairSettings, settings, "settings")
     if (settings.task is None) == (settings.rows is None):
         raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
-    before = ModelSettings(model=base) if isinstance(base, str) else base
+    before = settings_of(base)
     for factor in (*settings.alphas, *settings.intruders):
         check_alpha(factor)
     out, tuned = Path(out), Path(tuned)

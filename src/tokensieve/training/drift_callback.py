@@ -36,7 +36,7 @@ class DriftCallback(TrainerCallback):  # type: ignore[misc]
         history: step and drift of every measurement.
 
     Raises:
-        InputError: no row has a response token.
+        InputError: rows that are no tokens, or none with a response token.
     """
 
     def __init__(
@@ -48,7 +48,10 @@ class DriftCallback(TrainerCallback):  # type: ignore[misc]
         trainer: "Trainer | None" = None,
         top_k: int = 64,
     ) -> None:
-        self._rows = [row for row in rows if row.in_response_T[1:].any()]
+        listed = list(rows)
+        if wrong := [row for row in listed if not isinstance(row, Tokens)]:
+            raise InputError(f"expected tokens, got {type(wrong[0]).__name__}", fix="tokensieve.load(DATA, MODEL)")
+        self._rows = [row for row in listed if row.in_response_T[1:].any()]
         if not self._rows:
             raise InputError("drift is measured on response tokens, and no row has any")
         self._every_steps = every_steps

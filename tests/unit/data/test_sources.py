@@ -335,3 +335,9 @@ def test_what_is_no_data_set_is_refused_in_words(data: "Data", words: tuple[str,
         prompts(data)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_folder_of_an_unfinished_stage_is_told(tmp_path: Path) -> None:
+    (tmp_path / "draft.json").write_text("{\n}")
+    with pytest.raises(InputError, match="a stage that is not finished"):
+        prompts(tmp_path)

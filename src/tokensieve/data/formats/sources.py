@@ -27,6 +27,7 @@ from tokensieve.data.formats.hub import HubName, resolved, stream
 from tokensieve.data.formats.llama_factory import Described, described_in
 from tokensieve.data.hashing import file_digest
 from tokensieve.data.manifest import MANIFEST_NAME, digest_of
+from tokensieve.data.shards import DRAFT_NAME
 from tokensieve.errors import InputError
 from tokensieve.types import Example
 
@@ -114,6 +115,12 @@ def _folder(folder: Path, entry: str | None, split: str) -> Source:
     if (folder / MANIFEST_NAME).is_file():
         _refuse_split(split, "the folder of a stage", where)
         return _stage(folder)
+    if (folder / DRAFT_NAME).is_file():
+        raise InputError(
+            "the folder of a stage that is not finished",
+            where=where,
+            fix="run the command that makes it again; it goes on where it stopped",
+        )
     if is_saved(folder):
         return Source(folder.name, where, lambda: read_saved(folder, split), lambda: _digest(folder, folder.rglob("*")))
     described = described_in(folder, entry)
