@@ -297,9 +297,6 @@ def _data_of(folder: Path) -> "Source":
     return find(place, DataSettings())
 
 
-# --- settings -------------------------------------------------------------------------------------------------------
-
-
 def _refuse(settings: InspectSettings, names: Sequence[str], where: str) -> None:
     """Raise for a setting that was changed and has no effect."""
     _refuse_changed(settings, InspectSettings(), names, where)
