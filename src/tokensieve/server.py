@@ -26,12 +26,14 @@ class Refused(Exception):
     Attributes:
         status: of HTTP.
         text: what it says, up to 500 characters.
+        tries: of the request, the first one among them.
     """
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, tries: int = 1) -> None:
         super().__init__(f"HTTP {status}: {text}")
         self.status = status
         self.text = text
+        self.tries = tries
 
 
 def sound_address(url: str, where: str) -> str:
@@ -94,8 +96,8 @@ def open_client(
     return OpenAI(base_url=address, api_key=key or _NO_KEY, max_retries=retries, timeout=timeout_s, http_client=http)
 
 
-def ask(client: "OpenAI", path: str, content: JSON = None) -> JSON:
-    """The JSON that a server answers; a POST where there is content.
+def ask(client: "OpenAI", path: str, content: JSON = None) -> dict[str, JSON]:
+    """The JSON object that a server answers; a POST where there is content.
 
     Args:
         client: of ``open_client``.
@@ -105,7 +107,7 @@ def ask(client: "OpenAI", path: str, content: JSON = None) -> JSON:
     Raises:
         Refused: the server refuses, after the client's tries where it is busy.
         NoAnswer: it cannot be reached, or broke off, each time.
-        InputError: it answers with something else than JSON.
+        InputError: it answers with something else than a JSON object.
     """
     from openai import APIConnectionError, APIStatusError, Omit
 
@@ -113,18 +115,23 @@ def ask(client: "OpenAI", path: str, content: JSON = None) -> JSON:
     headers: dict[str, str | Omit] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
     if client.api_key == _NO_KEY:
         headers["Authorization"] = Omit()
+    where = f"{str(client.base_url).rstrip('/')}{path}"
     try:
         if content is None:
             answer = client.get(path, cast_to=object, options={"headers": headers})
         else:
             answer = client.post(path, cast_to=object, body=content, options={"headers": headers})
         # The client leaves an answer as text where the server does not call it JSON.
-        return cast(JSON, json.loads(answer) if isinstance(answer, str) else answer)
+        value = json.loads(answer) if isinstance(answer, str) else answer
     except APIStatusError as error:
-        raise Refused(error.status_code, error.response.text[:500]) from None
+        again = int(error.response.request.headers.get("x-stainless-retry-count", 0))
+        raise Refused(error.status_code, error.response.text[:500], again + 1) from None
     except APIConnectionError as error:
         cause = error.__cause__ or error
         raise NoAnswer(str(cause) or type(cause).__name__) from error
     except ValueError:
-        where = f"{str(client.base_url).rstrip('/')}{path}"
         raise InputError("the server's reply is no JSON", where=where, fix="check the address") from None
+    if not isinstance(value, dict):
+        found = type(value).__name__
+        raise InputError(f"the server's reply is no JSON object but a {found}", where=where, fix="check the address")
+    return cast("dict[str, JSON]", value)

@@ -73,7 +73,7 @@ def test_an_answer_that_is_not_whole_is_none(says: Serve, reply: bytes) -> None:
         asked(says(reply))
 
 
-@pytest.mark.parametrize("text", [b"<html>", b"\xff\xfe"])
+@pytest.mark.parametrize("text", [b"<html>", b"\xff\xfe", b"[1]", b"null", b'"text"'])
 def test_an_answer_that_is_no_json_is_said(says: Serve, text: bytes) -> None:
     with pytest.raises(InputError, match="no JSON"):
         asked(says(b"HTTP/1.0 200 OK\r\n\r\n" + text))

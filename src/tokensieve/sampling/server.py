@@ -137,17 +137,17 @@ class ServerSampler:
     def _post(self, client: "OpenAI", body: _Body) -> _Body:
         """Send one request; without a parameter that the server does not take once it says so."""
         try:
-            return cast(_Body, ask(client, _PATH, body))
+            return ask(client, _PATH, body)
         except Refused as error:
             if error.status in (400, 422) and (fewer := self._without_refused(body, error.text)) is not None:
                 return self._post(client, fewer)
             if error.status not in _BUSY and error.status < _SERVERS_FAULT:
                 raise _refusal(error, self._address, self._settings) from None
-            trouble = str(error)
+            trouble, tries = str(error), error.tries  # fewer than allowed where the server asks for a long pause
         except NoAnswer as error:
-            trouble = str(error)
+            trouble, tries = str(error), self._settings.retries + 1
         raise EnvironmentProblem(
-            f"no answer after {self._settings.retries + 1} tries; the last: {trouble}",
+            f"no answer after {tries} {'try' if tries == 1 else 'tries'}; the last: {trouble}",
             where=self._address,
             fix="start the server, or lower answerer.concurrency; the same command goes on where it stopped",
         )

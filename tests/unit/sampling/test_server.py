@@ -151,6 +151,13 @@ def test_a_server_that_stays_busy_is_an_environment_problem(serve) -> None:  # t
         drawn(server, requests(1), retries=2)
 
 
+def test_a_pause_of_hours_is_not_waited_for(serve) -> None:  # type: ignore[no-untyped-def]
+    server = serve(lambda number, body: (429, {"error": "quota"}, {"Retry-After": "7200"}))
+    with pytest.raises(EnvironmentProblem, match="no answer after 1 try; the last: HTTP 429"):
+        drawn(server, requests(1), retries=2)
+    assert len(server.bodies) == 1
+
+
 def test_no_server_at_all_is_an_environment_problem() -> None:
     settings = AnswererSettings(backend="server", url="http://127.0.0.1:9/v1", model="m", retries=1)
     with pytest.raises(EnvironmentProblem, match="no answer after 2 tries"):
