@@ -15,7 +15,7 @@ from tokensieve.config import DataSettings, DialogueSettings, GenerateSettings, 
 from tokensieve.data.dataset import Rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate
-from tokensieve.models import LoadedModel, load_model
+from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first, load, open_scored, open_selected, select
 from tokensieve.sampling import ScriptedSampler
 from tokensieve.scoring import score
@@ -237,6 +237,7 @@ def test_score_takes_a_data_set_and_select_a_folder_and_settings_as_dicts(model:
         found = score(data, model, named)
         for row, same in zip(found, rows, strict=True):
             np.testing.assert_array_equal(row.scores["base"].nll_T, same.scores["base"].nll_T)
+    assert settings_of(model) is model.settings
     by_settings = select(rows, SelectSettings(policy="plain", protect=()))
     by_dict = select(tmp_path / "scored", {"policy": "plain", "protect": []}, str(tmp_path / "selected"))
     assert [row.train_T.tolist() for row in by_dict] == [row.train_T.tolist() for row in by_settings]

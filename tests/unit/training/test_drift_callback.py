@@ -82,3 +82,5 @@ def test_rows_without_a_response_are_refused() -> None:
     silent = Tokens("silent", row.ids_T, np.zeros(len(row), dtype=np.bool_), np.zeros(len(row), dtype=np.bool_))
     with pytest.raises(InputError, match="no row has any"):
         DriftCallback([silent])
+    with pytest.raises(InputError, match="expected tokens, got dict"):
+        DriftCallback([{"prompt": "a", "completion": "b"}])  # type: ignore[list-item]
