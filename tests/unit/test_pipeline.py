@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from tokensieve.config import DataSettings, DialogueSettings, GenerateSettings, ScoreSettings, SelectSettings
-from tokensieve.data.dataset import Rows
+from tokensieve.data.dataset import Rows, in_memory
+from tokensieve.data.manifest import Manifest
 from tokensieve.errors import InputError
 from tokensieve.generation import generate
 from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first, load, open_scored, open_selected, select
 from tokensieve.sampling import ScriptedSampler
 from tokensieve.scoring import score
-from tokensieve.types import Scored
+from tokensieve.types import Example, Scored
 
 NO_STORE = ScoreSettings(use_store=False)
 
@@ -284,3 +285,10 @@ def test_unread_fields_are_in_the_manifest(model: LoadedModel) -> None:
 def test_plain_mistakes_are_told_in_words(model: LoadedModel, data: object, settings: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load(data, model, settings)  # type: ignore[arg-type]
+
+
+def test_a_stage_that_kept_no_row_is_loaded_and_an_empty_data_set_is_refused() -> None:
+    made = in_memory(cast("list[Example]", []), Manifest(stage="examples"))
+    assert len(load(made, "pocket")) == 0
+    with pytest.raises(InputError, match="holds no rows"):
+        load([], "pocket")

@@ -72,7 +72,7 @@ def read_examples(data: "Data | Source", settings: DataSettings, tally: Tally) -
         example = reader.example(located)
         if example is not None:
             yield example
-    if empty and settings.limit != 0:
+    if empty and not source.may_be_empty:
         raise InputError("the data set holds no rows", where=source.where)
 
 

@@ -64,6 +64,7 @@ class Source:
         digest: identity of what is read: the bytes of files, a commit on the Hub, rows in memory.
         described: how LLaMA-Factory's ``dataset_info.json`` says that the rows are to be read.
         notes: what of the source is not read.
+        may_be_empty: True for an earlier stage's rows: generation may keep none, which its manifest accounts for.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Source:
     digest: Callable[[], str]
     described: Described | None = None
     notes: tuple[str, ...] = ()
+    may_be_empty: bool = False
 
 
 def find(data: "Data", settings: DataSettings) -> Source:
@@ -89,7 +91,7 @@ def find(data: "Data", settings: DataSettings) -> Source:
         return _named(data, settings.split)
     if isinstance(data, Rows):
         _refuse_split(settings.split, "a stage's rows", "rows")
-        return Source("rows", "rows", lambda: iter(data), lambda: data.manifest.digest)
+        return Source("rows", "rows", lambda: iter(data), lambda: data.manifest.digest, may_be_empty=True)
     return _in_memory(data, settings)
 
 
