@@ -7,7 +7,7 @@ from tests.conftest import ModelFactory
 
 from tokensieve.inspection import MaskAudit, inspect_data
 from tokensieve.models import LoadedModel
-from tokensieve.models.library_names import checkpointing_arguments
+from tokensieve.models.checkpointing import checkpointing_arguments
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"add {i}"}, {"role": "assistant", "content": f"it is {i}"}]}

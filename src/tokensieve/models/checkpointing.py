@@ -1,10 +1,10 @@
-"""Arguments whose names differ between the releases of transformers that are allowed."""
+"""Gradient checkpointing by the names that the installed release of transformers knows."""
 
 from dataclasses import fields
 
 
 def checkpointing_arguments(on: bool) -> dict[str, bool]:
-    """Gradient checkpointing by every name that the installed release of transformers knows.
+    """Arguments that turn gradient checkpointing on or off, under every name that the release knows.
 
     Up to 5.17 that is ``gradient_checkpointing`` only. Later ones have ``activation_checkpointing`` and keep the old
     name as an alias, which TRL's defaults set, so that both have to be given.
