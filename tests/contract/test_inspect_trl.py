@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from tests.conftest import ModelFactory
+from trl import SFTConfig, SFTTrainer
 
 from tokensieve.inspection import MaskAudit, inspect_data
 from tokensieve.models import LoadedModel
@@ -33,14 +35,12 @@ def model(tiny_model: ModelFactory) -> LoadedModel:
 def test_rows_of_trl_are_read_as_trl_means_them(
     model: LoadedModel, tmp_path: Path, settings: dict[str, object], faults: set[str]
 ) -> None:
-    datasets = pytest.importorskip("datasets")
-    trl = pytest.importorskip("trl")
     machine = {"report_to": "none", "use_cpu": True, "bf16": False, **checkpointing_arguments(False)}
-    arguments = trl.SFTConfig(output_dir=str(tmp_path), **machine, **settings)
-    trainer = trl.SFTTrainer(
+    arguments = SFTConfig(output_dir=str(tmp_path), **machine, **settings)
+    trainer = SFTTrainer(
         model=model.model,
         args=arguments,
-        train_dataset=datasets.Dataset.from_list(ROWS),
+        train_dataset=Dataset.from_list(ROWS),
         processing_class=model.tokenizer,
     )
     rows = trainer.train_dataset

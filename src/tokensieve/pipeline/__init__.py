@@ -2,7 +2,7 @@
 
 from tokensieve.pipeline.load import load, load_beside_others, tokenizer_of
 from tokensieve.pipeline.mix import mix_digest
-from tokensieve.pipeline.rows import first, open_examples, open_scored, open_selected, open_tokens
+from tokensieve.pipeline.rows import first, open_examples, open_scored, open_selected
 from tokensieve.pipeline.select import select
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "open_examples",
     "open_scored",
     "open_selected",
-    "open_tokens",
     "select",
     "tokenizer_of",
 ]

@@ -9,7 +9,7 @@ from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest
 from tokensieve.errors import note
-from tokensieve.types import JSON, Example, Scored, Selected, Tokens
+from tokensieve.types import JSON, Example, Scored, Selected
 
 R = TypeVar("R", bound=StageRow)
 
@@ -77,15 +77,6 @@ def open_examples(folder: str | Path) -> Rows[Example]:
         InputError: another stage's folder, or none.
     """
     return open_rows_of(Example, folder)
-
-
-def open_tokens(folder: str | Path) -> Rows[Tokens]:
-    """The tokens of a data set that ``load`` has written.
-
-    Raises:
-        InputError: another stage's folder, or none.
-    """
-    return open_rows_of(Tokens, folder)
 
 
 def open_scored(folder: str | Path) -> Rows[Scored]:

@@ -108,9 +108,10 @@ class AnchorSchedule:
 
     def at(self, step: int) -> list[Anchor]:
         """The anchors of an optimiser step, counted from 0."""
-        count = len(self._anchors)
-        places = range(step * self._rows, (step + 1) * self._rows)
-        return [self._anchors[self._order(place // count)[place % count]] for place in places]
+        count, first = len(self._anchors), step * self._rows
+        last = first + self._rows - 1
+        orders = {turn: self._order(turn) for turn in range(first // count, last // count + 1)}
+        return [self._anchors[orders[place // count][place % count]] for place in range(first, last + 1)]
 
     def _order(self, turn: int) -> list[int]:
         return np.random.default_rng([self._seed, turn]).permutation(len(self._anchors)).tolist()  # type: ignore[no-any-return]
@@ -119,8 +120,8 @@ class AnchorSchedule:
 def next_weight(weight: float, drift: float, settings: KlSettings) -> float:
     """The weight of the KL in the next step.
 
-    Where a budget is set, the log of the weight moves in proportion to how far the drift is above or below it, by at
-    most ``0.1`` upwards for twice the budget, within the settings' range.
+    Where a budget is set, the log of the weight moves by 0.1 for every budget that the drift is above or below it, by
+    at most 0.3 upwards, within the settings' range.
 
     Args:
         weight: of this step.

@@ -126,8 +126,8 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORE_INDEX).sum()) for batch in batches)
         if self.kl_term is not None:
             # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
-            weights = [(e["kl_weight"], e["anchor_kl"]) for e in self.state.log_history if "kl_weight" in e]
-            self.kl_term.begin(self.state.global_step, len(batches), weights[-1] if weights else None)
+            steps = ((e["kl_weight"], e["anchor_kl"]) for e in reversed(self.state.log_history) if "kl_weight" in e)
+            self.kl_term.begin(self.state.global_step, len(batches), next(steps, None))
         if batches and ("weights" in batches[0] or not self.token_loss.loss.plain):
             total = torch.stack([_weights_of(batch)[..., 1:].sum() for batch in batches]).sum().to(device)
             items = self.accelerator.gather(total).sum()
