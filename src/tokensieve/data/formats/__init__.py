@@ -6,18 +6,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import DataSettings
+from tokensieve.data.formats.columns import FIELDS, check_columns, columns_of, recognise, renamed, unread
 from tokensieve.data.formats.fields import Fields
 from tokensieve.data.formats.files import Located
-from tokensieve.data.formats.rows import (
-    FIELDS,
-    FORMATS,
-    build,
-    check_columns,
-    columns_of,
-    recognise,
-    renamed,
-    unread,
-)
+from tokensieve.data.formats.rows import FORMATS, build
 from tokensieve.data.formats.sources import Source, find
 from tokensieve.data.hashing import Fingerprints
 from tokensieve.data.row_counts import Tally

@@ -1,16 +1,14 @@
 """One record as turns of a conversation, by the form of its data set."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
+from tokensieve.data.formats.columns import LABELS, MORE_OF_THE_PROMPT, ROW_FLAGS, ROW_WEIGHTS, preference_error
 from tokensieve.data.formats.fields import (
     Fields,
-    Record,
     as_list,
     flag,
     list_of_turns,
@@ -37,28 +35,7 @@ from tokensieve.data.formats.turns import (
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, IntArray, Message, Origin
 
-_PROMPTS: Final = ("prompt", "instruction", "question", "query", "problem", "input")
-_RESPONSES: Final = ("completion", "response", "answer", "output", "solution")
-_PAIRS: Final = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("instruction", "response"),
-    ("question", "answer"),
-    ("query", "response"),
-    ("input", "output"),
-    ("problem", "solution"),
-)
-"""Well-known pairs, the first choice among the names above."""
-
-_MORE_OF_THE_PROMPT: Final = ("input", "context")
-"""Text that belongs behind the instruction: Alpaca's ``input``, Dolly's ``context``."""
-
-_LABELS: Final = ("label", "kto_tag")
-"""KTO's flags (TRL and ms-swift; LLaMA-Factory): false is an answer as it should not be."""
-
-_ROW_FLAGS: Final = ("loss", "train", "training", "trainable")
-_ROW_WEIGHTS: Final = ("weight", "loss_weight", "loss_scale")
-_OF_TURNS_ONLY: Final = (*_ROW_FLAGS, *_ROW_WEIGHTS, "loss_mask")
+_OF_TURNS_ONLY: Final = (*ROW_FLAGS, *ROW_WEIGHTS, "loss_mask")
 """Fields of a row in which a list can only say which of its turns are trained."""
 
 
@@ -85,116 +62,6 @@ class Draft:
     left_out: str = ""
 
 
-def renamed(record: Record, columns: Mapping[str, str], where: str) -> Record:
-    """The record with the data set's own column names replaced by ours.
-
-    Args:
-        record: the row.
-        columns: the data set's name for each of ours; an empty name is a field of ours that is not to be read.
-        where: the row's place, for errors.
-
-    Raises:
-        InputError: a named column is not there.
-    """
-    if not columns:
-        return record
-    absent = [theirs for theirs in columns.values() if theirs and theirs not in record]
-    if absent:
-        raise InputError(f"no column {absent[0]!r}; there are: {', '.join(map(str, record)) or 'none'}", where=where)
-    taken = set(columns.values())
-    kept = {name: value for name, value in record.items() if name not in taken and name not in columns}
-    return {**kept, **{ours: record[theirs] for ours, theirs in columns.items() if theirs}}
-
-
-def unread(fields: Fields, record: Record, columns: Mapping[str, str]) -> list[str]:
-    """Names, as the data set has them, of the fields of a row that hold something and were not read.
-
-    Args:
-        fields: the row under our names, read.
-        record: the row under its own names.
-        columns: the data set's name for each of ours.
-    """
-    replaced = [ours for ours in columns if ours not in columns.values() and Fields(record).holds(ours)]
-    return [*(columns.get(name, name) for name in fields.unread()), *replaced]
-
-
-def check_columns(columns: Mapping[str, str], known: Iterable[str], form: str = "any form") -> None:
-    """Refuse names of ours that rows do not have, such as misspelt ones, and one column under two names.
-
-    Raises:
-        InputError: names the nearest that is right.
-    """
-    known = tuple(dict.fromkeys(known))
-    by_theirs: dict[str, str] = {}
-    for ours, theirs in columns.items():
-        if theirs and by_theirs.setdefault(theirs, ours) != ours:
-            raise InputError(
-                f"the column {theirs!r} is given for two fields, {by_theirs[theirs]!r} and {ours!r}",
-                where=f"columns.{ours}",
-                fix="name another column for one of them",
-            )
-    for ours, theirs in columns.items():
-        if ours not in known:
-            near = difflib.get_close_matches(ours, known, n=1)
-            raise InputError(
-                f"rows of {form} have no field {ours!r}"
-                + (f"; did you mean {near[0]!r}?" if near else f"; they have: {', '.join(known)}"),
-                where=f"columns.{ours}",
-                fix=f"--columns.{near[0]} {theirs}" if near else "one of these names, or another --format",
-            )
-
-
-def recognise(record: Record, where: str = "data", columns: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The form of a data set, told by the fields of its first row.
-
-    Args:
-        record: the row under our names.
-        where: its place, for errors.
-        columns: the data set's names that the user gave; a prompt or completion among them decides.
-
-    Raises:
-        InputError: the fields fit no form; lists them.
-    """
-    names = set(record)
-    if {"prompt", "completion"} & set(columns) and _pair(names):
-        return "prompt_completion"
-    turns = as_list(record.get("messages", record.get("conversations", record.get("conversation"))))
-    if "messages" in names and names & {"origin", "sampled_ids"}:
-        return "examples"
-    if turns and isinstance(turns[0], Mapping):
-        return "sharegpt" if "from" in turns[0] else "messages"
-    if "messages" in names:
-        return "messages"
-    if "conversations" in names:
-        return "sharegpt"
-    if {"instruction", "output"} <= names:
-        return "alpaca"
-    if _pair(names):
-        return "prompt_completion"
-    if {"chosen", "rejected"} <= names:
-        raise _preferences(record, where)
-    raise InputError(
-        f"the form of the rows is not recognised; their fields are: {', '.join(map(str, record)) or 'none'}",
-        where=where,
-        fix="name the columns, e.g. --columns.prompt question --columns.completion answer",
-    )
-
-
-def columns_of(record: Record, format: str, columns: Mapping[str, str]) -> Mapping[str, str]:  # noqa: A002
-    """The column names that hold for a whole data set, told by its first row: the user's, else well-known pairs.
-
-    Raises:
-        InputError: a name of ours that rows of this form do not have.
-    """
-    check_columns(columns, FIELDS[format], f"the form {format}")
-    if format != "prompt_completion":
-        return columns
-    named = set(record) - set(columns.values())
-    pair = _pair(named | {ours for ours in columns if ours in ("prompt", "completion")}) or ("prompt", "completion")
-    found = zip(("prompt", "completion"), pair, strict=True)
-    return {**{ours: theirs for ours, theirs in found if ours not in columns and ours != theirs}, **columns}
-
-
 def build(record: Fields, format: str, where: str) -> Draft:  # noqa: A002 - the setting's name
     """The record's turns, under one of the forms of ``FORMATS``.
 
@@ -206,7 +73,7 @@ def build(record: Fields, format: str, where: str) -> Draft:  # noqa: A002 - the
     draft = FORMATS[format](record, where)
     ends_open = not draft.messages or draft.messages[-1]["role"] != "assistant"
     if ends_open and "chosen" in record and "rejected" in record:
-        raise _preferences(record, where)
+        raise preference_error(record, where)
     return replace(
         draft,
         messages=_weighted(record, draft.messages, where),
@@ -216,29 +83,12 @@ def build(record: Fields, format: str, where: str) -> Draft:  # noqa: A002 - the
     )
 
 
-def _preferences(record: Record, where: str) -> InputError:
-    """The error for chosen and rejected answers, with the option that trains the chosen ones."""
-    response = "messages" if is_turns(as_list(record.get("chosen"))) and not _prompt_of(record) else "completion"
-    return InputError(
-        "chosen and rejected answers are preference data; only one answer a row can be trained",
-        where=where,
-        fix=f"--columns.{response} chosen trains the chosen ones",
-    )
-
-
-def _prompt_of(record: Record) -> str | None:
-    return next((name for name in _PROMPTS if name in record), None)
-
-
-# --- what of a row is trained ---------------------------------------------------------------------------------------
-
-
 def _left_out(record: Fields) -> str:
     """The reason to drop a row that is marked as not trained; empty where it is trained."""
     # A label of 0 or 1 may be a class, so only true and false are KTO's.
     for names, read, meaning in (
-        (_LABELS, flag, "an answer as it should not be"),
-        (_ROW_FLAGS, switch, "marked as not trained"),
+        (LABELS, flag, "an answer as it should not be"),
+        (ROW_FLAGS, switch, "marked as not trained"),
     ):
         for name in names:
             if read(record.peek(name)) is not None and not read(record[name]):
@@ -257,7 +107,7 @@ def _weighted(record: Fields, messages: tuple[Message, ...], where: str) -> tupl
             )
     factors = [
         weight_of(number(record[name]), name, where)
-        for name in _ROW_WEIGHTS
+        for name in ROW_WEIGHTS
         if (value := number(record.peek(name))) is not None and 0 <= value <= 1
     ]
     masks_history = switch(stated := record.get("mask_history"))
@@ -273,9 +123,6 @@ def _weighted(record: Fields, messages: tuple[Message, ...], where: str) -> tupl
             message = {**message, "weight": message.get("weight", 1.0) * factor}
         weighted.append(message)
     return tuple(weighted)
-
-
-# --- the forms ------------------------------------------------------------------------------------------------------
 
 
 def _from_messages(record: Fields, where: str) -> Draft:
@@ -344,20 +191,6 @@ FORMATS: Final[Mapping[str, Callable[[Fields, str], Draft]]] = {
 }
 """The forms of rows that are read, by name."""
 
-_OF_ALL: Final = (
-    "id", "system", "system_prompt", "tools", "functions", "mask_history", "loss_mask", *_LABELS, *_ROW_FLAGS,
-    *_ROW_WEIGHTS,
-)  # fmt: skip
-_OF_TURNS: Final = ("messages", "conversations", "conversation", *_OF_ALL)
-FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "messages": _OF_TURNS,
-    "sharegpt": _OF_TURNS,
-    "alpaca": ("instruction", "input", "context", "output", "history", *_OF_ALL),
-    "prompt_completion": ("prompt", "input", "context", "completion", "history", *_OF_ALL),
-    "examples": ("messages", "origin", "sampled_ids", "task", *_OF_ALL),
-}
-"""Our names of the fields that rows of each form may have."""
-
 
 def _history(record: Fields, where: str) -> list[Message]:
     """Alpaca's earlier exchanges, pairs of a user's text and the answer to it."""
@@ -376,7 +209,7 @@ def _history(record: Fields, where: str) -> list[Message]:
 
 def _with_more(record: Fields, prompt: str, where: str) -> str:
     """The prompt with the text of the row's other prompt fields, each on lines of its own."""
-    more = (optional_text(record, name, where) for name in _MORE_OF_THE_PROMPT)
+    more = (optional_text(record, name, where) for name in MORE_OF_THE_PROMPT)
     return "\n".join([prompt, *(text for text in more if text)])
 
 
@@ -393,11 +226,3 @@ def _not_trained(message: Message, record: Fields) -> Message:
 
 def _same(one: Message, other: Message) -> bool:
     return (one["role"], one["content"]) == (other["role"], other["content"])
-
-
-def _pair(names: set[str]) -> tuple[str, str] | None:
-    """The columns of prompt and response, by their names: a well-known pair, else any prompt beside any response."""
-    well_known = next((pair for pair in _PAIRS if set(pair) <= names), None)
-    prompt = next((name for name in _PROMPTS if name in names), None)
-    response = next((name for name in _RESPONSES if name in names), None)
-    return well_known or ((prompt, response) if prompt and response else None)
