@@ -53,11 +53,7 @@ def row_divergences(
     *,
     token_budget: int | None = None,
 ) -> list[RowDivergence]:
-    """Compare two models' next-token distributions at every response token.
-
-    The base's hidden states [N, D] are written to a temporary file, then the tuned model runs over the same rows; the
-    logits of both are made from hidden states and LM head in chunks of positions, in float32. So the KL is exact over
-    the whole vocabulary, and neither two backbones nor [N, V] logits are ever held.
+    """Compare two models' next-token distributions at every response token; see ``BaseStates``.
 
     Args:
         rows: token ids with their responses; both models must use the tokenizer that made them.
@@ -65,46 +61,74 @@ def row_divergences(
         tuned: the model after training.
         token_budget: tokens in one batch, padding included; None finds it from the free memory.
 
-    Returns:
-        One entry a row, in order; a row without response tokens has arrays of length 0.
-
     Raises:
-        InputError: the models have vocabularies of different sizes or another tokenizer, or as in ``load_model``.
+        InputError: as in ``BaseStates.compare``.
     """
-    requests = [request_for(row, prompts=False) for row in rows]
-    starts = np.cumsum([0, *(len(request.positions_N) for request in requests)])
-    with tempfile.TemporaryFile() as file:
-        before = base if isinstance(base, LoadedModel) else load_model(base)
-        tokenizer = before.identity.tokenizer_digest
-        base_head, states_ND = _write_states(before, requests, starts, file, token_budget)
-        before_dtype = before.model.dtype
-        del before
+    with BaseStates(rows, base if isinstance(base, LoadedModel) else load_model(base), token_budget) as states:
+        return states.compare(tuned)
+
+
+class BaseStates:
+    """Hidden states [N, D] of a base at the response tokens of some rows, in a temporary file, and its LM head.
+
+    The base runs once, and then any number of tuned models over the same rows. The logits of both are made from hidden
+    states and LM head in chunks of positions, in float32. So the KL is exact over the whole vocabulary, and neither two
+    backbones nor [N, V] logits are ever held. Use as a context; the file goes with it.
+
+    Args:
+        rows: token ids with their responses.
+        base: the model before training; not kept, but for its LM head.
+        token_budget: tokens in one batch, padding included; None finds it from the free memory.
+    """
+
+    def __init__(self, rows: Sequence[Tokens], base: LoadedModel, token_budget: int | None = None) -> None:
+        self._rows = rows
+        self._token_budget = token_budget
+        self._requests = [request_for(row, prompts=False) for row in rows]
+        self._starts = np.cumsum([0, *(len(request.positions_N) for request in self._requests)])
+        self._tokenizer, self._dtype = base.identity.tokenizer_digest, base.model.dtype
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        self._head, self._states_ND = _write_states(base, self._requests, self._starts, self._file, token_budget)
+
+    def __enter__(self) -> "BaseStates":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def compare(self, tuned: LoadedModel | ModelSettings | str) -> list[RowDivergence]:
+        """Divergence of a tuned model from the base on every row.
+
+        Returns:
+            One entry a row, in order; a row without response tokens has arrays of length 0.
+
+        Raises:
+            InputError: the models have vocabularies of different sizes or another tokenizer, or as in ``load_model``.
+        """
         after = tuned if isinstance(tuned, LoadedModel) else load_model(tuned)
-        if after.identity.tokenizer_digest != tokenizer:
+        if after.identity.tokenizer_digest != self._tokenizer:
             raise InputError(
                 "the two models have different tokenizers, so their next-token distributions cannot be compared",
                 where=after.identity.name,
                 fix="compare a model with its own fine-tuned copy",
             )
-        found = np.full((3, int(starts[-1])), np.nan, dtype=np.float32)
-        for places_M, hidden_MD, tuned_head, targets_M in response_states(after, requests, token_budget):
-            if _vocabulary(tuned_head) != _vocabulary(base_head):
+        found = np.full((3, int(self._starts[-1])), np.nan, dtype=np.float32)
+        for places_M, hidden_MD, head, targets_M in response_states(after, self._requests, self._token_budget):
+            if _vocabulary(head) != _vocabulary(self._head):
                 raise InputError(
-                    f"the base has {_vocabulary(base_head):,} vocabulary entries, the tuned model "
-                    f"{_vocabulary(tuned_head):,}",
+                    f"the base has {_vocabulary(self._head):,} vocabulary entries, the tuned model "
+                    f"{_vocabulary(head):,}",
                     where=after.identity.name,
                     fix="compare a model with its own fine-tuned copy",
                 )
             # Stored in float32, which holds 16-bit hidden states exactly; given to the head in the backbone's dtype.
-            base_MD = torch.from_numpy(states_ND[places_M]).to(hidden_MD.device, before_dtype)
-            found[:, places_M] = _compare(base_head, base_MD, tuned_head, hidden_MD, targets_M)
-        del states_ND
-    bounds = starts[1:-1]
-    pieces = [np.split(values_N, bounds) for values_N in found]
-    return [
-        RowDivergence(row.id, row.task, kl_N, base_N, tuned_N)
-        for row, kl_N, base_N, tuned_N in zip(rows, *pieces, strict=True)
-    ]
+            base_MD = torch.from_numpy(self._states_ND[places_M]).to(hidden_MD.device, self._dtype)
+            found[:, places_M] = _compare(self._head, base_MD, head, hidden_MD, targets_M)
+        pieces = [np.split(values_N, self._starts[1:-1]) for values_N in found]
+        return [
+            RowDivergence(row.id, row.task, kl_N, base_N, tuned_N)
+            for row, kl_N, base_N, tuned_N in zip(self._rows, *pieces, strict=True)
+        ]
 
 
 def _write_states(

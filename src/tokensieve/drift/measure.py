@@ -11,7 +11,7 @@ from tokensieve import metrics
 from tokensieve.config import STRICT, DriftSettings, ModelSettings, as_settings
 from tokensieve.data.hashing import cache_folder
 from tokensieve.data.manifest import digest_of, write_atomically
-from tokensieve.drift.divergence import RowDivergence, row_divergences
+from tokensieve.drift.divergence import BaseStates, RowDivergence
 from tokensieve.drift.probe_rows import answer_rows, dialogue_rows, text_rows
 from tokensieve.errors import InputError
 from tokensieve.metrics import Estimate
@@ -86,21 +86,58 @@ def measure_drift(
         EnvironmentProblem: no memory or disk space, or as in ``load_model``.
     """
     settings = as_settings(DriftSettings, settings, "settings")
-    before = base if isinstance(base, LoadedModel) else load_model(base)
     out = None if out is None else Path(out)
-    name = before.identity.name
     if out is not None:
-        _check_place(out / RESULT_NAME, name, _name_of(tuned))
-    sets = probe_sets(before, settings, rows_in or out or _cached(before, settings))
-    lengths = {key: len(rows) for key, rows in sets.items()}
-    every = [row for rows in sets.values() for row in rows]
-    del before  # where it was loaded here, the tuned model takes its place in memory
-    found = iter(row_divergences(every, base, tuned))
-    probes = tuple(summarise(key, [next(found) for _ in range(length)]) for key, length in lengths.items())
-    result = Drift(base=name, tuned=_name_of(tuned), settings=settings, probes=probes)
+        _check_place(out / RESULT_NAME, _base_name(base), _name_of(tuned))
+    with DriftProbe(base, settings, rows_in or out) as probe:
+        result = probe.measure(tuned)
     if out is not None:
         write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     return result
+
+
+class DriftProbe:
+    """Rows of a base and its hidden states on them, made once; measures any number of tuned models. Use as a context.
+
+    Args:
+        base: the model before training; loaded once where it is not, and not kept.
+        settings: the rows.
+        rows_in: folder for the drawn rows; None is the user's cache.
+
+    Raises:
+        InputError: as in ``probe_sets`` and ``load_model``.
+    """
+
+    def __init__(
+        self, base: LoadedModel | ModelSettings | str, settings: DriftSettings, rows_in: Path | None = None
+    ) -> None:
+        loaded = base if isinstance(base, LoadedModel) else load_model(base)
+        self._name, self._settings = loaded.identity.name, settings
+        sets = probe_sets(loaded, settings, rows_in or _cached(loaded, settings))
+        self._lengths = {key: len(rows) for key, rows in sets.items()}
+        self._states = BaseStates([row for rows in sets.values() for row in rows], loaded)
+
+    def __enter__(self) -> "DriftProbe":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._states.__exit__(*error)
+
+    def measure(self, tuned: LoadedModel | ModelSettings | str) -> Drift:
+        """Drift of one tuned model.
+
+        Raises:
+            InputError: another tokenizer or vocabulary, or as in ``load_model``.
+        """
+        found = iter(self._states.compare(tuned))
+        probes = tuple(summarise(key, [next(found) for _ in range(size)]) for key, size in self._lengths.items())
+        return Drift(base=self._name, tuned=_name_of(tuned), settings=self._settings, probes=probes)
+
+
+def _base_name(base: LoadedModel | ModelSettings | str) -> str:
+    if isinstance(base, LoadedModel):
+        return base.identity.name
+    return base if isinstance(base, str) else base.model
 
 
 def _check_place(path: Path, base: str, tuned: str) -> None:

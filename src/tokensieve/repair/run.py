@@ -21,7 +21,7 @@ from tokensieve.config import (
 )
 from tokensieve.data.listed_files import pin_call
 from tokensieve.data.manifest import write_atomically
-from tokensieve.drift import ProbeDrift, measure_drift, tuned_settings
+from tokensieve.drift import DriftProbe, ProbeDrift, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate
 from tokensieve.models import LoadedModel, load_model, settings_of
@@ -109,14 +109,15 @@ def repair_model(
     pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n")
     made = _candidates(tuned, before, settings, out / "candidates")
     points = [Candidate(name="base", folder=None, score=_score(before, settings, out / "scores" / "base"), probes=())]
-    for done, (name, make) in enumerate(made.items()):
-        folder = make()
-        model = tuned_settings(str(folder), before)
-        value = _score(model, settings, out / "scores" / name.replace(" ", "-"))
-        probes = measure_drift(before, model, settings.drift).probes
-        points.append(Candidate(name=name, folder=str(folder), score=value, probes=probes))
-        if progress is not None:
-            progress(done + 1, len(made))
+    with DriftProbe(before, settings.drift) as probe:
+        for done, (name, make) in enumerate(made.items()):
+            folder = make()
+            model = load_model(tuned_settings(str(folder), before))
+            value = _score(model, settings, out / "scores" / name.replace(" ", "-"))
+            probes = probe.measure(model).probes
+            points.append(Candidate(name=name, folder=str(folder), score=value, probes=probes))
+            if progress is not None:
+                progress(done + 1, len(made))
     best = choose(points[1:], settings.tolerance)
     points = [one.model_copy(update={"chosen": one is best}) for one in points]
     result = Repair(base=before.model, tuned=str(tuned), settings=settings, candidates=tuple(points), rule=_RULE)
@@ -163,7 +164,7 @@ def _once(write: Callable[[Path], None], folder: Path) -> Path:
     return folder
 
 
-def _score(model: ModelSettings, settings: RepairSettings, out: Path) -> float:
+def _score(model: LoadedModel | ModelSettings, settings: RepairSettings, out: Path) -> float:
     """Target score of one model; higher is better."""
     if settings.task is not None:
         rules = EvaluateSettings(tasks=(settings.task,), split="validation", limit=settings.limit, data=settings.data)
