@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from tokensieve.config import (
 from tokensieve.data.dataset import Rows, as_rows
 from tokensieve.data.listed_files import pin_call
 from tokensieve.data.manifest import write_atomically
-from tokensieve.drift import measure_drift
+from tokensieve.drift import DriftProbe
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate
 from tokensieve.models import LoadedModel, load_model, settings_of
@@ -100,10 +101,10 @@ def calibrate(
         f"{base.model_dump_json()}\n{scored.manifest.digest}\n{settings.model_dump_json()}\n"
         f"{training.model_dump_json()}\n",
     )
-    trials = _Trials(scored, base, settings, training, out, progress)
-    rungs = halve(_candidates(settings), settings.rungs, trials.run)
-    best = choose(rungs[-1])
-    accuracy, nll = trials.base_score()
+    with _Trials(scored, base, settings, training, out, progress) as trials:
+        rungs = halve(_candidates(settings), settings.rungs, trials.run)
+        best = choose(rungs[-1])
+        accuracy, _, nll = trials.base_score()
     result = Calibration(
         model=base.model,
         settings=settings,
@@ -180,6 +181,13 @@ class _Trials:
         self._done = 0
         self._total = len(settings.candidates) * len(settings.rates) * 2  # each rung has about half of the one before
 
+    def __enter__(self) -> "_Trials":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if "_probe" in self.__dict__:
+            self._probe.__exit__(*error)
+
     def run(self, candidate: Candidate, share: float) -> Trial:
         """One candidate on a share of the rows."""
         name = f"{share:g}-{candidate.name}".replace(" ", "-").replace("/", "_").replace(":", "_")
@@ -199,34 +207,33 @@ class _Trials:
         """Settings of training for a candidate."""
         kl = KlSettings()
         if candidate.anchors:
-            kl = KlSettings(anchors=self._anchors(), weight=self._settings.kl_weight)
+            kl = KlSettings(anchors=self._anchors, weight=self._settings.kl_weight)
         objective = self._training.objective.model_copy(update={"kl": kl})
         return self._training.model_copy(update={"learning_rate": candidate.learning_rate, "objective": objective})
 
-    def base_score(self) -> tuple[float | None, float]:
-        """Accuracy and nll of the base on the target's validation data."""
-        return self._score(self._base, self._out / "base")
+    def base_score(self) -> tuple[float | None, int, float]:
+        """Accuracy, problems and nll of the base on the target's validation data."""
+        return self._score(load_model(self._base), self._out / "base")
 
     def _tried(self, candidate: Candidate, share: float, folder: Path) -> Trial:
         started = time.monotonic()
         rows = first(select(self._scored, candidate.policy), max(1, round(share * len(self._scored))))
-        tuned = train(rows, self._base, self.settings_of(candidate), folder / "model").on(self._base)
-        accuracy, nll = self._score(tuned, folder / "evaluation")
-        drift = [probe.kl.value for probe in measure_drift(self._base, tuned, self._settings.drift).probes]
+        tuned = load_model(train(rows, self._base, self.settings_of(candidate), folder / "model").on(self._base))
+        accuracy, problems, nll = self._score(tuned, folder / "evaluation")
+        drift = [found.kl.value for found in self._probe.measure(tuned).probes]
         return Trial(
             candidate=candidate,
             share=share,
             accuracy=accuracy,
-            problems=self._settings.limit,
+            problems=problems,
             nll=nll,
             drift=float(np.mean([value for value in drift if value is not None])),
             wall_s=time.monotonic() - started,
         )
 
-    def _score(self, model: ModelSettings, out: Path) -> tuple[float | None, float]:
-        """Accuracy, where the target is a task, and mean nll of the validation responses."""
-        settings, accuracy = self._settings, None
-        loaded = load_model(model)
+    def _score(self, loaded: LoadedModel, out: Path) -> tuple[float | None, int, float]:
+        """Accuracy and problems, where the target is a task, and mean nll of the validation responses."""
+        settings, accuracy, problems = self._settings, None, 0
         source = settings.rows or f"task:{settings.task}/validation"
         rows = load(source, loaded, DataSettings(limit=settings.limit, data=settings.data))
         nll = [row.nll_T()[row.tokens.in_response_T] for row in score(rows, loaded, _NLL_ONLY)]
@@ -234,10 +241,18 @@ class _Trials:
             rules = EvaluateSettings(
                 tasks=(settings.task,), split="validation", limit=settings.limit, data=settings.data
             )
-            accuracy = next(iter(evaluate(loaded, rules, out).scores)).accuracy.value
-        return accuracy, float(np.nanmean(np.concatenate(nll), dtype=np.float64))
+            (found,) = evaluate(loaded, rules, out).scores
+            accuracy, problems = found.accuracy.value, found.answers
+        return accuracy, problems, float(np.nanmean(np.concatenate(nll), dtype=np.float64))
 
+    @cached_property
+    def _probe(self) -> DriftProbe:
+        """The base's rows and hidden states, made when the first trial is measured."""
+        return DriftProbe(self._base, self._settings.drift)
+
+    @cached_property
     def _anchors(self) -> Path:
+        """Folder of the anchors, made when the first candidate needs them."""
         folder = self._out / "anchors"
         pilot = self._settings.anchors.pilot.model_copy(update={"method": self._training.method})
         rules = self._settings.anchors.model_copy(update={"pilot": pilot})
