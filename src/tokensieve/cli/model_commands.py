@@ -1,4 +1,4 @@
-"""Commands on models: generate, train, evaluate, compare."""
+"""Commands on models: generate, calibrate, anchors, train, evaluate, drift, repair."""
 
 from pathlib import Path
 from typing import Annotated

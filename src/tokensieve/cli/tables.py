@@ -1,4 +1,4 @@
-"""Tables in the terminal: accuracies, a comparison, a study."""
+"""Tables in the terminal: counts, accuracies, anchors, drift, repair, calibration, a comparison, a study."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
