@@ -7,13 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, cast
 
+import numpy as np
+
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
 from tokensieve.comparison.readers import answers_of_samples
-from tokensieve.config import EvaluateSettings, as_settings
+from tokensieve.config import EvaluateSettings, ScoreSettings, as_settings
 from tokensieve.data.dataset import FinishedShard, Rows, ShardRun, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.errors import InputError
-from tokensieve.models import ModelLike
+from tokensieve.models import LoadedModel, ModelLike
 from tokensieve.sampling import Sampler
 from tokensieve.sampling.grading import (
     judge_samples,
@@ -24,9 +26,10 @@ from tokensieve.sampling.grading import (
     with_progress,
 )
 from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
+from tokensieve.scoring import score
 from tokensieve.tasks import Likelihood, Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
-from tokensieve.types import JSON, Problem, Progress, Sample
+from tokensieve.types import JSON, Problem, Progress, Sample, Tokens
 
 _SHARD_PROBLEMS: Final = 512
 """Problems in one file of the result; a kill costs at most the answers to as many."""
@@ -217,3 +220,17 @@ def _draft(
         seed=settings.sampling.seed,
         facts={"benchmarks": dict(commits)} if commits else {},
     )
+
+
+def mean_nll(rows: Rows[Tokens], model: LoadedModel) -> float:
+    """Mean nll in nats of the rows' response tokens, all tokens pooled; the validation loss of a fine-tuning run.
+
+    Raises:
+        InputError: no row has a response token that something precedes, or as in ``score``.
+    """
+    settings = ScoreSettings(entropy=False, rank=False, use_store=False)
+    parts = [row.nll_T()[row.tokens.in_response_T] for row in score(rows, model, settings)]
+    nll_N = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+    if not (~np.isnan(nll_N)).any():
+        raise InputError("the rows have no response token to take the nll of", where=rows.manifest.stage)
+    return float(np.nanmean(nll_N, dtype=np.float64))

@@ -20,7 +20,6 @@ from tokensieve.config import (
     KlSettings,
     ModelSettings,
     ObjectiveSettings,
-    ScoreSettings,
     StudySettings,
     TrainSettings,
     as_settings,
@@ -30,12 +29,12 @@ from tokensieve.data.listed_files import pin_call
 from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import DriftProbe
 from tokensieve.errors import InputError
-from tokensieve.evaluation import evaluate
+from tokensieve.evaluation import evaluate, mean_nll
 from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first, load, select
-from tokensieve.scoring import score
+from tokensieve.pipeline.rows import tell_unread
 from tokensieve.training import train
-from tokensieve.types import Progress, Scored
+from tokensieve.types import Progress, Scored, Tokens
 
 RESULT_NAME: Final = "calibration.json"
 RECIPE_NAME: Final = "recipe.yaml"
@@ -101,10 +100,10 @@ def calibrate(
         f"{base.model_dump_json()}\n{scored.manifest.digest}\n{settings.model_dump_json()}\n"
         f"{training.model_dump_json()}\n",
     )
-    with _Trials(scored, base, settings, training, out, progress) as trials:
-        rungs = halve(_candidates(settings), settings.rungs, trials.run)
-        best = choose(rungs[-1])
-        accuracy, _, nll = trials.base_score()
+    trials = _Trials(scored, base, settings, training, out, progress)
+    rungs = halve(_candidates(settings), settings.rungs, trials.run)
+    best = choose(rungs[-1])
+    accuracy, _, nll = trials.base_score()
     result = Calibration(
         model=base.model,
         settings=settings,
@@ -181,13 +180,6 @@ class _Trials:
         self._done = 0
         self._total = len(settings.candidates) * len(settings.rates) * 2  # each rung has about half of the one before
 
-    def __enter__(self) -> "_Trials":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if "_probe" in self.__dict__:
-            self._probe.__exit__(*error)
-
     def run(self, candidate: Candidate, share: float) -> Trial:
         """One candidate on a share of the rows."""
         name = f"{share:g}-{candidate.name}".replace(" ", "-").replace("/", "_").replace(":", "_")
@@ -234,16 +226,22 @@ class _Trials:
     def _score(self, loaded: LoadedModel, out: Path) -> tuple[float | None, int, float]:
         """Accuracy and problems, where the target is a task, and mean nll of the validation responses."""
         settings, accuracy, problems = self._settings, None, 0
-        source = settings.rows or f"task:{settings.task}/validation"
-        rows = load(source, loaded, DataSettings(limit=settings.limit, data=settings.data))
-        nll = [row.nll_T()[row.tokens.in_response_T] for row in score(rows, loaded, _NLL_ONLY)]
         if settings.task is not None:
             rules = EvaluateSettings(
                 tasks=(settings.task,), split="validation", limit=settings.limit, data=settings.data
             )
             (found,) = evaluate(loaded, rules, out).scores
             accuracy, problems = found.accuracy.value, found.answers
-        return accuracy, problems, float(np.nanmean(np.concatenate(nll), dtype=np.float64))
+        return accuracy, problems, mean_nll(self._validation, loaded)
+
+    @cached_property
+    def _validation(self) -> Rows[Tokens]:
+        """The target's validation rows, whose tokens are the same for every trial."""
+        settings = self._settings
+        source = settings.rows or f"task:{settings.task}/validation"
+        rows = load(source, self._base, DataSettings(limit=settings.limit, data=settings.data))
+        tell_unread(source, rows.manifest.facts.get("noted"))
+        return rows
 
     @cached_property
     def _probe(self) -> DriftProbe:
@@ -258,9 +256,6 @@ class _Trials:
         rules = self._settings.anchors.model_copy(update={"pilot": pilot})
         make_anchors(select(self._scored, "plain"), self._base, rules, folder)
         return folder
-
-
-_NLL_ONLY: Final = ScoreSettings(entropy=False, rank=False, use_store=False)
 
 
 def _reasons(best: Trial, finalists: list[Trial], base_accuracy: float | None) -> tuple[str, ...]:

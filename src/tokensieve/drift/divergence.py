@@ -64,8 +64,7 @@ def row_divergences(
     Raises:
         InputError: as in ``BaseStates.compare``.
     """
-    with BaseStates(rows, base if isinstance(base, LoadedModel) else load_model(base), token_budget) as states:
-        return states.compare(tuned)
+    return BaseStates(rows, load_model(base), token_budget).compare(tuned)
 
 
 class BaseStates:
@@ -73,7 +72,7 @@ class BaseStates:
 
     The base runs once, and then any number of tuned models over the same rows. The logits of both are made from hidden
     states and LM head in chunks of positions, in float32. So the KL is exact over the whole vocabulary, and neither two
-    backbones nor [N, V] logits are ever held. Use as a context; the file goes with it.
+    backbones nor [N, V] logits are ever held.
 
     Args:
         rows: token ids with their responses.
@@ -87,14 +86,7 @@ class BaseStates:
         self._requests = [request_for(row, prompts=False) for row in rows]
         self._starts = np.cumsum([0, *(len(request.positions_N) for request in self._requests)])
         self._tokenizer, self._dtype = base.identity.tokenizer_digest, base.model.dtype
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
-        self._head, self._states_ND = _write_states(base, self._requests, self._starts, self._file, token_budget)
-
-    def __enter__(self) -> "BaseStates":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._head, self._states_ND = _write_states(base, self._requests, self._starts, token_budget)
 
     def compare(self, tuned: LoadedModel | ModelSettings | str) -> list[RowDivergence]:
         """Divergence of a tuned model from the base on every row.
@@ -105,7 +97,7 @@ class BaseStates:
         Raises:
             InputError: the models have vocabularies of different sizes or another tokenizer, or as in ``load_model``.
         """
-        after = tuned if isinstance(tuned, LoadedModel) else load_model(tuned)
+        after = load_model(tuned)
         if after.identity.tokenizer_digest != self._tokenizer:
             raise InputError(
                 "the two models have different tokenizers, so their next-token distributions cannot be compared",
@@ -135,14 +127,15 @@ def _write_states(
     loaded: LoadedModel,
     requests: Sequence[ScoreRequest],
     starts: NDArray[np.int64],
-    file: object,
     token_budget: int | None,
 ) -> tuple[TiledHead | ModelHead, NDArray[np.float32]]:
     """Hidden states [N, D] of all rows in a file, float32, and the LM head that makes logits of them."""
     width = int(loaded.model.config.get_text_config().hidden_size)
     states_ND: NDArray[np.float32] = np.zeros((0, width), dtype=np.float32)
     if starts[-1]:
-        states_ND = np.memmap(file, dtype=np.float32, mode="w+", shape=(int(starts[-1]), width))  # type: ignore[call-overload]
+        # The file has no name, and goes with the mapping, which outlives the closed handle.
+        with tempfile.TemporaryFile() as file:
+            states_ND = np.memmap(file, dtype=np.float32, mode="w+", shape=(int(starts[-1]), width))
     head: TiledHead | ModelHead | None = None
     for places_M, hidden_MD, one, _ in response_states(loaded, requests, token_budget):
         states_ND[places_M] = hidden_MD.float().cpu().numpy()

@@ -64,8 +64,6 @@ def measure_drift(
     tuned: LoadedModel | ModelSettings | str,
     settings: DriftSettings | Mapping[str, object] | None = None,
     out: str | Path | None = None,
-    *,
-    rows_in: Path | None = None,
 ) -> Drift:
     """Measure how far a tuned model has moved from its base, without any benchmark.
 
@@ -77,8 +75,7 @@ def measure_drift(
         base: the model before training.
         tuned: the model after training; same tokenizer and vocabulary.
         settings: the rows; the default draws self-dialogues.
-        out: folder for the drawn rows and ``drift.json``.
-        rows_in: folder for the drawn rows alone, used again by the next call; None is ``out``, or the user's cache.
+        out: folder for the drawn rows and ``drift.json``; None keeps the drawn rows in the user's cache.
 
     Raises:
         InputError: other tokenizers or vocabularies, no rows, an ``out`` with another pair's result, or as in
@@ -89,39 +86,32 @@ def measure_drift(
     out = None if out is None else Path(out)
     if out is not None:
         _check_place(out / RESULT_NAME, _base_name(base), _name_of(tuned))
-    with DriftProbe(base, settings, rows_in or out) as probe:
-        result = probe.measure(tuned)
+    result = DriftProbe(base, settings, out).measure(tuned)
     if out is not None:
         write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     return result
 
 
 class DriftProbe:
-    """Rows of a base and its hidden states on them, made once; measures any number of tuned models. Use as a context.
+    """Rows of a base and its hidden states on them, made once; measures any number of tuned models.
 
     Args:
         base: the model before training; loaded once where it is not, and not kept.
         settings: the rows.
-        rows_in: folder for the drawn rows; None is the user's cache.
+        folder: for the drawn rows; None is the user's cache.
 
     Raises:
         InputError: as in ``probe_sets`` and ``load_model``.
     """
 
     def __init__(
-        self, base: LoadedModel | ModelSettings | str, settings: DriftSettings, rows_in: Path | None = None
+        self, base: LoadedModel | ModelSettings | str, settings: DriftSettings, folder: Path | None = None
     ) -> None:
-        loaded = base if isinstance(base, LoadedModel) else load_model(base)
+        loaded = load_model(base)
         self._name, self._settings = loaded.identity.name, settings
-        sets = probe_sets(loaded, settings, rows_in or _cached(loaded, settings))
+        sets = probe_sets(loaded, settings, folder or _cached(loaded, settings))
         self._lengths = {key: len(rows) for key, rows in sets.items()}
         self._states = BaseStates([row for rows in sets.values() for row in rows], loaded)
-
-    def __enter__(self) -> "DriftProbe":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._states.__exit__(*error)
 
     def measure(self, tuned: LoadedModel | ModelSettings | str) -> Drift:
         """Drift of one tuned model.

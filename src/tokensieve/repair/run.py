@@ -1,6 +1,5 @@
 """Repair after training without training: candidates on one frontier of target score against drift, one is chosen."""
 
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,19 +15,19 @@ from tokensieve.config import (
     EvaluateSettings,
     ModelSettings,
     RepairSettings,
-    ScoreSettings,
     as_settings,
 )
+from tokensieve.data.dataset import Rows
 from tokensieve.data.listed_files import pin_call
 from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import DriftProbe, ProbeDrift, tuned_settings
 from tokensieve.errors import InputError
-from tokensieve.evaluation import evaluate
+from tokensieve.evaluation import evaluate, mean_nll
 from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import load
+from tokensieve.pipeline.rows import tell_unread
 from tokensieve.repair.candidates import check_alpha, interpolate, reduce_intruders
-from tokensieve.scoring import score
-from tokensieve.types import Progress
+from tokensieve.types import Progress, Tokens
 
 RESULT_NAME: Final = "repair.json"
 
@@ -108,16 +107,15 @@ def repair_model(
     out, tuned = Path(out), Path(tuned)
     pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n")
     made = _candidates(tuned, before, settings, out / "candidates")
-    points = [Candidate(name="base", folder=None, score=_score(before, settings, out / "scores" / "base"), probes=())]
-    with DriftProbe(before, settings.drift) as probe:
-        for done, (name, make) in enumerate(made.items()):
-            folder = make()
-            model = load_model(tuned_settings(str(folder), before))
-            value = _score(model, settings, out / "scores" / name.replace(" ", "-"))
-            probes = probe.measure(model).probes
-            points.append(Candidate(name=name, folder=str(folder), score=value, probes=probes))
-            if progress is not None:
-                progress(done + 1, len(made))
+    rows = _target_rows(before, settings)
+    value = _score(load_model(before), rows, settings, out / "scores" / "base")
+    points = [Candidate(name="base", folder=None, score=value, probes=())]
+    probe = DriftProbe(before, settings.drift)
+    for done, (name, make) in enumerate(made.items()):
+        scores = out / "scores" / name.replace(" ", "-")
+        points.append(_measured(name, make(), before, rows, settings, probe, scores))
+        if progress is not None:
+            progress(done + 1, len(made))
     best = choose(points[1:], settings.tolerance)
     points = [one.model_copy(update={"chosen": one is best}) for one in points]
     result = Repair(base=before.model, tuned=str(tuned), settings=settings, candidates=tuple(points), rule=_RULE)
@@ -164,16 +162,33 @@ def _once(write: Callable[[Path], None], folder: Path) -> Path:
     return folder
 
 
-def _score(model: LoadedModel | ModelSettings, settings: RepairSettings, out: Path) -> float:
+def _measured(
+    name: str,
+    folder: Path,
+    base: ModelSettings,
+    rows: Rows[Tokens] | None,
+    settings: RepairSettings,
+    probe: DriftProbe,
+    out: Path,
+) -> Candidate:
+    """One candidate's point; its model is gone from memory when the next one is loaded."""
+    model = load_model(tuned_settings(str(folder), base))
+    value = _score(model, rows, settings, out)
+    return Candidate(name=name, folder=str(folder), score=value, probes=probe.measure(model).probes)
+
+
+def _target_rows(base: ModelSettings, settings: RepairSettings) -> Rows[Tokens] | None:
+    """The target's rows, whose tokens are the same for every candidate; None where the target is a task."""
+    if settings.rows is None:
+        return None
+    rows = load(settings.rows, base, DataSettings(limit=settings.limit))
+    tell_unread(settings.rows, rows.manifest.facts.get("noted"))
+    return rows
+
+
+def _score(model: LoadedModel, rows: Rows[Tokens] | None, settings: RepairSettings, out: Path) -> float:
     """Target score of one model; higher is better."""
-    if settings.task is not None:
-        rules = EvaluateSettings(tasks=(settings.task,), split="validation", limit=settings.limit, data=settings.data)
-        return next(iter(evaluate(model, rules, out).accuracies().values()))
-    loaded = load_model(model)
-    rows = load(str(settings.rows), loaded, DataSettings(limit=settings.limit))
-    scored = score(rows, loaded, ScoreSettings(entropy=False, rank=False, use_store=False))
-    nll_N = np.concatenate([row.nll_T()[row.tokens.in_response_T] for row in scored] or [np.zeros(0, np.float32)])
-    known_N = nll_N[~np.isnan(nll_N)]
-    if not len(known_N):
-        raise InputError("the target rows have no response token", where=str(settings.rows))
-    return -float(known_N.mean(dtype=np.float64)) if math.isfinite(float(known_N.sum())) else -math.inf
+    if rows is not None:
+        return -mean_nll(rows, model)
+    rules = EvaluateSettings(tasks=(str(settings.task),), split="validation", limit=settings.limit, data=settings.data)
+    return next(iter(evaluate(model, rules, out).accuracies().values()))

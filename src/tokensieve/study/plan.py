@@ -25,6 +25,7 @@ from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Step, TargetPlan, step
 from tokensieve.types import BASE_SCORER, JSON, Example, Origin, Progress
 
 if TYPE_CHECKING:
+    from tokensieve.drift import DriftProbe
     from tokensieve.models import LoadedModel
 
 NOT_TRAINED: Final = "not_trained"
@@ -48,6 +49,7 @@ class Planner:
         self.root = root
         self._base: LoadedModel | None = None
         self._tuned: tuple[str, LoadedModel] | None = None
+        self._probe: DriftProbe | None = None
         self._problems: dict[tuple[str, str, int | None, Path | None], str] = {}
         self._runs: dict[tuple[str, str], tuple[ArmRun, ...]] = {}
 
@@ -108,14 +110,13 @@ class Planner:
 
     def _drift(self, label: str, rows: DriftSettings, train: Step) -> Step:
         """The drift of one trained model from the base; the base's rows are drawn once for the study."""
-        from tokensieve.drift import measure_drift
 
         def build(folder: Path, progress: Progress) -> None:
             if (self.root / train.folder_name / NOT_TRAINED).is_file():
                 write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
                 return
             progress(0, 1)
-            found = measure_drift(self.base(), self._after(train), rows, rows_in=self.root / "drift-rows")
+            found = self._drift_probe(rows).measure(self._after(train))
             write_atomically(folder / DRIFT_NAME, found.model_dump_json(indent=2).encode())
 
         return Step("drift", label, step_key("drift", _json(rows), [self._model_key, train.key]), build)
@@ -234,6 +235,14 @@ class Planner:
         mix = [] if arm.mix is None else [arm.mix, *mix_digest(arm.mix).values()]
         key = step_key("select", _json(settings), [score.key, code_digest(policy), *mix])
         return Step("select", f"{target.task} · {arm.name}", key, build)
+
+    def _drift_probe(self, rows: DriftSettings) -> "DriftProbe":
+        """The base's rows and hidden states, made once for all runs."""
+        from tokensieve.drift import DriftProbe
+
+        if self._probe is None:
+            self._probe = DriftProbe(self.base(), rows, self.root / "drift-rows")
+        return self._probe
 
     def _train(self, label: str, arm: ArmSettings, select: Step, seed: int, anchors: Step | None) -> Step:
         from tokensieve.pipeline import open_selected
