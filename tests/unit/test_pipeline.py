@@ -280,6 +280,7 @@ def test_unread_fields_are_in_the_manifest(model: LoadedModel) -> None:
         ([{"prompt": "a", "completion": "b"}], 3, "expected DataSettings or a dict, got int"),
         ("", {}, "the name is empty"),
         ("task:gsm8k/test", {"split": "validation"}, "names the split 'test', the settings 'validation'"),
+        ("task:gsm8k/test", {"split": "train"}, "names the split 'test', the settings 'train'"),
     ],
 )
 def test_plain_mistakes_are_told_in_words(model: LoadedModel, data: object, settings: object, words: str) -> None:

@@ -195,8 +195,7 @@ def _examples(source: "Data", settings: DataSettings, tally: Tally) -> tuple[Ite
         from tokensieve.tasks import split_name
 
         task, split = split_name(source.removeprefix(_TASK_PREFIX))
-        default = DataSettings().split
-        if split and settings.split not in (default, split):
+        if split and "split" in settings.model_fields_set and settings.split != split:
             raise InputError(
                 f"the source names the split {split!r}, the settings {settings.split!r}", where=source, fix="name one"
             )

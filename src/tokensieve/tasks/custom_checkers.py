@@ -61,7 +61,7 @@ def _as_it_is(settings: SettingsT, _: Path) -> SettingsT:
     return settings
 
 
-class AnswerCheck(BaseModel):
+class TextCheck(BaseModel):
     """Settings of a comparison with one text."""
 
     model_config = STRICT
@@ -69,15 +69,47 @@ class AnswerCheck(BaseModel):
     kind: str
     answer: str
     """Template of what is compared with."""
+
+
+class ExactCheck(BaseModel):
+    """Settings of a comparison of the whole answer with a text."""
+
+    model_config = STRICT
+
+    kind: str
+    answer: str
+    """Template of what is compared with."""
     ignore_case: bool = False
-    """exact: whether upper and lower case are the same."""
-    tolerance: float = Field(0.0, ge=0)
-    """number: the largest difference that still counts as equal."""
+    """Whether upper and lower case are the same."""
+
+
+class LetterCheck(BaseModel):
+    """Settings of a comparison of the chosen label with a text."""
+
+    model_config = STRICT
+
+    kind: str
+    answer: str
+    """Template of what is compared with."""
     labels: tuple[str, ...] = ("A", "B", "C", "D", "E")
-    """letter: the labels of the choices."""
+    """Labels of the choices."""
 
 
-def _answer_facts(settings: AnswerCheck, row: Row, render: Render, _: Path) -> RowFacts:
+class NumberCheck(BaseModel):
+    """Settings of a comparison of the final number with a text's."""
+
+    model_config = STRICT
+
+    kind: str
+    answer: str
+    """Template of what is compared with."""
+    tolerance: float = Field(0.0, ge=0)
+    """The largest difference that still counts as equal."""
+
+
+def _answer_facts(
+    settings: TextCheck | ExactCheck | LetterCheck | NumberCheck, row: Row, render: Render, _: Path
+) -> RowFacts:
     return RowFacts({"answer": render(settings.answer, row)}, {})
 
 
@@ -85,23 +117,23 @@ def _gold(problem: Problem) -> str:
     return str(problem.facts["answer"])
 
 
-def _exact(settings: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+def _exact(settings: ExactCheck, problem: Problem, answer: str) -> Verdict:
     return checkers.check_exact(answer, _gold(problem), ignore_case=settings.ignore_case)
 
 
-def _letter(settings: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+def _letter(settings: LetterCheck, problem: Problem, answer: str) -> Verdict:
     return checkers.check_letter(answer, _gold(problem), settings.labels)
 
 
-def _number(settings: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+def _number(settings: NumberCheck, problem: Problem, answer: str) -> Verdict:
     return checkers.check_number(answer, _gold(problem), tolerance=settings.tolerance)
 
 
-def _math(_: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+def _math(_: TextCheck, problem: Problem, answer: str) -> Verdict:
     return checkers.check_math(answer, _gold(problem))
 
 
-def _json(_: AnswerCheck, problem: Problem, answer: str) -> Verdict:
+def _json(_: TextCheck, problem: Problem, answer: str) -> Verdict:
     return checkers.check_json(answer, _gold(problem))
 
 
@@ -230,12 +262,12 @@ def _function(function: UserFunction, problem: Problem, answer: str) -> Verdict:
 
 CHECKERS: Final[Mapping[str, Checker[Any, Any]]] = {
     "exact": Checker(
-        "the whole answer is the text, white space at both ends aside", AnswerCheck, _answer_facts, _as_it_is, _exact
+        "the whole answer is the text, white space at both ends aside", ExactCheck, _answer_facts, _as_it_is, _exact
     ),
-    "letter": Checker("the chosen label is the text", AnswerCheck, _answer_facts, _as_it_is, _letter),
-    "number": Checker("the final number equals the text's", AnswerCheck, _answer_facts, _as_it_is, _number),
-    "math": Checker("the final formula equals the text's by value", AnswerCheck, _answer_facts, _as_it_is, _math),
-    "json": Checker("the answer's JSON equals the text's by value", AnswerCheck, _answer_facts, _as_it_is, _json),
+    "letter": Checker("the chosen label is the text", LetterCheck, _answer_facts, _as_it_is, _letter),
+    "number": Checker("the final number equals the text's", NumberCheck, _answer_facts, _as_it_is, _number),
+    "math": Checker("the final formula equals the text's by value", TextCheck, _answer_facts, _as_it_is, _math),
+    "json": Checker("the answer's JSON equals the text's by value", TextCheck, _answer_facts, _as_it_is, _json),
     "regex": Checker("a pattern's last match is the text, or is there", RegexCheck, _regex_facts, _compiled, _regex),
     "python": Checker("the answer's code passes tests in the sandbox", PythonCheck, _python_facts, _as_it_is, _python),
     "sql": Checker("the answer's query gives the gold query's rows", SqlCheck, _sql_facts, _one_source, _sql),
