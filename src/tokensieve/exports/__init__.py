@@ -1,4 +1,4 @@
-"""Selected rows as a training set in a trainer's own trainer."""
+"""Selected rows as a training set in a trainer's own format, with its configuration and proof of what is trained."""
 
 import hashlib
 import os
