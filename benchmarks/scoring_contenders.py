@@ -1,33 +1,44 @@
 """What scores rows, ours and others', for the scoring benchmark.
 
-Each contender returns the mean nll of the response tokens, so that a table shows that they did the same.
+Each contender returns the nll [N] of the response tokens in nats, row after row, so that a table shows that they did
+the same; those that know sums only return their mean as one number.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
 
 import numpy as np
 from scoring_subjects import Row
 
 
-def _ours(loaded, rows: list[Row], options: argparse.Namespace) -> float:
-    from tokensieve.config import ScoreSettings
+class Skipped(RuntimeError):
+    """A contender that has nothing to say here, and why."""
+
+
+def _ours(loaded, rows: list[Row], options: argparse.Namespace, **changes: object) -> np.ndarray:
+    from tokensieve.config import LaunchSettings, ScoreSettings
     from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
-    from tokensieve.launch import parse_portion
     from tokensieve.scoring import score
 
-    settings = ScoreSettings(use_store=False, shard_rows=max(1, len(rows) // 8) if options.out else 512)
-    portion = parse_portion(options.portion)
+    settings = ScoreSettings(use_store=False, shard_rows=max(1, len(rows) // 8) if options.out else 512, **changes)
     # The warm-up has a folder of its own; two processes share theirs.
-    out = options.out and options.out / f"{len(rows)}-rows-{portion.count}"
+    out = options.out and options.out / f"{len(rows)}-rows-{options.portion.partition('/')[2]}"
     tokens = in_memory(_tokens(rows), Manifest(stage="tokens"))
-    scored = score(tokens, loaded, settings, out=out, portion=portion)
-    nll = np.concatenate([row.nll_T() for row in scored])
-    return float(np.nanmean(nll))
+    scored = score(tokens, loaded, settings, out=out, launch=LaunchSettings(shard=options.portion if out else None))
+    nll_N = np.concatenate([row.nll_T() for row in scored])
+    return nll_N[~np.isnan(nll_N)]
 
 
-def _long_row(loaded, rows: list[Row], options: argparse.Namespace) -> float:
+def _in_models_dtype(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
+    if options.dtype == "float32":
+        raise Skipped("the model's dtype is float32, as ours")
+    return _ours(loaded, rows, options, head_dtype="model")
+
+
+def _long_row(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
     """One row of 8,192 tokens, made of the given ones."""
     if len(rows) == 2:  # the warm-up
         return _ours(loaded, rows, options)
@@ -48,7 +59,7 @@ def _tokens(rows: list[Row]):
     return made
 
 
-def _one_row_loop(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noqa: ARG001
+def _one_row_loop(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:  # noqa: ARG001
     """One row at a time, full logits in float32: the plain way."""
     import torch
 
@@ -59,20 +70,20 @@ def _one_row_loop(loaded, rows: list[Row], options: argparse.Namespace) -> float
             logits_TV = loaded.model(input_ids=ids, use_cache=False).logits[0, :-1].float()
             nll_T = torch.nn.functional.cross_entropy(logits_TV, ids[0, 1:], reduction="none")
             nll.append(nll_T[len(row.prompt_ids) - 1 :].cpu().numpy())
-    return float(np.concatenate(nll).mean())
+    return np.concatenate(nll)
 
 
-def _lm_eval(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noqa: ARG001
+def _lm_eval(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:  # noqa: ARG001
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     harness = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=8, max_length=2048)
     asked = [Instance("loglikelihood", {}, (row.prompt, row.response), index) for index, row in enumerate(rows)]
     sums = harness.loglikelihood(asked, disable_tqdm=True)
-    return -sum(total for total, _ in sums) / sum(len(row.response_ids) for row in rows)
+    return np.array([-sum(total for total, _ in sums) / sum(len(row.response_ids) for row in rows)])
 
 
-def _trl(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noqa: ARG001
+def _trl(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:  # noqa: ARG001
     """TRL's fused head with rows sorted by length, padded, under our own token budget."""
     import torch
     from trl.trainer.utils import add_fused_lm_head
@@ -95,7 +106,7 @@ def _trl(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noqa
             found = loaded.model(input_ids=ids_BT, labels=labels_BT, fused_lm_head=True)
             total -= float(found.log_probs.double().sum())  # 0 at ignored places
             count += int((labels_BT[:, 1:] != -100).sum())
-    return total / count
+    return np.array([total / count])
 
 
 def _batches(rows: list[Row], budget: int) -> Iterator[list[Row]]:
@@ -110,11 +121,11 @@ def _batches(rows: list[Row], budget: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noqa: ARG001
+def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:  # noqa: ARG001
     import vllm  # noqa: F401
 
     if options.model.startswith("llama-"):
-        raise ImportError("a random model has no folder to be loaded from", name="vLLM takes --model FOLDER")
+        raise Skipped("installed, but a random model has no folder that it could load: --model FOLDER")
     from tokensieve.config import ModelSettings, ScoreSettings
     from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
@@ -124,19 +135,29 @@ def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> float:  # noq
         _VLLM.append(open_vllm(ModelSettings(model=options.model, dtype=options.dtype)))
     tokens = in_memory(_tokens(rows), Manifest(stage="tokens"))
     scored = score_with(tokens, _VLLM[0], ScoreSettings(use_store=False))
-    return float(np.nanmean(np.concatenate([row.nll_T() for row in scored])))
+    nll_N = np.concatenate([row.nll_T() for row in scored])
+    return nll_N[~np.isnan(nll_N)]
 
 
 _VLLM: list = []
 
-CONTENDERS: dict[str, Callable[..., float]] = {
+CONTENDERS: dict[str, Callable[..., np.ndarray]] = {
     "ours": _ours,
+    "ours, padded": partial(_ours, packing=False),
+    "ours, nll only": partial(_ours, entropy=False, rank=False),
+    "ours, head in model's dtype": _in_models_dtype,
     "one-row loop": _one_row_loop,
-    "lm-eval HFLM": _lm_eval,
     "TRL fused head": _trl,
-    "vLLM": _vllm,
+    "lm-eval HFLM": _lm_eval,
+    "vLLM prompt_logprobs": _vllm,
 }
 """Those of the table, in its order."""
 
-OTHERS: dict[str, Callable[..., float]] = {"long row": _long_row}
+EAGER: Final = "ours"
+"""The contender that flips are counted against."""
+
+REPEATED: Final = ("limit", "one-row loop", "ours")
+"""Those that run every round; the others run once."""
+
+OTHERS: dict[str, Callable[..., np.ndarray]] = {"long row": _long_row}
 """Those that other tables run."""

@@ -65,13 +65,13 @@ def _from_hidden_states(rows, loaded) -> np.ndarray:
     from tokensieve.scoring.batching import batches
     from tokensieve.scoring.hf import open_backend
 
-    network = open_backend(loaded, ScoreSettings(token_budget=256)).network
+    backbone = open_backend(loaded, ScoreSettings(token_budget=256)).backbone
     requests = [request_for(row, prompts=False) for row in rows]
     found = {}
-    head = network.head
+    head = backbone.head
     with torch.inference_mode():
-        for batch in batches([r for r in requests if len(r.positions_N)], 256, network.layout):
-            hidden_ND = network.hidden_states(batch).double()
+        for batch in batches([r for r in requests if len(r.positions_N)], 256, backbone.layout):
+            hidden_ND = backbone.hidden_states(batch).double()
             logits_NV = hidden_ND @ head.weight_VD.double().T
             logits_NV = head.shaped(logits_NV, None if head.bias_V is None else head.bias_V.double())
             targets_N = torch.from_numpy(np.concatenate([r.targets_N for r in batch.requests])).long()

@@ -4,8 +4,17 @@ import argparse
 import json
 import re
 from dataclasses import dataclass
+from typing import Final
 
 _WORD = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
+
+SIZES: Final = {
+    "llama-90m": (512, 8, 8, 4, 1536, 128_256),
+    "llama-135m": (576, 30, 9, 3, 1536, 49_152),
+    "llama-3b": (3072, 28, 24, 8, 8192, 128_256),
+    "llama-tiny": (64, 2, 4, 2, 128, 32_000),
+}
+"""Hidden size, layers, heads, key heads, inner size and vocabulary: of Llama-3.2-3B's shape, of SmolLM2-135M's, …"""
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,20 @@ def _random_llama(options: argparse.Namespace, texts: list[tuple[str, str]]):
     from tokensieve.models import LoadedModel
 
     words = sorted({word for pair in texts for text in pair for word in _WORD.findall(text)})
-    vocabulary = {word: 10 + 7 * index for index, word in enumerate(words)} | {"<unk>": 0, "<end>": 1}
+    stride = min(7, (SIZES[options.model][-1] - 10) // len(words))
+    vocabulary = {word: 10 + stride * index for index, word in enumerate(words)} | {"<unk>": 0, "<end>": 1}
     backend = Tokenizer(WordLevel(vocab=vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD.pattern), "isolated")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>", pad_token="<end>")
-    sizes = {
-        "llama-90m": (512, 8, 8, 4, 1536),
-        "llama-3b": (3072, 28, 24, 8, 8192),
-    }[options.model]
-    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
-    config = LlamaConfig(**dict(zip(names, sizes, strict=True)), vocab_size=128_256, tie_word_embeddings=True)
+    names = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+        "vocab_size",
+    )
+    config = LlamaConfig(**dict(zip(names, SIZES[options.model], strict=True)), tie_word_embeddings=True)
     device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     with torch.device(device):
