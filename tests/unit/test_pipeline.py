@@ -114,6 +114,16 @@ def test_a_row_without_a_trained_token_is_dropped_by_name(scored: Rows[Scored]) 
     assert len(counts.dropped_ids["no token left to train"]) == 30 - counts.rows_out
 
 
+def test_a_cap_lowers_the_share_of_the_kept_nll_that_protected_tokens_hold(scored: Rows[Scored]) -> None:
+    whole, capped = (
+        select(scored, SelectSettings(policy="plain", protect_cap=cap)).manifest.facts for cap in (None, 1e-3)
+    )
+    assert capped["protected_tokens"] == whole["protected_tokens"]
+    assert isinstance(capped["protected_share_of_kept_nll"], float)
+    assert isinstance(whole["protected_share_of_kept_nll"], float)
+    assert capped["protected_share_of_kept_nll"] < whole["protected_share_of_kept_nll"]
+
+
 def test_a_mix_makes_up_its_share_and_is_trained_whole(
     scored: Rows[Scored], model: LoadedModel, tmp_path: Path
 ) -> None:

@@ -1,11 +1,12 @@
 """Settings of reading and scoring a data set, and of selecting its tokens."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, Field, model_validator
 
 from tokensieve.config.base import STRICT
+from tokensieve.types import JSON
 
 
 class DataSettings(BaseModel):
@@ -96,6 +97,8 @@ class SelectSettings(BaseModel):
     """Tokens that are trained whatever the policy says: end of turn, tool-call delimiters, reasoning tags."""
     paper_exact: bool = False
     """The paper's rule to the letter: no token is protected."""
+    protect_cap: float | None = Field(None, gt=0)
+    """Cap in nats on the loss of a protected token: its weight is min(1, cap / nll); None trains it whole."""
     seed: int = Field(0, ge=0)
     """Seed of what is drawn: random policies, and the rows of a mix."""
 
@@ -103,7 +106,14 @@ class SelectSettings(BaseModel):
     def _check_protection(self) -> "SelectSettings":
         if self.paper_exact and self.protect and "protect" in self.model_fields_set:
             raise ValueError("paper_exact protects no token, so that protect has no effect; give one of the two")
+        if self.protect_cap is not None and (self.paper_exact or not self.protect):
+            raise ValueError("no token is protected, so that protect_cap has no effect; leave it out")
         return self
+
+    def for_key(self) -> dict[str, JSON]:
+        """The settings as part of a key: without a cap, which earlier versions did not know, as they wrote them."""
+        unset = {"protect_cap"} if self.protect_cap is None else set()
+        return cast("dict[str, JSON]", self.model_dump(mode="json", exclude=unset))
 
 
 class InspectSettings(BaseModel):

@@ -37,6 +37,8 @@ class ArmSettings(BaseModel):
     """As in `select`; None protects all of them."""
     paper_exact: bool = False
     """As in `select`: no token is protected."""
+    protect_cap: float | None = Field(None, gt=0)
+    """As in `select`: cap in nats on the loss of a protected token."""
     anchors: AnchorSettings | None = None
     """Rows on which its training is held to the base, found by a pilot on all response tokens; None trains without."""
     mix: str | None = None
@@ -47,7 +49,14 @@ class ArmSettings(BaseModel):
     def select_settings(self, seed: int) -> SelectSettings:
         """The settings of its selection."""
         given = {} if self.protect is None else {"protect": self.protect}
-        return SelectSettings(policy=self.policy, scorer=self.scorer, paper_exact=self.paper_exact, seed=seed, **given)
+        return SelectSettings(
+            policy=self.policy,
+            scorer=self.scorer,
+            paper_exact=self.paper_exact,
+            protect_cap=self.protect_cap,
+            seed=seed,
+            **given,
+        )
 
 
 class TargetSettings(BaseModel):

@@ -231,7 +231,7 @@ def _selected(
         for extra in mixed_in(*parse_mix(mix), sums.kept, rule.settings.seed, model, like):
             sums.tally.take()
             sums.mixed_rows += 1
-            if rule.policy.traits.weighted:  # a trainer takes weights for all rows or for none
+            if rule.weighted:  # a trainer takes weights for all rows or for none
                 extra = replace(extra, weight_T=extra.train_T.astype(np.float32))
             sums.add(extra, rule.settings.scorer)
             yield extra

@@ -50,7 +50,7 @@ class Rule:
 
     Attributes:
         policy: the fitted policy.
-        settings: scorer, protection, seed.
+        settings: scorer, protection and its cap, seed.
         structure: token ids of structural tokens beside end of turn, by kind, as ``structure_ids`` gives them.
     """
 
@@ -62,6 +62,11 @@ class Rule:
     def threshold_nats(self) -> float:
         """The nll above which tokens are left out; infinite where no single one decides."""
         return self.policy.threshold_nats
+
+    @property
+    def weighted(self) -> bool:
+        """True where tokens get weights between 0 and 1, from the policy or from a cap on protected ones."""
+        return self.policy.traits.weighted or self.settings.protect_cap is not None
 
     def protected_T(self, tokens: Tokens) -> BoolArray:
         """True on the response tokens that are trained whatever the policy says."""
@@ -118,7 +123,8 @@ def fit(
 def select_tokens(row: Scored, rule: Rule) -> Selected:
     """Decide for every token of one row whether, and with which weight, it contributes to the loss.
 
-    A token of weight 0 is left out.
+    A token of weight 0 is left out. With a cap c, the loss of a protected token counts min(1, c / nll), so that none
+    adds more than c nats; the row's own scores decide, and a protected token without a score counts whole.
 
     Raises:
         InputError: scores that the policy needs are missing.
@@ -128,8 +134,13 @@ def select_tokens(row: Scored, rule: Rule) -> Selected:
     in_response_T = row.tokens.in_response_T
     weight_T = np.where(in_response_T, np.float32(decision.protected), np.float32(0))
     weight_T[candidates.pool_T] = decision.factor_P
+    cap = rule.settings.protect_cap
+    if cap is not None:
+        protected_T = in_response_T & ~candidates.pool_T
+        nll_P = np.nan_to_num(row.nll_T(rule.settings.scorer)[protected_T], nan=0.0)
+        weight_T[protected_T] *= np.float32(cap) / np.maximum(nll_P, np.float32(cap))
     train_T = in_response_T & (weight_T > 0)
-    return Selected(row, train_T, weight_T.astype(np.float32) if rule.policy.traits.weighted else None)
+    return Selected(row, train_T, weight_T.astype(np.float32) if rule.weighted else None)
 
 
 def _candidates(row: Scored, settings: SelectSettings, structure: Mapping[str, Sequence[int]]) -> Candidates:

@@ -233,7 +233,7 @@ class Planner:
             select(rows, settings, folder, mix=arm.mix)
 
         mix = [] if arm.mix is None else [arm.mix, *mix_digest(arm.mix).values()]
-        key = step_key("select", _json(settings), [score.key, code_digest(policy), *mix])
+        key = step_key("select", settings.for_key(), [score.key, code_digest(policy), *mix])
         return Step("select", f"{target.task} · {arm.name}", key, build)
 
     def _drift_probe(self, rows: DriftSettings) -> "DriftProbe":

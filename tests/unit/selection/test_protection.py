@@ -69,3 +69,37 @@ def test_protection_and_the_papers_rule_exclude_each_other() -> None:
         SelectSettings(paper_exact=True, protect=("reasoning",))
     assert SelectSettings(paper_exact=True, protect=()).paper_exact
     assert fit(SelectSettings(policy="soft:2"), list).threshold_nats == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("cap", "policy", "expected"),
+    [
+        (None, "plain", None),
+        (5.0, "plain", [0, 1, 1, 1, 1, 1, 1]),
+        (1.25, "plain", [0, 0.25, 1, 0.25, 0.25, 1, 0.25]),
+        (1.25, "stm:2.5", [0, 0.25, 0, 0.25, 0.25, 0, 0.25]),
+    ],
+)
+def test_a_cap_bounds_the_loss_of_protected_tokens_alone(
+    cap: float | None, policy: str, expected: list[float] | None
+) -> None:
+    settings = SelectSettings(policy=policy, protect_cap=cap)
+    rule = fit(settings, lambda: [row()], structure={"tool_calls": [13], "reasoning": [10, 12]})
+    chosen = select_tokens(row(), rule)
+    assert rule.weighted == (cap is not None)
+    assert (chosen.weight_T is None) == (expected is None)
+    if expected is not None and chosen.weight_T is not None and cap is not None:
+        assert chosen.weight_T.tolist() == expected
+        protected_T = rule.protected_T(row().tokens)
+        assert (chosen.weight_T * row().nll_T())[protected_T].max() <= cap
+
+
+@pytest.mark.parametrize("given", [{"paper_exact": True}, {"protect": ()}])
+def test_a_cap_without_protected_tokens_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="protect_cap has no effect"):
+        SelectSettings.model_validate({"protect_cap": 2.0, **given})
+
+
+def test_a_selection_without_a_cap_keeps_the_key_that_it_had_before_there_were_caps() -> None:
+    assert "protect_cap" not in SelectSettings().for_key()
+    assert SelectSettings(protect_cap=2.0).for_key()["protect_cap"] == 2.0
