@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tokensieve.data.dataset import Rows, in_shards
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, note
 from tokensieve.types import IGNORE_INDEX, Selected
 
 _ROWS_A_BATCH: Final = 512
@@ -20,10 +20,10 @@ class TrainingSet:
 
     Attributes:
         path: Arrow stream with the columns ``input_ids``, ``labels`` and, where selection is soft, ``weights``.
-        rows: number of rows.
+        rows: number of rows with a trained token.
         trained_tokens: labels other than -100 that a causal model can be trained on: not a row's first token,
             which nothing precedes.
-        empty_rows: rows without any such label; they are trained on nothing, but count as rows of a batch.
+        empty_rows: rows without any such label, or whose weights are all 0; they are left out of ``rows``.
         longest: tokens in the longest row.
         weighted: whether there are weights.
     """
@@ -37,33 +37,44 @@ class TrainingSet:
 
 
 def write_training_set(rows: Rows[Selected], path: Path) -> TrainingSet:
-    """Write the rows as an Arrow stream, a few hundred at a time.
+    """Write the rows that have a trained token as an Arrow stream, a few hundred at a time.
+
+    A row without one would cost a forward and a backward pass and change nothing but the size of its batch.
 
     Raises:
         InputError: there are no rows, none of their tokens is trained, or only some rows carry weights.
     """
-    counts = np.zeros(2, dtype=np.int64)
-    longest = n_rows = 0
+    longest = n_rows = trained = empty = 0
     weighted: bool | None = None
     writer: pa.RecordBatchStreamWriter | None = None
     try:
         for batch in in_shards(rows, _ROWS_A_BATCH):
             for row in batch:
                 weighted = _agree(row, weighted)
-            table = _table(batch)
+            kept = [row for row in batch if _teaches(row)]
+            n_rows += len(kept)
+            empty += len(batch) - len(kept)
+            if not kept:
+                continue
+            table = _table(kept)
             writer = writer or pa.ipc.new_stream(str(path), table.schema)
             writer.write_table(table)
-            trained = [int(row.train_T[1:].sum()) for row in batch]
-            counts += (sum(trained), trained.count(0))
-            longest = max(longest, *(len(row.tokens) for row in batch))
-            n_rows += len(batch)
+            trained += sum(int(row.train_T[1:].sum()) for row in kept)
+            longest = max(longest, *(len(row.tokens) for row in kept))
     finally:
         if writer is not None:
             writer.close()
-    if counts[0] == 0:
-        found = f"none of the tokens of {n_rows:,} rows is trained" if n_rows else "there are no rows"
+    if trained == 0:
+        found = f"none of the tokens of {empty:,} rows is trained" if empty else "there are no rows"
         raise InputError(f"nothing to train: {found}", fix="choose a higher threshold or share with --policy")
-    return TrainingSet(path, n_rows, int(counts[0]), int(counts[1]), longest, bool(weighted))
+    if empty:
+        note(f"{empty:,} of {n_rows + empty:,} rows have no trained token and are skipped")
+    return TrainingSet(path, n_rows, trained, empty, longest, bool(weighted))
+
+
+def _teaches(row: Selected) -> bool:
+    """True where a token of the row is trained that something precedes, with a weight other than 0."""
+    return bool((row.train_T if row.weight_T is None else row.train_T & (row.weight_T != 0))[1:].any())
 
 
 def _agree(row: Selected, weighted: bool | None) -> bool:

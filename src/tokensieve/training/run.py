@@ -160,7 +160,11 @@ def _draft(
         model=loaded.identity,
         versions=dict(package_versions()),
         seed=settings.seed,
-        counts=Counts(rows_in=data.rows, rows_out=data.rows),
+        counts=Counts(
+            rows_in=data.rows + data.empty_rows,
+            rows_out=data.rows,
+            dropped={"no trained token": data.empty_rows} if data.empty_rows else {},
+        ),
     )
 
 

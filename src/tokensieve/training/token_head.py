@@ -9,11 +9,15 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from tokensieve.selection import EAFT_TOP_K
+from tokensieve.training.linear_nll import LinearHead, linear_nll
 from tokensieve.training.losses import BoundLoss, TokenStats
 from tokensieve.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_FACTORS: Final = ("logit_scale", "output_multiplier", "lm_head_multiplier")
+"""Factors of the logits, by their names in configurations."""
 
 _LOGITS_AT_ONCE: Final = 2**24
 """Float32 logits in one chunk: 64 MiB; backward holds one chunk's logits and their gradient."""
@@ -33,22 +37,55 @@ class TokenLosses:
     count: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LmHead:
+    """A model's LM head with its soft cap and factors.
+
+    Attributes:
+        model: the model; its head is looked up on each call, since PEFT and FSDP replace it.
+        scale: factor on the logits.
+        softcap: ``softcap * tanh(logits / softcap)`` after the factor; None where there is none.
+    """
+
+    model: "PreTrainedModel"
+    scale: float
+    softcap: float | None
+
+    def __call__(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """Float32 logits [N, V] of hidden states."""
+        head = self.model.get_output_embeddings()
+        logits_NV: torch.Tensor = head(hidden_ND.to(head.weight.dtype)).float() * self.scale
+        return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
+
+    def linear(self) -> LinearHead | None:
+        """The head as a matrix; None where it is more than that: adapted, quantised, sharded."""
+        head = self.model.get_output_embeddings()
+        if type(head) is not torch.nn.Linear or hasattr(head.weight, "full_tensor"):
+            return None
+        return LinearHead(head.weight, head.bias, self.scale, self.softcap)
+
+
+def head_of(model: "PreTrainedModel") -> LmHead:
+    """A model's LM head, with the factors and the soft cap that its configuration names."""
+    config = model.config.get_text_config()
+    scale = 1.0
+    for name in _FACTORS:  # Cohere and others, Muse Glimmer, Falcon H1
+        value = getattr(config, name, None)
+        scale *= float(value) if isinstance(value, int | float) else 1.0
+    scaling = getattr(config, "logits_scaling", None)
+    if scaling is not None:  # Granite divides by it, HyperCLOVA X multiplies
+        scale = scale * scaling if config.model_type == "hyperclovax" else scale / scaling
+    return LmHead(model, scale, getattr(config, "final_logit_softcapping", None))
+
+
 def add_token_head(model: "PreTrainedModel") -> None:
     """Let ``model(..., token_head=f)`` return ``f(hidden, logits)`` in place of the model's output.
 
-    ``hidden`` are the backbone's final hidden states [B, T, D]; ``logits`` makes float32 logits [N, V] of hidden states
-    [N, D], with the model's soft cap and scales. Added before PEFT and any wrapper, so that they work as for every
-    forward pass. Without ``token_head`` the model is as it was.
+    ``hidden`` are the backbone's final hidden states [B, T, D]; ``logits`` is the ``LmHead``. Added before PEFT and any
+    wrapper, so that they work as for every forward pass. Without ``token_head`` the model is as it was.
     """
     original = model.forward
-    config = model.config.get_text_config()
-    softcap = getattr(config, "final_logit_softcapping", None)
-    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-
-    def logits(hidden_ND: torch.Tensor) -> torch.Tensor:
-        head = model.get_output_embeddings()
-        logits_NV: torch.Tensor = head(hidden_ND.to(head.weight.dtype)).float() * scale
-        return logits_NV if softcap is None else softcap * torch.tanh(logits_NV / softcap)
+    logits = head_of(model)
 
     @functools.wraps(type(model).forward)
     def forward(*args: object, token_head: Callable[..., object] | None = None, **kwargs: object) -> object:
@@ -91,6 +128,9 @@ def token_losses(
 
     def head(hidden_BTD: torch.Tensor, logits: Callable[..., torch.Tensor]) -> TokenLosses:
         hidden_ND = hidden_BTD[:, :-1][trained_BT]
+        linear = logits.linear() if bound.loss.plain and isinstance(logits, LmHead) else None
+        if linear is not None:
+            return TokenLosses(linear_nll(hidden_ND, targets_N, weights_N, linear), weights_N.sum())
         if not len(targets_N):  # keep the graph: every process takes part in the backward pass
             return TokenLosses(hidden_BTD.sum() * 0.0, weights_N.sum())
         with torch.no_grad():

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, TaskType
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -23,6 +22,7 @@ from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.training.adapter import CHECKPOINTS, StepLog
 from tokensieve.training.arguments import arguments_of
+from tokensieve.training.callbacks import PullToStart, Watch
 from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.kl import KlTerm
 from tokensieve.training.losses import LOSSES, BoundLoss, parse_loss
@@ -69,7 +69,7 @@ def make_trainer(
     # A frozen copy is the base of a model whose own weights change; that of an adapter is the model with it off.
     frozen = copy.deepcopy(model).requires_grad_(False) if bound.loss.needs_base and settings.method == "full" else None
     for one in (model, frozen):
-        if one is not None and not bound.loss.plain:
+        if one is not None:
             add_token_head(one.get_base_model() if isinstance(one, PeftModel) else one)
     dataset = Dataset.from_file(str(data.path), in_memory=False)
     tokenizer = _padded(loaded.tokenizer)
@@ -81,13 +81,13 @@ def make_trainer(
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=lora,
-        callbacks=[_Watch(settings, progress)],
+        callbacks=[Watch(settings, progress)],
     )
     trainer.remove_callback(PrinterCallback)
     _check_rows_survived(trainer.train_dataset, data)
     trainer.token_loss, trainer.frozen_base = bound, frozen
     if settings.objective.l2_to_start:
-        trainer.add_callback(_PullToStart(trainer.model, settings.objective.l2_to_start))
+        trainer.add_callback(PullToStart(trainer.model, settings.objective.l2_to_start))
     if anchors:
         trainer.kl_term = KlTerm(
             anchors,
@@ -104,9 +104,10 @@ def make_trainer(
 class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that can weight tokens and counts what its data loader really yields.
 
-    Without weights the loss is TRL's own: the mean nll over the trained tokens of the global batch. With weights it is
-    the weighted mean, ``sum(w * nll) / sum(w)``, so that weights of 0 and 1 give what a hard selection gives. Another
-    of ``LOSSES`` puts its own weight on each token, or adds a KL, over the same denominator.
+    The loss is the mean nll over the trained tokens of the global batch, on which alone the LM head runs. With weights
+    it is the weighted mean, ``sum(w * nll) / sum(w)``, so that weights of 0 and 1 give what a hard selection gives.
+    Another of ``LOSSES`` puts its own weight on each token, or adds a KL, over the same denominator. TRL's own loss is
+    left to models with a router, whose balance it trains too.
     """
 
     _rows = 0
@@ -128,7 +129,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
             # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
             steps = ((e["kl_weight"], e["anchor_kl"]) for e in reversed(self.state.log_history) if "kl_weight" in e)
             self.kl_term.begin(self.state.global_step, len(batches), next(steps, None))
-        if batches and ("weights" in batches[0] or not self.token_loss.loss.plain):
+        if batches and not self._loss_of_trl(batches[0]):
             total = torch.stack([_weights_of(batch)[..., 1:].sum() for batch in batches]).sum().to(device)
             items = self.accelerator.gather(total).sum()
         return batches, items
@@ -147,23 +148,21 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         kl = self.kl_term.loss(model, loss.device)
         return loss if kl is None else loss + kl
 
+    def _loss_of_trl(self, inputs: TensorBatch) -> bool:
+        """True for the plain mean nll of a mixture of experts, to which TRL adds the balance of its router."""
+        return bool(self.aux_loss_enabled) and self.token_loss.loss.plain and "weights" not in inputs
+
     def _loss_of_rows(
         self, model: torch.nn.Module, inputs: TensorBatch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
     ) -> torch.Tensor:
-        weights = _weights_of(inputs)
-        weighted = inputs.pop("weights", None) is not None
-        if not self.token_loss.loss.plain:
-            return self._own_loss(model, inputs, weights, num_items_in_batch)
-        if not weighted:
+        if self._loss_of_trl(inputs):
             return cast(
                 torch.Tensor,
                 super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch),
             )
-        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-        total = weights[..., 1:].sum() if num_items_in_batch is None else num_items_in_batch
-        # The fused head returns log-probabilities already shifted: entry t is that of token t + 1.
-        loss = -(outputs.log_probs * weights[..., 1:]).sum() / total.clamp(min=torch.finfo(torch.float32).tiny)
-        return cast(torch.Tensor, loss * self.accelerator.num_processes)
+        weights = _weights_of(inputs)
+        inputs.pop("weights", None)
+        return self._own_loss(model, inputs, weights, num_items_in_batch)
 
     def _own_loss(
         self,
@@ -172,7 +171,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         weights: torch.Tensor,
         num_items_in_batch: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The loss of one micro-batch by one of ``LOSSES`` other than nll."""
+        """The loss of one micro-batch by one of ``LOSSES``, on trained tokens alone."""
         labels = inputs.pop("labels")
         base = self._base_states(model, inputs, labels) if self.token_loss.loss.needs_base else None
         found = model(**inputs, token_head=token_losses(labels, weights, self.token_loss, base))
@@ -216,51 +215,6 @@ class _WeightedCollator:
         batch: TensorBatch = self._inner([{key: row[key] for key in ("input_ids", "labels")} for row in rows])
         batch["weights"] = torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
         return batch
-
-
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Reports progress, asks for a checkpoint every few minutes, and stops a run that has diverged."""
-
-    def __init__(self, settings: TrainSettings, progress: Progress | None) -> None:
-        self._every_s = 60 * settings.machine.checkpoint_minutes
-        self._progress = progress
-        self._saved_at = time.monotonic()
-
-    def on_step_end(
-        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> TrainerControl:
-        if self._progress is not None:
-            self._progress(state.global_step, state.max_steps)
-        if time.monotonic() - self._saved_at >= self._every_s and state.global_step < state.max_steps:
-            control.should_save = True
-            self._saved_at = time.monotonic()
-        return control
-
-    def on_log(
-        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> TrainerControl:
-        loss = state.log_history[-1].get("loss", 0.0)
-        if loss != loss:  # NaN
-            raise CheckFailed("the loss is NaN", where=f"step {state.global_step}", fix="lower train.learning_rate")
-        return control
-
-
-class _PullToStart(TrainerCallback):  # type: ignore[misc]
-    """Adds ``factor * (weight - start)`` to the gradient of every trained weight (L2-SP, arXiv 1802.01483)."""
-
-    def __init__(self, model: torch.nn.Module, factor: float) -> None:
-        self._factor = factor
-        # Taken before a checkpoint is read, so that a resumed run has the start of an undisturbed one.
-        self._start = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
-
-    def on_pre_optimizer_step(
-        self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **kwargs: torch.nn.Module
-    ) -> TrainerControl:
-        for name, parameter in kwargs["model"].named_parameters():
-            if parameter.grad is not None:
-                start = self._start[name.removeprefix("module.")].to(parameter.device)
-                parameter.grad.add_(parameter.detach() - start, alpha=self._factor)
-        return control
 
 
 def steps_of(state: TrainerState) -> tuple[StepLog, ...]:
