@@ -1,18 +1,21 @@
-"""Scores under the quantised model that a QLoRA run will train."""
+"""Scores and training (QLoRA) of quantised models."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from tests.selected_rows import make_rows
 
-from tokensieve.config import ModelSettings
+from tokensieve.config import LoraSettings, ModelSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
-from tokensieve.errors import EnvironmentProblem
+from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring import score
 from tokensieve.scoring.store import model_digest
+from tokensieve.training import train
 from tokensieve.types import Tokens, bools, ints
 
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
@@ -37,6 +40,51 @@ def test_quantised_weights_are_scored_as_they_are(
     # int8 products round their inputs to float16, whose sums depend on the shape of the batch.
     np.testing.assert_allclose(found, plain_scores(loaded, ids)[0], atol=5e-3 if quantisation == "int8" else 1e-4)
     assert not np.allclose(found, plain_scores(whole, ids)[0], atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_is_trained_on_quantised_weights_which_themselves_are_not(
+    tiny_model: Callable[..., LoadedModel], tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    made = tiny_model(hidden_size=128, intermediate_size=128)
+    made.model.save_pretrained(tmp_path / "base")
+    made.tokenizer.save_pretrained(tmp_path / "base")
+    base = ModelSettings(model=str(tmp_path / "base"), quantisation="nf4")
+    rules = TrainSettings(learning_rate=1e-3, epochs=6, batch_size=8, warmup_steps=0, lora=LoraSettings(r=4))
+    adapter = train(make_rows(), base, rules, tmp_path / "out")
+    assert adapter.log[-1].loss < adapter.log[0].loss
+    assert adapter.model.quantisation == "nf4"
+    ids = torch.arange(6, 30)[None]
+    with torch.inference_mode():
+        logits = [load_model(one).model(ids).logits for one in (base, adapter.on(base))]
+    assert not torch.allclose(*logits)
+    with pytest.raises(InputError, match="quantised"):
+        train(make_rows(), base, rules.model_copy(update={"method": "full"}), tmp_path / "full")
+
+
+def test_the_settings_of_qlora_are_those_of_its_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+    import importlib.util
+
+    from tokensieve.models import weights
+
+    there = importlib.util.find_spec("json")
+    known = importlib.metadata.version
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0" if name == "bitsandbytes" else known(name))
+    found = weights._quantisation(ModelSettings(quantisation="nf4", dtype="bfloat16", device="cpu"))
+    assert (
+        found.to_dict()
+        | {  # type: ignore[attr-defined]
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": "bfloat16",
+        }
+        == found.to_dict()
+    )  # type: ignore[attr-defined]
+    assert weights._quantisation(ModelSettings(quantisation="int8", device="cpu")).load_in_8bit  # type: ignore[attr-defined]
 
 
 def test_without_bitsandbytes_its_install_line_is_given(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.table import Table
 
-from tokensieve.cli.console import out
+from tokensieve.cli.console import duration, out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
@@ -205,6 +205,9 @@ def print_study(report: Report) -> None:
                 out.print(f"{arm.name} was not trained: {arm.not_trained}")
         for task in target.dropped_from_transfer:
             out.print(f"{task} is left out of BWT: the base solves none of its problems")
+    if report.timing:
+        parts = (f"{verb} {duration(seconds)} ({share:.0%})" for verb, _, seconds, share in report.time_by_verb())
+        out.print(f"\ntime: {', '.join(parts)}")
 
 
 def print_backends(comparison: "BackendComparison") -> None:

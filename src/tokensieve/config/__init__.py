@@ -27,6 +27,7 @@ from tokensieve.config.training import (
     ObjectiveSettings,
     PilotSettings,
     TrainSettings,
+    ValidationSettings,
 )
 
 __all__ = [
@@ -61,5 +62,6 @@ __all__ = [
     "TargetSettings",
     "TemplateArgument",
     "TrainSettings",
+    "ValidationSettings",
     "as_settings",
 ]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from tokensieve.config.base import STRICT
 
@@ -36,6 +36,11 @@ class MachineSettings(BaseModel):
     """Recompute activations to save memory; None does so on a GPU."""
     checkpoint_minutes: float = Field(10.0, ge=0)
     """Minutes between checkpoints; after a kill a run goes on from the last one."""
+    trackers: tuple[
+        Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "clearml", "swanlab", "neptune", "dvclive"],
+        ...,
+    ] = ()
+    """Experiment trackers that get every step's log, each by its own package and environment variables."""
 
 
 class PilotSettings(BaseModel):
@@ -99,8 +104,31 @@ class KlSettings(BaseModel):
     """With a budget: the weight stays within a factor of this of its first value."""
 
 
+class ValidationSettings(BaseModel):
+    """Validation while training, by which the best checkpoint becomes the result in place of the last."""
+
+    model_config = STRICT
+
+    rows: str | None = None
+    """Data set whose responses' mean nll decides, lowest first: as `load` takes it, such as task:gsm8k/validation."""
+    task: str | None = None
+    """Task in place of rows: its accuracy on validation problems decides, highest first."""
+    every_steps: int | None = Field(None, gt=0)
+    """Optimiser steps between two validations; None validates after every epoch."""
+    limit: int = Field(100, gt=0)
+    """The first N rows or problems."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, one folder a task."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> "ValidationSettings":
+        if self.rows is not None and self.task is not None:
+            raise ValueError("rows and task exclude each other: one measure decides")
+        return self
+
+
 class ObjectiveSettings(BaseModel):
-    """Training objective: the loss of a trained token, and penalties that hold weights or model to their start."""
+    """Objective of training: the loss of a trained token, penalties, and the measure that chooses a checkpoint."""
 
     model_config = STRICT
 
@@ -113,6 +141,8 @@ class ObjectiveSettings(BaseModel):
     """Factor of the trained weights' distance from their start, added to their gradient after clipping."""
     kl: KlSettings = KlSettings()
     """Anchors that hold the model to its base."""
+    validation: ValidationSettings = ValidationSettings()
+    """Choice of the checkpoint; without data the last one is the result."""
 
 
 class TrainSettings(BaseModel):
@@ -141,6 +171,6 @@ class TrainSettings(BaseModel):
     lora: LoraSettings = LoraSettings()
     """The adapter, where the method is lora."""
     objective: ObjectiveSettings = ObjectiveSettings()
-    """Loss and penalties."""
+    """Loss, penalties, choice of the checkpoint."""
     machine: MachineSettings = MachineSettings()
-    """Micro-batches, packing, checkpointing."""
+    """Micro-batches, packing, checkpointing, trackers."""

@@ -276,3 +276,12 @@ class Report(BaseModel):
     """Shell commands that reproduce the study."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Packages and Python."""
+
+    def time_by_verb(self) -> tuple[tuple[str, int, float, float], ...]:
+        """Verb, steps, seconds and share of all seconds of each kind of stage, the longest first."""
+        totals: dict[str, list[float]] = {}
+        for stage in self.timing:
+            totals.setdefault(stage.stage.partition(" ")[0], []).append(stage.wall_s)
+        whole = sum(stage.wall_s for stage in self.timing) or 1.0
+        rows = [(verb, len(listed), sum(listed), sum(listed) / whole) for verb, listed in totals.items()]
+        return tuple(sorted(rows, key=lambda row: -row[2]))

@@ -13,6 +13,7 @@ from tokensieve.models import LoadedModel
 from tokensieve.models.checkpointing import checkpointing_arguments
 from tokensieve.training.adapter import CHECKPOINTS
 from tokensieve.training.dataset import TrainingSet
+from tokensieve.training.trackers import report_to
 
 _SCHEDULES: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 _OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
@@ -23,7 +24,7 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
 
     Raises:
         InputError: batch sizes that do not divide.
-        EnvironmentProblem: several GPUs without a launcher, or an optimiser that is not installed.
+        EnvironmentProblem: several GPUs without a launcher, or an optimiser or a tracker that is not installed.
     """
     on_gpu = loaded.device.type == "cuda"
     chosen = settings.machine.gradient_checkpointing
@@ -50,7 +51,7 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
         logging_nan_inf_filter=False,
         save_strategy="no",
         save_total_limit=2,
-        report_to="none",
+        report_to=report_to(settings.machine),
         train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         disable_tqdm=True,
     )

@@ -167,6 +167,7 @@ class KlTerm:
         self._padding_id = padding_id
         self._process, self._processes = process, processes
         self._parts: list[list[Anchor]] = []
+        self._spare: list[Anchor] = []
         self._places = 1
         self._sum: torch.Tensor | None = None
         self.weight = settings.weight
@@ -187,24 +188,26 @@ class KlTerm:
         parts = passes * self._processes
         first = self._process * passes
         self._parts = [anchors[part::parts] for part in range(first, first + passes)]
+        self._spare = anchors[:1]
         self._sum = None
 
     def loss(self, model: torch.nn.Module, device: torch.device) -> torch.Tensor | None:
         """This pass' part of ``weight * mean KL`` over the step's anchor tokens; None where it has no anchors.
 
-        Scaled by the number of processes, since gradients are averaged over them.
+        Scaled by the number of processes, since gradients are averaged over them. Of several processes each runs its
+        pass, one without anchors for nothing: they meet in every forward pass, and would wait for one that is missing.
         """
-        part = self._parts.pop(0)
-        if not part:
+        own = self._parts.pop(0)
+        if not own and self._processes == 1:
             return None
-        batch = collate(part, self._padding_id, device)
+        batch = collate(own or self._spare, self._padding_id, device)
         first = int(batch.sources_M.min())
         kept = batch.ids_BT.shape[1] - first  # the LM head runs on the last positions only
         logits_BTV = model(
             input_ids=batch.ids_BT, attention_mask=batch.attention_BT, use_cache=False, logits_to_keep=kept
         ).logits
         logits_MV = logits_BTV[batch.rows_M, batch.sources_M - first]
-        total = kl_to_base(logits_MV, batch.top_ids_MK, batch.top_log_p_MK).sum()
+        total = kl_to_base(logits_MV, batch.top_ids_MK, batch.top_log_p_MK).sum() * (1.0 if own else 0.0)
         self._sum = total.detach() if self._sum is None else self._sum + total.detach()
         return self.weight * total / self._places * self._processes
 

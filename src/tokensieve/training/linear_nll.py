@@ -46,7 +46,7 @@ def linear_nll(
         weights_N: weight of each token, without gradient.
         head: the LM head.
     """
-    total: torch.Tensor = _LinearNll.apply(
+    total: torch.Tensor = _LinearNll.apply(  # type: ignore[no-untyped-call]
         hidden_ND, head.weight_VD, head.bias_V, targets_N, weights_N, head.scale, head.softcap, torch.is_grad_enabled()
     )
     return total

@@ -7,26 +7,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pydantic import ValidationError
-
-from tokensieve.config import MachineSettings, ModelSettings, TrainSettings, as_settings
+from tokensieve.config import ModelSettings, TrainSettings, as_settings
 from tokensieve.data.dataset import Rows, as_rows, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
-    MANIFEST_NAME,
     Counts,
     Manifest,
     Timing,
     digest_of_file,
     package_versions,
-    read_manifest,
-    write_atomically,
 )
 from tokensieve.errors import CheckFailed, InputError
+from tokensieve.launch import portion_of_launch
 from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
 from tokensieve.models.gguf import SUFFIX
 from tokensieve.models.weights import check_finite
-from tokensieve.training.adapter import CHECKPOINTS, LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
+from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
 from tokensieve.training.guards import (
     alone_in,
@@ -36,15 +32,15 @@ from tokensieve.training.guards import (
     quiet_libraries,
 )
 from tokensieve.training.losses import parse_loss
-from tokensieve.types import Anchor, Progress, Selected
+from tokensieve.training.resume import RESULT, is_done, latest_checkpoint, pin
+from tokensieve.types import JSON, Anchor, Progress, Selected
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from tokensieve.training.trainer import SelectedTokensTrainer
-
-_DRAFT = "draft.json"
-_RESULT = "result"
+    from tokensieve.training.validation import Validation
 
 
 def train(
@@ -85,25 +81,33 @@ def train(
         raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
     out = Path(out)
     rows = as_rows(Selected, rows)
+    from tokensieve.training.validation import choice_of, open_validation
+
     loaded = load_model(_for_training(model, settings))
     refuse_another_tokenizer(
         rows.manifest.model, loaded.identity, fix="score and select the data again with the model that is to be trained"
     )
     work = out.parent / f".{out.name}.training"
     with alone_in(work, out):
-        data = write_training_set(rows, work / "rows.arrow")
+        portion = portion_of_launch()
+        # Each process of a launcher reads a file of its own: none is written while another one reads it.
+        data = write_training_set(rows, work / f"rows-{portion}.arrow")
         folder = settings.objective.kl.anchors
         anchors = None if folder is None else open_anchors(folder, loaded)
-        draft = _draft(rows.manifest, loaded, settings, data, anchors)
-        if _is_done(out, draft):
+        validation = open_validation(loaded, settings.objective.validation)
+        draft = _draft(rows.manifest, loaded, settings, data, anchors, validation)
+        if is_done(out, draft):
             shutil.rmtree(work, ignore_errors=True)
             return open_adapter(out)
-        _pin(work, draft)
+        if portion.index == 0:  # the others meet it before they look for checkpoints
+            pin(work, draft)
         with quiet_libraries(), kept_random_state(), out_of_memory_explained():
-            trainer, log = _run(loaded, data, settings, work, progress, anchors)
+            trainer, log = _run(loaded, data, settings, work, out, progress, anchors, validation)
+            state = _whole_weights(trainer)
             if trainer.is_world_process_zero():
-                _save(trainer, loaded, work / _RESULT)
-                _finish(work, out, draft, data, log, started)
+                _save(trainer, loaded, work / RESULT, state)
+                chosen = None if validation is None else choice_of(trainer.state, validation)
+                _finish(work, out, draft, data, log, started, chosen)
             trainer.accelerator.wait_for_everyone()
     return open_adapter(out)
 
@@ -149,10 +153,13 @@ def _draft(
     settings: TrainSettings,
     data: TrainingSet,
     anchors: Rows[Anchor] | None,
+    validation: "Validation | None",
 ) -> Manifest:
     inputs = {"rows": manifest.digest, "training_set": digest_of_file(data.path)}
     if anchors is not None:
         inputs["anchors"] = anchors.manifest.digest
+    if validation is not None:
+        inputs["validation"] = validation.digest
     return Manifest(
         stage="trained",
         settings=settings.model_dump(mode="json"),
@@ -168,64 +175,23 @@ def _draft(
     )
 
 
-def _is_done(out: Path, draft: Manifest) -> bool:
-    """True where the folder is this run's result; another's is refused rather than overwritten."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    if (out / MANIFEST_NAME).is_file() and _same_run(read_manifest(out), draft):
-        return True
-    raise InputError(
-        "the folder holds something else than this run", where=str(out), fix="choose another --out, or delete it"
-    )
-
-
-def _same_run(one: Manifest, other: Manifest) -> bool:
-    """True where two manifests are of one run, whatever machine settings each was made with."""
-    settings = [_without_machine(manifest) for manifest in (one, other)]
-    same = all(getattr(one, part) == getattr(other, part) for part in ("stage", "inputs", "model"))
-    return same and settings[0] is not None and settings[0] == settings[1]
-
-
-def _without_machine(manifest: Manifest) -> TrainSettings | None:
-    """A run's settings, new ones at their defaults; None where another version had settings that are gone."""
-    try:
-        return TrainSettings.model_validate({**manifest.settings, "machine": {}})
-    except ValidationError:
-        return None
-
-
-def _pin(work: Path, draft: Manifest) -> None:
-    """Keep an earlier start's checkpoints only where it was a start of this very run, in the same portions."""
-    path = work / _DRAFT
-    if path.is_file() and not _goes_on(path, draft):
-        shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
-    shutil.rmtree(work / _RESULT, ignore_errors=True)
-    write_atomically(path, draft.model_dump_json(indent=2).encode())
-
-
-def _goes_on(path: Path, draft: Manifest) -> bool:
-    """True where the trainer can go on from the checkpoints of the start that is described in a file."""
-    try:
-        earlier = Manifest.model_validate_json(path.read_bytes())
-        before, now = (MachineSettings.model_validate(m.settings["machine"]) for m in (earlier, draft))
-    except (ValidationError, KeyError):  # written by another version
-        return False
-    # How often it saves is free to change; a checkpoint counts the passes within an epoch, so their size is not.
-    return _same_run(earlier, draft) and now == before.model_copy(update={"checkpoint_minutes": now.checkpoint_minutes})
-
-
 def _run(
     loaded: LoadedModel,
     data: TrainingSet,
     settings: TrainSettings,
     work: Path,
+    out: Path,
     progress: "Progress | None",
     anchors: Rows[Anchor] | None,
+    validation: "Validation | None",
 ) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...]]":
-    from tokensieve.training.trainer import check_all_was_trained, latest_checkpoint, make_trainer, steps_of
+    from tokensieve.training.account import check_all_was_trained, steps_of
+    from tokensieve.training.trackers import name_run
+    from tokensieve.training.trainer import make_trainer
 
     with kept_special_tokens(loaded):
-        trainer = make_trainer(loaded, data, settings, work, progress, list(anchors or ()))
+        trainer = make_trainer(loaded, data, settings, work, progress, list(anchors or ()), validation)
+        name_run(trainer, out)
         checkpoint = latest_checkpoint(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     check_all_was_trained(trainer, data, settings.epochs)
@@ -236,7 +202,17 @@ def _run(
     return trainer, steps_of(trainer.state)
 
 
-def _save(trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path) -> None:
+def _whole_weights(trainer: "SelectedTokensTrainer") -> "dict[str, Tensor] | None":
+    """The weights gathered from all processes, in which each of them takes part; None where every one has them all."""
+    if not trainer.is_fsdp_enabled:
+        return None
+    weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return weights
+
+
+def _save(
+    trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path, state: "dict[str, Tensor] | None"
+) -> None:
     """Write the weights as safetensors; for a whole model its tokenizer too."""
     from peft import PeftModel
 
@@ -247,10 +223,10 @@ def _save(trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path) -
         if not of_a_folder or loaded.settings.revision is not None:
             config.base_model_name_or_path = loaded.identity.name
             config.revision = loaded.identity.revision
-        model.save_pretrained(str(folder), save_embedding_layers=False)
+        model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=state)
         return
     _end_answers_as_trained(model, loaded)
-    model.save_pretrained(str(folder))
+    model.save_pretrained(str(folder), state_dict=state)
     loaded.tokenizer.save_pretrained(str(folder))
 
 
@@ -266,10 +242,16 @@ def _end_answers_as_trained(model: "PreTrainedModel", loaded: LoadedModel) -> No
 
 
 def _finish(
-    work: Path, out: Path, draft: Manifest, data: TrainingSet, log: tuple[StepLog, ...], started: float
+    work: Path,
+    out: Path,
+    draft: Manifest,
+    data: TrainingSet,
+    log: tuple[StepLog, ...],
+    started: float,
+    chosen: dict[str, JSON] | None,
 ) -> None:
     """Complete the result beside ``out`` and move it there in one step."""
-    result = work / _RESULT
+    result = work / RESULT
     write_log(result / LOG_NAME, log)
     draft.model_copy(
         update={
@@ -278,6 +260,7 @@ def _finish(
                 "trained_tokens": data.trained_tokens,
                 "rows_without_trained_tokens": data.empty_rows,
                 "steps": len(log),
+                **({} if chosen is None else {"checkpoint": chosen}),
             },
             "timing": Timing(
                 started_at=datetime.now(UTC).isoformat(timespec="seconds"), wall_s=time.monotonic() - started

@@ -1,8 +1,6 @@
 """TRL's SFTTrainer with our loss weights, our log and our checkpoints; the only module that imports TRL to train."""
 
 import copy
-import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,21 +10,22 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, TaskType
-from transformers import PreTrainedModel, TrainerState
+from transformers import PreTrainedModel, TrainerControl
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tokensieve.config import TrainSettings
-from tokensieve.errors import CheckFailed, InputError
+from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
-from tokensieve.training.adapter import CHECKPOINTS, StepLog
+from tokensieve.training.account import check_rows_survived, rows_of
 from tokensieve.training.arguments import arguments_of
 from tokensieve.training.callbacks import PullToStart, Watch
 from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.kl import KlTerm
 from tokensieve.training.losses import LOSSES, BoundLoss, parse_loss
 from tokensieve.training.token_head import add_token_head, states_at, token_losses
+from tokensieve.training.validation import Validate, Validation, keep_best, validate
 from tokensieve.types import IGNORE_INDEX, Anchor, Progress
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def make_trainer(
     work: Path,
     progress: Progress | None,
     anchors: Sequence[Anchor] = (),
+    validation: Validation | None = None,
 ) -> "SelectedTokensTrainer":
     """A trainer that is ready to start.
 
@@ -53,6 +53,7 @@ def make_trainer(
         work: folder for checkpoints.
         progress: told of every step.
         anchors: rows on which the model is held to the base; empty trains without.
+        validation: data by which the best checkpoint is chosen; None keeps the last.
 
     Raises:
         InputError: sizes that do not divide, or weights together with packing.
@@ -84,10 +85,14 @@ def make_trainer(
         callbacks=[Watch(settings, progress)],
     )
     trainer.remove_callback(PrinterCallback)
-    _check_rows_survived(trainer.train_dataset, data)
+    check_rows_survived(trainer.train_dataset, data)
     trainer.token_loss, trainer.frozen_base = bound, frozen
     if settings.objective.l2_to_start:
         trainer.add_callback(PullToStart(trainer.model, settings.objective.l2_to_start))
+    if validation is not None:
+        trainer.validation, trainer.loaded = validation, loaded
+        trainer.add_callback(Validate(settings))
+        keep_best(trainer, validation)
     if anchors:
         trainer.kl_term = KlTerm(
             anchors,
@@ -117,13 +122,18 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     """The base, where the loss needs it and all weights are trained."""
     kl_term: KlTerm | None = None
     """KL to the base on anchors; None trains without."""
+    validation: Validation | None = None
+    """Data by which the best checkpoint is chosen; None keeps the last."""
+    control: TrainerControl
+    loaded: LoadedModel | None = None
+    """The model's tokenizer and settings, for validation."""
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[TensorBatch], num_batches: int, device: torch.device
     ) -> tuple[list[TensorBatch], torch.Tensor | int | None]:
         """The micro-batches of one optimiser step, and what their summed loss is divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._rows = sum(_rows_of(batch) for batch in batches)
+        self._rows = sum(rows_of(batch) for batch in batches)
         self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORE_INDEX).sum()) for batch in batches)
         if self.kl_term is not None:
             # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
@@ -193,6 +203,29 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         base.train(training)
         return cast("tuple[torch.Tensor, Callable[..., torch.Tensor]]", found)
 
+    def evaluate(
+        self, _dataset: object = None, _ignored: object = None, metric_key_prefix: str = "eval", **_: object
+    ) -> dict[str, float]:
+        """The validation score of the model as it is, logged; without validation data nothing is measured."""
+        if self.validation is None or self.loaded is None:
+            return {}
+        score = validate(
+            self.validation,
+            self.model_wrapped if self.is_fsdp_enabled else self.model,
+            self.loaded,
+            self.accelerator,
+            batch=self.args.per_device_train_batch_size,
+            padding_id=int(self.processing_class.pad_token_id),
+        )
+        found = {f"{metric_key_prefix}_score": score}
+        self.log(dict(found))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: object) -> bool:
+        """True where the weights are to be saved now: the best so far, or the clock asked for a checkpoint."""
+        return bool(super()._determine_best_metric(metrics, trial)) or bool(self.control.should_save)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what this step's batches held to its log."""
         if "loss" in logs:
@@ -217,61 +250,16 @@ class _WeightedCollator:
         return batch
 
 
-def steps_of(state: TrainerState) -> tuple[StepLog, ...]:
-    """The trainer's history as our log, one entry a step."""
-    entries = [entry for entry in state.log_history if "loss" in entry]
-    return tuple(
-        StepLog(
-            step=entry["step"],
-            epoch=entry["epoch"],
-            loss=entry["loss"],
-            learning_rate=entry["learning_rate"],
-            grad_norm=entry.get("grad_norm", float("nan")),
-            trained_tokens=entry["trained_tokens"],
-            anchor_kl=entry.get("anchor_kl", math.nan),
-            kl_weight=entry.get("kl_weight", math.nan),
-        )
-        for entry in entries
-    )
-
-
-def latest_checkpoint(work: Path) -> Path | None:
-    """The newest complete checkpoint; the trainer writes its state last, so one with a readable state is whole."""
-    found = sorted((work / CHECKPOINTS).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-    for folder in reversed(found):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue  # cut short by a kill
-        return folder
-    return None
-
-
-def check_all_was_trained(trainer: SelectedTokensTrainer, data: TrainingSet, epochs: float) -> None:
-    """Check that the data loader yielded every row and every trained token in every epoch.
-
-    Several processes pad their shares with repeated rows, so there only a lack is an error.
-
-    Raises:
-        CheckFailed: rows or tokens were lost or added on the way.
-    """
-    history = [entry for entry in trainer.state.log_history if "rows" in entry]
-    if trainer.args.world_size > 1 or epochs != int(epochs):
-        return
-    for name, expected in (("rows", data.rows), ("trained_tokens", data.trained_tokens)):
-        yielded = sum(entry[name] for entry in history)
-        if yielded != expected * int(epochs):
-            raise CheckFailed(
-                f"the trainer's data loader yielded {yielded:,} {name.replace('_', ' ')} in {int(epochs)} epochs, "
-                f"expected {expected * int(epochs):,}: the installed TRL treats the rows otherwise than was tested",
-                fix="install the version of TRL that this package was tested with",
-            )
-
-
 def _trainable(loaded: LoadedModel, settings: TrainSettings) -> tuple[PreTrainedModel, LoraConfig | None]:
     """The model with the right weights open to change, and the adapter that TRL is to put on it."""
     model = loaded.model
     adapted = isinstance(model, PeftModel)
+    if settings.method == "full" and getattr(model, "is_quantized", False):
+        raise InputError(
+            f"the model's weights are quantised ({loaded.settings.quantisation}), so they cannot be trained themselves",
+            where="train.method",
+            fix="method: lora, or leave --quantisation out",
+        )
     if settings.method == "full":
         if adapted:
             model = model.merge_and_unload()
@@ -317,25 +305,3 @@ def _check_batch(bound: BoundLoss, settings: TrainSettings) -> None:
 def _weights_of(batch: TensorBatch) -> torch.Tensor:
     """Weight of each token: the selection's, or 1 where it is trained."""
     return batch["weights"] if "weights" in batch else batch["labels"].ne(IGNORE_INDEX).float()
-
-
-def _rows_of(batch: TensorBatch) -> int:
-    """Rows in a micro-batch: lines of a padded one, beginnings in a padding-free one."""
-    if "position_ids" in batch:
-        return int((batch["position_ids"] == 0).sum())
-    return len(batch["labels"])
-
-
-def _check_rows_survived(dataset: Dataset, data: TrainingSet) -> None:
-    """Check that the trainer's preparation left rows and labels alone."""
-    trained = sum(
-        int(sum(1 for label in labels[1:] if label != IGNORE_INDEX))
-        for batch in dataset.iter(1000)
-        for labels in batch["labels"]
-    )
-    if (len(dataset), trained) != (data.rows, data.trained_tokens):
-        raise CheckFailed(
-            f"TRL made {len(dataset):,} rows with {trained:,} trained tokens of {data.rows:,} rows with "
-            f"{data.trained_tokens:,}",
-            fix="install the version of TRL that this package was tested with",
-        )

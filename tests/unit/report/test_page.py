@@ -11,7 +11,7 @@ import pytest
 from tests.synthetic_report import HOSTILE, synthetic_report
 
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.report import ArmReport, Report, SampleRow, TargetReport
+from tokensieve.report import ArmReport, Report, SampleRow, StageTime, TargetReport
 from tokensieve.report.page import flatten, render, short_task_names, token_data
 
 
@@ -195,3 +195,16 @@ def test_rows_that_were_noted_and_white_space_are_told_below_the_shares(report: 
     assert re.search(rf"would change: {re.escape(arm.name)} – 25\.6.% line ends, 0\.0.% tabs\.", text)
     assert "Rows kept and noted" not in page
     assert "white space that normalising" not in page
+
+
+def test_the_time_is_summed_by_kind_of_stage(report: Report) -> None:
+    times = (("train plain", 30.0), ("evaluate base", 45.0), ("train stm", 15.0), ("score rows", 10.0))
+    timed = report.model_copy(update={"timing": tuple(StageTime(stage=name, wall_s=s) for name, s in times)})
+    assert timed.time_by_verb() == (
+        ("train", 2, 45.0, 0.45),
+        ("evaluate", 1, 45.0, 0.45),
+        ("score", 1, 10.0, 0.1),
+    )
+    text = re.sub(r"<[^>]+>", "|", render(timed))
+    assert "train||2||45.0\u202fs||45" in text.replace("&#8239;", "\u202f")
+    assert report.model_copy(update={"timing": ()}).time_by_verb() == ()

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
-from tokensieve.errors import CheckFailed, InputError
+from tokensieve.errors import CheckFailed, InputError, Note
 from tokensieve.models import load_model
 from tokensieve.training import Adapter, open_adapter, train
 from tokensieve.training import run as training_run
@@ -182,6 +182,21 @@ def test_what_cannot_be_trained_is_refused(base: ModelSettings, tmp_path: Path) 
     with pytest.raises(InputError, match="batches of 4 rows"):
         train(make_rows(), base, settings(machine=MachineSettings(micro_batch_size=3)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_a_trained_token_are_skipped_and_counted(base: ModelSettings, tmp_path: Path) -> None:
+    rows = list(make_rows())
+    nothing = [Selected(row.scored, np.zeros_like(row.train_T)) for row in rows[:3]]
+    weightless = [Selected(row.scored, row.train_T, np.zeros(len(row.train_T), np.float32)) for row in rows[:3]]
+    weighted = [Selected(row.scored, row.train_T, np.ones(len(row.train_T), np.float32)) for row in rows]
+    expected = train(in_memory(rows, Manifest(stage="selected")), base, QUICK, tmp_path / "all")
+    for name, mixed in (("hard", [*nothing, *rows]), ("soft", [*weightless, *weighted])):
+        with pytest.warns(Note, match="3 of 11 rows have no trained token and are skipped"):
+            found = train(in_memory(mixed, Manifest(stage="selected")), base, QUICK, tmp_path / name)
+        assert [step.loss for step in found.log] == pytest.approx([step.loss for step in expected.log], rel=1e-5)
+        counts = found.manifest.counts
+        assert (counts.rows_in, counts.rows_out, counts.dropped) == (11, 8, {"no trained token": 3})
+        assert found.manifest.facts["rows_without_trained_tokens"] == 3
 
 
 def test_a_folder_with_something_else_is_left_alone(base: ModelSettings, tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""A training run on two processes (DDP, gloo) has the loss curve of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.selected_rows import make_rows
+
+from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.data.dataset import in_memory
+from tokensieve.data.manifest import Manifest
+from tokensieve.models import load_model
+from tokensieve.scoring.response_states import top_log_probs
+from tokensieve.training import open_adapter, train
+from tokensieve.training.adapter import StepLog
+from tokensieve.types import Anchor
+
+WORKER = """
+import json, sys
+sys.path.insert(0, {root!r})
+from tests.selected_rows import make_rows
+from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.training import train
+
+for name, (weights, settings) in json.loads({cases!r}).items():
+    rows = make_rows(weights=weights)
+    train(rows, ModelSettings(model={model!r}), TrainSettings.model_validate(settings), {out!r} + "/" + name)
+"""
+
+LORA: dict[str, object] = {"method": "lora", "lora": {"r": 4, "dropout": 0.0}}
+FULL: dict[str, object] = {"method": "full"}
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "selected tokens": ("none", LORA),
+    "all weights": ("none", FULL),
+    "soft weights": ("soft", FULL),
+    "packed": ("none", {**FULL, "machine": {"packing": True, "micro_batch_size": 1}}),
+    "dft": ("none", {**LORA, "objective": {"loss": "dft"}}),
+    "kl, a frozen copy": ("none", {**FULL, "objective": {"loss": "kl:0.5"}}),
+    "kl, adapter off": ("none", {**LORA, "objective": {"loss": "reverse_kl:0.5"}}),
+    "anchors": ("none", {**FULL, "objective": {"kl": {"anchors": "ANCHORS", "weight": 5.0, "rows": 3}}}),
+    "anchors, fewer than processes": (
+        "none", {**LORA, "objective": {"kl": {"anchors": "ANCHORS", "rows": 1, "budget": 1e-4}}}
+    ),
+}  # fmt: skip
+
+
+def _settings(given: dict[str, object], anchors: Path) -> dict[str, object]:
+    quick = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 4, "warmup_steps": 0, **given}
+    made: dict[str, object] = json.loads(json.dumps(quick).replace("ANCHORS", str(anchors)))
+    return made
+
+
+def test_two_processes_have_the_loss_curve_of_one(tiny_folder: Path, tmp_path: Path) -> None:
+    base = ModelSettings(model=str(tiny_folder))
+    loaded = load_model(base)
+    rows = [row.tokens for row in make_rows(seed=5, n=6)]
+    made = [Anchor(row, *top) for row, top in zip(rows, top_log_probs(rows, loaded, 32), strict=True)]
+    in_memory(made, Manifest(stage="anchors", model=loaded.identity)).save(tmp_path / "anchors")
+    cases = {name: (kind, _settings(given, tmp_path / "anchors")) for name, (kind, given) in CASES.items()}
+    program = tmp_path / "worker.py"
+    program.write_text(
+        WORKER.format(
+            root=str(Path(__file__).parents[2]),
+            cases=json.dumps(cases),
+            model=str(tiny_folder),
+            out=str(tmp_path / "two"),
+        )
+    )
+    launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launcher, str(program)], env=environment, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    for name, (kind, given) in cases.items():
+        alone = train(
+            make_rows(weights=kind),  # type: ignore[arg-type]
+            base,
+            TrainSettings.model_validate(given),
+            tmp_path / "one" / name,
+        )
+        log = open_adapter(tmp_path / "two" / name).log
+        assert len(log) == 4
+        for found, expected in zip(log, alone.log, strict=True):
+            assert _measures(found) == pytest.approx(_measures(expected), rel=2e-3, abs=1e-6, nan_ok=True), name
+        # Before the first update there is nothing but the order of a sum between them.
+        assert log[0].loss == pytest.approx(alone.log[0].loss, rel=1e-5), name
+        assert log[0].grad_norm == pytest.approx(alone.log[0].grad_norm, rel=1e-4), name
+
+
+def _measures(step: StepLog) -> dict[str, float]:
+    return {
+        "loss": step.loss,
+        "grad_norm": step.grad_norm,
+        "anchor_kl": step.anchor_kl,
+        "kl_weight": step.kl_weight,
+        "learning_rate": step.learning_rate,
+    }

@@ -1,0 +1,47 @@
+"""Experiment trackers of a training run."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from tests.selected_rows import make_rows
+from tests.unit.training.test_train import settings
+
+from tokensieve.config import MachineSettings, ModelSettings
+from tokensieve.errors import EnvironmentProblem
+from tokensieve.training import trackers as module
+from tokensieve.training import train
+from tokensieve.training.trackers import report_to
+
+
+def test_tensorboard_gets_every_step_beside_the_result(tiny_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rules = settings(machine=MachineSettings(trackers=("tensorboard",)))
+    adapter = train(make_rows(), ModelSettings(model=str(tiny_folder)), rules, tmp_path / "run one")
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "run one"))
+    events.Reload()
+    logged = {event.step: event.value for event in events.Scalars("train/loss")}
+    assert logged == pytest.approx({step.step: step.loss for step in adapter.log}, rel=1e-6)
+    assert "train/trained_tokens" in events.Tags()["scalars"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run one", "tensorboard"]
+
+
+@pytest.mark.parametrize(("name", "line"), [("wandb", "pip install wandb"), ("comet_ml", "pip install comet-ml")])
+def test_a_tracker_that_is_not_installed_is_named_with_its_install_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, line: str
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(EnvironmentProblem, match=line):
+        report_to(MachineSettings.model_validate({"trackers": [name]}))
+    assert report_to(MachineSettings()) == "none"
+
+
+def test_every_tracker_is_one_of_the_trainer_s() -> None:
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    kind = MachineSettings.model_fields["trackers"].annotation
+    names = get_args(get_args(kind)[0])
+    assert len(names) > 5
+    assert set(names) <= set(INTEGRATION_TO_CALLBACK)
