@@ -18,7 +18,7 @@ from tokensieve.data.manifest import (
     package_versions,
 )
 from tokensieve.errors import CheckFailed, InputError
-from tokensieve.launch import portion_of_launch
+from tokensieve.launch import device_of_launch, portion_of_launch
 from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
 from tokensieve.models.gguf import SUFFIX
 from tokensieve.models.weights import check_finite
@@ -113,10 +113,12 @@ def train(
 
 
 def _for_training(model: ModelLike, settings: TrainSettings) -> ModelLike:
-    """All weights are trained in float32: in bfloat16 a small step would round to no step at all."""
+    """The model on this process' own device; all weights are trained in float32, as bfloat16 rounds small steps away."""
     if not isinstance(model, ModelSettings | str | Path):
         return model
     named = settings_of(model)
+    if named.device == "auto":
+        named = named.model_copy(update={"device": device_of_launch()})
     if settings.method == "full" and named.dtype == "auto":
         return named.model_copy(update={"dtype": "float32"})
     return named

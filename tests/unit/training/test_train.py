@@ -188,7 +188,7 @@ def test_rows_without_a_trained_token_are_skipped_and_counted(base: ModelSetting
     rows = list(make_rows())
     nothing = [Selected(row.scored, np.zeros_like(row.train_T)) for row in rows[:3]]
     weightless = [Selected(row.scored, row.train_T, np.zeros(len(row.train_T), np.float32)) for row in rows[:3]]
-    weighted = [Selected(row.scored, row.train_T, np.ones(len(row.train_T), np.float32)) for row in rows]
+    weighted = [Selected(row.scored, row.train_T, row.train_T.astype(np.float32)) for row in rows]
     expected = train(in_memory(rows, Manifest(stage="selected")), base, QUICK, tmp_path / "all")
     for name, mixed in (("hard", [*nothing, *rows]), ("soft", [*weightless, *weighted])):
         with pytest.warns(Note, match="3 of 11 rows have no trained token and are skipped"):
