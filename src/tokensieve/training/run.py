@@ -113,7 +113,7 @@ def train(
 
 
 def _for_training(model: ModelLike, settings: TrainSettings) -> ModelLike:
-    """The model on this process' own device; all weights are trained in float32, as bfloat16 rounds small steps away."""
+    """The model on this process' own device; in float32 where all weights are trained: bfloat16 rounds steps away."""
     if not isinstance(model, ModelSettings | str | Path):
         return model
     named = settings_of(model)
