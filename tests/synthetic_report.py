@@ -199,7 +199,9 @@ def _arm(
         target_points=found.ti_points,
         backward_transfer=found.bwt,
         against_reference=difference if paired and arm.name != "plain" else None,
-        runs=tuple(SeedRun(seed=seed, curve=_curve(arm.name, seed), wall_s=21.0) for seed in seeds),
+        runs=tuple(
+            _run(arm.name, spec, seed, before, flags) for seed, flags in zip(seeds, answers[arm.name], strict=True)
+        ),
         wall_s=30.0,
         samples=sample_rows(rows, piece, limit=12),
     )
@@ -221,6 +223,19 @@ def _result(task: str, runs: Sequence[BoolArray]) -> TaskResult:
     cut = (total - correct) // 10
     outcomes = Outcomes(correct=correct, wrong=total - correct - missing - cut, no_answer=missing, cut_off=cut)
     return TaskResult(task=task, accuracy=metrics.accuracy(correct, total), outcomes=outcomes)
+
+
+def _run(arm: str, spec: _Spec, seed: int, before: dict[str, BoolArray], flags: dict[str, BoolArray]) -> SeedRun:
+    base, tuned = ({task: float(values.mean()) for task, values in side.items()} for side in (before, flags))
+    transfer = metrics.backward_transfer(base, tuned, spec.task)
+    rng = np.random.default_rng([len(arm), seed])
+    return SeedRun(
+        seed=seed,
+        backward_transfer=transfer,
+        drift=0.002 + 0.004 * abs(min(0.0, transfer)) * float(rng.uniform(0.7, 1.3)),
+        curve=_curve(arm, seed),
+        wall_s=21.0,
+    )
 
 
 def _curve(arm: str, seed: int) -> tuple[CurvePoint, ...]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tokensieve.analysis import PERPLEXITY_STEPS
 from tokensieve.report import number_format, plots
+from tokensieve.report.drift_section import drift_section
 from tokensieve.report.schema import ArmReport, Report, TargetReport
 from tokensieve.report.verdict import TargetVerdict, judge
 from tokensieve.selection import parse_policy
@@ -19,14 +20,9 @@ from tokensieve.types import JSON
 
 _WIDE, _NARROW = 592.0, 350.0
 _FULL = 1080.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A picture for a wide page and the same for a narrow one; the style sheet shows one of them."""
-
-    wide: Markup
-    narrow: Markup
+_STYLES = ("page.css", "sections.css")
+_SCRIPTS = ("page.js",)
+"""Files of the page's one style sheet and its one script, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +33,16 @@ class _TargetView:
     target: TargetReport
     verdict: TargetVerdict
     styles: dict[str, plots.ArmStyle]
-    scatter: _Pair | None
-    accuracy: _Pair
+    scatter: plots.Pair | None
+    accuracy: plots.Pair
     histograms: tuple[tuple[ArmReport, Markup], ...]
-    curves: _Pair | None
+    curves: plots.Pair | None
 
 
 def render(report: Report) -> str:
     """The page as HTML: no request leaves it, every text in it is escaped, its one script and style are pinned."""
-    assets = files("tokensieve.report")
-    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment = page_environment()
-    template = environment.from_string(assets.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    style, script = ("".join(map(_asset, names)) for names in (_STYLES, _SCRIPTS))
+    template = page_environment().get_template("report.html.j2")
     verdict = judge(report)
     names = short_task_names(report)
     pairs = zip(report.targets, verdict.targets, strict=True)
@@ -64,13 +58,24 @@ def render(report: Report) -> str:
         style=trusted(style),
         script=trusted(script),
         policy=content_policy(style, script),
+        drift=drift_section(report),
     )
+
+
+def _asset(name: str) -> str:
+    """Text of a file of the page."""
+    return files("tokensieve.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def page_environment() -> Environment:
     """Jinja's environment for pages: every text is escaped, a name that is not given is an error."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.globals.update(figures=number_format, plots=plots)
     return environment
@@ -140,12 +145,14 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
         target=target,
         verdict=verdict,
         styles=styles,
-        scatter=_Pair(wide, narrow) if wide and narrow else None,
-        accuracy=_Pair(draw_wide(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)),
+        scatter=plots.Pair(wide, narrow) if wide and narrow else None,
+        accuracy=plots.Pair(
+            draw_wide(target, styles, names, _FULL), plots.accuracy_lanes(target, styles, names, _NARROW)
+        ),
         histograms=tuple(
             (arm, plots.histogram(arm.name, p, decades, top, show_threshold=_by_threshold(arm))) for arm, p in profiled
         ),
-        curves=_Pair(wide_curves, narrow_curves) if wide_curves and narrow_curves else None,
+        curves=plots.Pair(wide_curves, narrow_curves) if wide_curves and narrow_curves else None,
     )
 
 

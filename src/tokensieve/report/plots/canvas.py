@@ -13,6 +13,14 @@ CHARACTER_WIDTH = 0.56
 """Width of an average character in units of the font size, for the layout of labels; slightly on the wide side."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A picture for a wide page and the same for a narrow one; the style sheet shows one of them."""
+
+    wide: Markup
+    narrow: Markup
+
+
 @dataclass
 class Canvas:
     """Collects shapes; coordinates are pixels from the upper left corner."""

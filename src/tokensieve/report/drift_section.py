@@ -1,0 +1,104 @@
+"""Drift against forgetting: every training run of a study as a point, their rank correlation, and what that says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokensieve.comparison.rank_correlation import LEAST_GROUPS, LEAST_RUNS, rank_correlation
+from tokensieve.metrics import Estimate
+from tokensieve.report import number_format, plots
+from tokensieve.report.plots.drift import DriftPoint
+from tokensieve.report.schema import Report
+
+_WIDE, _NARROW = 1080.0, 350.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSection:
+    """The section of the page.
+
+    Attributes:
+        picture: BWT against drift.
+        styles: mark of each arm that is in the picture, by its name.
+        hollow: title of the targets whose marks are hollow; empty where there is one target.
+        sentences: what the points say.
+    """
+
+    picture: plots.Pair
+    styles: dict[str, plots.ArmStyle]
+    hollow: str
+    sentences: tuple[str, ...]
+
+
+def drift_section(report: Report) -> DriftSection | None:
+    """Drift against BWT over all runs of the study; None where no run has both."""
+    points = drift_points(report)
+    if not points:
+        return None
+    styles = {point.arm: point.style for point in points}
+    titles = [target.title or target.task for target in report.targets]
+    return DriftSection(
+        picture=plots.Pair(plots.drift_scatter(points, _WIDE), plots.drift_scatter(points, _NARROW)),
+        styles=styles,
+        hollow=", ".join(titles[1:]),
+        sentences=tuple(_sentences(points)),
+    )
+
+
+def drift_points(report: Report) -> list[DriftPoint]:
+    """The runs that have both drift and BWT."""
+    return [
+        DriftPoint(
+            target.title or target.task,
+            arm.name,
+            run.seed,
+            run.drift,
+            run.backward_transfer,
+            styles[arm.name],
+            place > 0,
+        )
+        for place, target in enumerate(report.targets)
+        for styles in (plots.arm_styles(target.arms),)
+        for arm in target.arms
+        for run in arm.runs
+        if run.drift is not None and run.backward_transfer is not None
+    ]
+
+
+def correlation(points: Sequence[DriftPoint]) -> Estimate:
+    """Spearman's rank correlation of drift and BWT; the runs of one arm on one target are alike."""
+    return rank_correlation(
+        [point.drift for point in points],
+        [point.transfer for point in points],
+        [f"{point.target}\0{point.arm}" for point in points],
+    )
+
+
+def _sentences(points: Sequence[DriftPoint]) -> list[str]:
+    if len(points) < LEAST_RUNS:
+        runs = number_format.count(len(points), "run")
+        return [
+            f"{runs} with both numbers: too few to say whether drift tells what is forgotten ({LEAST_RUNS} at least)."
+        ]
+    said = [_sentence(points, "")]
+    targets = list(dict.fromkeys(point.target for point in points))
+    if len(targets) > 1:
+        said += [_sentence(own, t) for t in targets if len(own := [p for p in points if p.target == t]) >= LEAST_RUNS]
+    return said
+
+
+def _sentence(points: Sequence[DriftPoint], target: str) -> str:
+    found = correlation(points)
+    arms = len({(point.target, point.arm) for point in points})
+    where = f"{target}: over" if target else "Over"
+    over = f"{where} {len(points)} runs of {number_format.count(arms, 'arm')}"
+    if found.value is None:
+        return f"{over} one of the two numbers is the same everywhere, so that there is no correlation."
+    ends = f" ({number_format.interval(found, 2)})" if found.interval else ""
+    head = f"{over} the rank correlation of drift and BWT is {number_format.signed(found.value, 2)}{ends}"
+    if found.low is None or found.high is None:
+        return f"{head}, without an interval: {arms} arms are fewer than {LEAST_GROUPS}, and an arm's seeds are alike."
+    if found.high < 0:
+        return f"{head}: models that moved further forgot more."
+    if found.low > 0:
+        return f"{head}: here models that moved further forgot less, so drift does not stand in for the benchmarks."
+    return f"{head}: the interval holds 0, so these runs do not show that drift tells what is forgotten."

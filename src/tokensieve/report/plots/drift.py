@@ -1,0 +1,88 @@
+"""Scatter plot of backward transfer against drift, one mark a training run."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+from tokensieve.report import number_format
+from tokensieve.report.plots.canvas import Canvas
+from tokensieve.report.plots.style import ArmStyle
+
+_LOG_FROM: Final = 30.0
+"""Ratio of the largest drift to the smallest from which on the axis is logarithmic."""
+_TOP, _RIGHT, _BOTTOM, _LEFT = 26.0, 16.0, 46.0, 46.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftPoint:
+    """One training run.
+
+    Attributes:
+        target: title of the target.
+        arm: name of the arm.
+        seed: of the run.
+        drift: forward KL(base || model), nats per token.
+        transfer: BWT, percent.
+        style: of the arm.
+        hollow: draw the outline of the mark only.
+    """
+
+    target: str
+    arm: str
+    seed: int
+    drift: float
+    transfer: float
+    style: ArmStyle
+    hollow: bool = False
+
+
+def drift_scatter(points: Sequence[DriftPoint], width: float) -> Markup:
+    """BWT in percent against drift in nats per token; at least one point.
+
+    The axis of drift is logarithmic where the values span more than a factor of 30.
+    """
+    height = min(380.0, max(300.0, width * 0.6))
+    left, right, top, bottom = _LEFT, width - _RIGHT, _TOP, height - _BOTTOM
+    at_x, x_ticks = _x_axis([point.drift for point in points], left, right)
+    low = min(0.0, *(point.transfer for point in points))
+    high = max(0.0, *(point.transfer for point in points))
+    room = 0.07 * max(high - low, 5.0)
+    low, high = low - room, high + room
+    canvas = Canvas(width, height, "backward transfer against drift, by training run")
+    for value in x_ticks:
+        canvas.line(at_x(value), top, at_x(value), bottom, "grid")
+        canvas.text(at_x(value), bottom + 17, f"{value:g}", "tick", "middle")
+    for value in number_format.ticks(low, high, 6):
+        y = bottom - (value - low) / (high - low) * (bottom - top)
+        canvas.line(left, y, right, y, "grid" if value else "zero")
+        canvas.text(left - 8, y + 4, number_format.signed(value, 0), "tick", "end")
+    canvas.text(right, bottom + 37, "Drift from the base, nats per token →", "axis", "end")
+    canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")
+    for point in points:
+        y = bottom - (point.transfer - low) / (high - low) * (bottom - top)
+        tip = (
+            f"{point.target}: {point.arm}, seed {point.seed}: drift {point.drift:.3g} nats per token, "
+            f"BWT {number_format.signed(point.transfer)} %"
+        )
+        kind = "dot hollow" if point.hollow else "dot"
+        canvas.marker(point.style.shape, at_x(point.drift), y, 5.5, f"{kind} {point.style.colour}", tip)
+    return canvas.markup()
+
+
+def _x_axis(values: Sequence[float], left: float, right: float) -> tuple[Callable[[float], float], list[float]]:
+    """Drift to pixel, and the ticks."""
+    least, most = min(values), max(values)
+    if least > 0 and most / least > _LOG_FROM:
+        first, last = math.log10(least) - 0.1, math.log10(most) + 0.1
+        decades = [10.0**power for power in range(math.floor(first), math.ceil(last) + 1)]
+        ticks = [value for value in decades if first <= math.log10(value) <= last]
+        return lambda value: left + (math.log10(value) - first) / (last - first) * (right - left), ticks
+    end = max(most, 0.0) * 1.07 or 1.0
+    start = min(0.0, least)
+    span = end - start
+    return lambda value: left + (value - start) / span * (right - left), number_format.ticks(
+        start, end, 6 if right - left > 400 else 4
+    )

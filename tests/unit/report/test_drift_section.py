@@ -1,0 +1,77 @@
+"""Drift against forgetting: the points, the sentences, and honesty about few runs."""
+
+import re
+
+import pytest
+from tests.synthetic_report import synthetic_report
+
+from tokensieve.report import Report
+from tokensieve.report.drift_section import correlation, drift_points, drift_section
+from tokensieve.report.page import render
+from tokensieve.report.plots import DriftPoint, drift_scatter
+from tokensieve.report.plots.style import ArmStyle
+
+
+def with_runs(report: Report, **update: float | None) -> Report:
+    """The report with the same values in every run."""
+    targets = []
+    for target in report.targets:
+        arms = [
+            arm.model_copy(update={"runs": tuple(run.model_copy(update=update) for run in arm.runs)})
+            for arm in target.arms
+        ]
+        targets.append(target.model_copy(update={"arms": tuple(arms)}))
+    return report.model_copy(update={"targets": tuple(targets)})
+
+
+def test_every_run_is_a_mark_and_the_correlation_has_an_interval() -> None:
+    report = synthetic_report(seeds=(0, 1))
+    section = drift_section(report)
+    assert section is not None
+    assert len(drift_points(report)) == 2 * 5 * 2
+    for picture in (section.picture.wide, section.picture.narrow):
+        assert len(re.findall(r'class="dot', picture)) == 20
+    assert "over 20 runs of 10 arms" in section.sentences[0].lower()
+    assert "forgot more" in section.sentences[0]
+    found = correlation(drift_points(report))
+    assert found.value is not None
+    assert found.value < -0.8
+    assert found.interval is not None
+
+
+def test_one_targets_few_arms_have_no_interval_and_that_is_said() -> None:
+    sections = drift_section(synthetic_report(seeds=(0, 1)))
+    assert sections is not None
+    assert len(sections.sentences) == 3
+    assert all("without an interval: 5 arms are fewer than 6" in one for one in sections.sentences[1:])
+
+
+def test_few_runs_are_said_to_be_too_few() -> None:
+    report = synthetic_report()
+    one = report.model_copy(update={"targets": report.targets[:1]})
+    section = drift_section(one)
+    assert section is not None
+    assert section.sentences == (
+        "5 runs with both numbers: too few to say whether drift tells what is forgotten (6 at least).",
+    )
+    assert section.hollow == ""
+
+
+def test_a_study_without_drift_has_no_such_section() -> None:
+    report = with_runs(synthetic_report(), drift=None)
+    assert drift_section(report) is None
+    assert 'id="drift"' not in render(report)
+    assert 'id="drift"' in render(synthetic_report())
+
+
+def test_a_constant_measure_is_said_to_be_one() -> None:
+    section = drift_section(with_runs(synthetic_report(), backward_transfer=-3.0))
+    assert section is not None
+    assert "the same everywhere" in section.sentences[0]
+
+
+@pytest.mark.parametrize(("drifts", "ticks"), [((0.001, 0.5), ["0.001", "0.01", "0.1"]), ((0.1, 0.4), ["0", "0.1"])])
+def test_the_axis_is_logarithmic_where_drift_spans_decades(drifts: tuple[float, float], ticks: list[str]) -> None:
+    points = [DriftPoint("t", "a", 0, drift, -5.0, ArmStyle("arm-0", "circle")) for drift in drifts]
+    picture = str(drift_scatter(points, 600))
+    assert [f">{tick}<" in picture for tick in ticks] == [True] * len(ticks)
