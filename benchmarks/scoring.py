@@ -6,12 +6,14 @@
     python benchmarks/scoring.py --data FOLDER --model pocket
     python benchmarks/scoring.py --data FOLDER --dtype bfloat16   # bf16 backbone, float32 head
     python benchmarks/scoring.py --data FOLDER --processes        # one process against two, one core each
+    python benchmarks/scoring.py --data FOLDER --budgets 4096,8192,16384,32768    # speed and peak against batch size
     python benchmarks/scoring.py --memory                         # resident memory against rows
     python benchmarks/scoring.py --data FOLDER --profile          # where ours spends its time
     python benchmarks/scoring.py --data FOLDER --model pocket --kills 20   # SIGKILL at random moments
 
 FOLDER holds ``gsm8k/train.jsonl``. Every contender runs in a process of its own, so that peak memory is its own; the
-weights and libraries are not counted. ``limit`` is the time of the matrix products alone, at the rate that this
+weights and libraries are not counted. (On a GPU ours share a process: the device's peak can be set back.)
+``limit`` is the time of the matrix products alone, at the rate that this
 machine reaches on large ones: the backbone's on all tokens, the head's on response tokens (attention's are left out).
 A shared machine's speed wanders from minute to minute, so ours, the plain loop and the limit take turns for some
 rounds, and the best time of each counts; the others run once. The default sizes take under three minutes on two cores.
@@ -20,6 +22,7 @@ mode and the largest difference in nats, both over the same rows.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -33,10 +36,15 @@ from pathlib import Path
 import numpy as np
 import scoring_memory as memory
 from machine import describe_run
-from scoring_contenders import CONTENDERS, EAGER, OTHERS, REPEATED, Skipped
+from scoring_contenders import CONTENDERS, EAGER, OTHERS, PACKAGES, REPEATED, Skipped
 from scoring_limit import limit, profile
 from scoring_subjects import SIZES, model_and_rows
 from scoring_survival import survive
+
+_SUBJECTS: dict[tuple[str, str, int], tuple] = {}
+"""The model and its rows, for the next contender in the same process."""
+
+IN_PROCESS = {"limit", *CONTENDERS} - set(PACKAGES)
 
 _CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -49,6 +57,8 @@ def main() -> None:
     print(describe_run())
     if options.memory:
         _memory_table(options)
+    elif options.budgets:
+        _budgets_table(options)
     elif options.kills:
         _survival(options)
     elif options.profile:
@@ -67,13 +77,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--quick", action="store_true", help="four rows, one round")
-    parser.add_argument("--only", default="", help="contenders of the table, by name, with commas between")
+    parser.add_argument("--only", default="", help="contenders of the table, by name, with semicolons between")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"], help="cpu: for a busy machine, one thread")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--processes", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--budgets", default="", help="tokens in a batch, with commas between")
+    parser.add_argument("--budget", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--most-rows", type=int, default=1_000_000, help="of --memory")
     parser.add_argument("--contender", default="", help=argparse.SUPPRESS)
@@ -89,8 +101,8 @@ def _options() -> argparse.Namespace:
 
 def _contenders_table(options: argparse.Namespace) -> None:
     print(f"{options.model}, {options.dtype}, {options.rows} rows; {options.threads} threads, {options.clock} time")
-    print(f"best of {options.rounds} rounds: {', '.join(REPEATED)}")
-    names = [name for name in CONTENDERS if not options.only or name in options.only.split(",")]
+    print(f"best of {options.rounds} rounds of {'; '.join(REPEATED)}")
+    names = [name for name in CONTENDERS if not options.only or name in options.only.split(";")]
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(CONTENDERS)}
 
@@ -102,12 +114,13 @@ def _contenders_table(options: argparse.Namespace) -> None:
             )
 
         bound, loop = best("limit"), best("one-row loop")
+        measured = {name: best(name) for name in names if name == EAGER}  # first: others are compared with it
         if "skipped" in bound or "skipped" in loop:
             raise SystemExit(str(bound.get("skipped") or loop.get("skipped")))
         print(f"{'limit':28}{bound['tokens'] / bound['seconds']:10,.0f}   ({bound['rates']})")
         print(f"{'':28}{'tok/s':>10}{'x one-row':>11}{'of limit':>10}{'peak MiB':>10}{'mean nll':>10}  flips")
         for name in names:
-            result = loop if name == "one-row loop" else best(name)
+            result = loop if name == "one-row loop" else measured.get(name) or best(name)
             if "skipped" in result:
                 print(f"{name:28}{result['skipped']}", flush=True)
                 continue
@@ -115,12 +128,25 @@ def _contenders_table(options: argparse.Namespace) -> None:
             print(
                 f"{name:28}{speed:10,.0f}{loop['seconds'] / result['seconds']:11.2f}"
                 f"{bound['seconds'] / result['seconds']:10.2f}{result['peak_mib']:10,.0f}{result['nll']:10.4f}"
-                f"  {_flips(files[name], files[EAGER])}",
+                f"  {_flips(files[name], files[EAGER if files[EAGER].exists() else 'ours'])}",
                 flush=True,
             )
     if options.dtype != "float32" and not options.only:
         whole = _child(options, "one-row loop", dtype="float32")["seconds"]
         print(f"{'loop in float32':28}{bound['tokens'] / whole:10,.0f}{loop['seconds'] / whole:11.2f}")
+
+
+def _budgets_table(options: argparse.Namespace) -> None:
+    """Speed and peak memory of ours by tokens in a batch; 0 is what it finds by itself."""
+    print(f"{options.model}, {options.dtype}, {options.rows} rows")
+    print(f"{'tokens in a batch':20}{'tok/s':>10}{'peak MiB':>10}")
+    for budget in (0, *map(int, options.budgets.split(","))):
+        result = _child(options, "ours", budget=budget or None)
+        if "skipped" in result:
+            print(f"{budget:<20,}{result['skipped']}", flush=True)
+            continue
+        speed = result["tokens"] / result["seconds"]
+        print(f"{budget or 'found by itself':<20}{speed:10,.0f}{result['peak_mib']:10,.0f}", flush=True)
 
 
 def _flips(nll: Path, eager: Path) -> str:
@@ -135,8 +161,15 @@ def _flips(nll: Path, eager: Path) -> str:
 
 
 def _child(options: argparse.Namespace, contender: str, **changes: object) -> dict[str, object]:
-    """Run one contender in a process of its own."""
+    """Run one contender in a process of its own, or on a GPU in this one."""
     values = {**vars(options), "contender": contender, **changes}
+    if (package := PACKAGES.get(contender)) is not None and importlib.util.find_spec(package) is None:
+        return {"skipped": f"not measured: {package} is not installed"}
+    if contender in IN_PROCESS and _on_gpu(options):
+        try:
+            return _run(argparse.Namespace(**values))
+        except Exception as error:  # noqa: BLE001 - a table without one line is still a table
+            return {"skipped": " ".join(f"failed: {type(error).__name__}: {error}".split())[:200]}
     command = [sys.executable, __file__]
     for name, value in values.items():
         if value is not None and not isinstance(value, bool):
@@ -150,6 +183,12 @@ def _child(options: argparse.Namespace, contender: str, **changes: object) -> di
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def _on_gpu(options: argparse.Namespace) -> bool:
+    import torch
+
+    return options.device != "cpu" and torch.cuda.is_available()
+
+
 def _run(options: argparse.Namespace) -> dict[str, object]:
     """One contender, in this process."""
     import torch
@@ -157,7 +196,11 @@ def _run(options: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(options.threads)
     if options.contender.startswith("memory:"):
         return memory.stream(int(options.contender.removeprefix("memory:")))
-    loaded, rows = model_and_rows(options)
+    subject = (options.model, options.dtype, options.rows)
+    if subject not in _SUBJECTS:
+        _SUBJECTS.clear()  # two large models may be one too many
+        _SUBJECTS[subject] = model_and_rows(options)
+    loaded, rows = _SUBJECTS[subject]
     if options.contender == "limit":
         return limit(loaded, rows, _CLOCKS[options.clock], options.dtype)
     contender = {**CONTENDERS, **OTHERS}[options.contender.removeprefix("profile:")]

@@ -23,7 +23,8 @@ def _ours(loaded, rows: list[Row], options: argparse.Namespace, **changes: objec
     from tokensieve.data.manifest import Manifest
     from tokensieve.scoring import score
 
-    settings = ScoreSettings(use_store=False, shard_rows=max(1, len(rows) // 8) if options.out else 512, **changes)
+    shard_rows = max(1, len(rows) // 8) if options.out else 512
+    settings = ScoreSettings(use_store=False, shard_rows=shard_rows, token_budget=options.budget, **changes)
     # The warm-up has a folder of its own; two processes share theirs.
     out = options.out and options.out / f"{len(rows)}-rows-{options.portion.partition('/')[2]}"
     tokens = in_memory(_tokens(rows), Manifest(stage="tokens"))
@@ -36,6 +37,44 @@ def _in_models_dtype(loaded, rows: list[Row], options: argparse.Namespace) -> np
     if options.dtype == "float32":
         raise Skipped("the model's dtype is float32, as ours")
     return _ours(loaded, rows, options, head_dtype="model")
+
+
+def _eager(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
+    if loaded.device.type != "cuda":
+        raise Skipped("the default on this device, as ours")
+    return _ours(loaded, rows, options, compile="off")
+
+
+def _compiled(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
+    if loaded.device.type == "cuda":
+        raise Skipped("the default on this device, as ours")
+    return _ours(loaded, rows, options, compile="on")
+
+
+def _patched(loaded, rows: list[Row], options: argparse.Namespace, by: Callable[..., None]) -> np.ndarray:
+    """Ours on a model whose layers a library has patched, by transformers' own switch and without torch.compile."""
+    if loaded.device.type != "cuda":
+        raise Skipped("its kernels are for GPUs")
+    if not getattr(loaded.model, "_patched_for_benchmark", False):
+        by(loaded.model)
+        loaded.model._patched_for_benchmark = True
+    return _ours(loaded, rows, options, compile="off")
+
+
+def _with_liger(model) -> None:
+    import liger_kernel  # noqa: F401
+    from transformers.integrations.liger import apply_liger_kernel
+
+    apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+
+
+def _with_hub_kernels(model) -> None:
+    import kernels  # noqa: F401
+
+    try:
+        model.set_use_kernels(True)
+    except Exception as error:  # a Hub that cannot be reached, no build for this card
+        raise Skipped(" ".join(f"{type(error).__name__}: {error}".split())[:120]) from error
 
 
 def _long_row(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
@@ -141,20 +180,33 @@ def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:  
 
 _VLLM: list = []
 
+EAGER: Final = "ours, eager"
+"""The contender that flips are counted against; where it is the default, ours."""
+
 CONTENDERS: dict[str, Callable[..., np.ndarray]] = {
     "ours": _ours,
+    EAGER: _eager,
+    "ours, compiled": _compiled,
     "ours, padded": partial(_ours, packing=False),
     "ours, nll only": partial(_ours, entropy=False, rank=False),
     "ours, head in model's dtype": _in_models_dtype,
     "one-row loop": _one_row_loop,
     "TRL fused head": _trl,
     "lm-eval HFLM": _lm_eval,
+    "ours, Liger's kernels": partial(_patched, by=_with_liger),
+    "ours, Hub's kernels": partial(_patched, by=_with_hub_kernels),
     "vLLM prompt_logprobs": _vllm,
 }
 """Those of the table, in its order."""
 
-EAGER: Final = "ours"
-"""The contender that flips are counted against."""
+PACKAGES: Final = {
+    "TRL fused head": "trl",
+    "lm-eval HFLM": "lm_eval",
+    "ours, Liger's kernels": "liger_kernel",
+    "ours, Hub's kernels": "kernels",
+    "vLLM prompt_logprobs": "vllm",
+}
+"""Libraries that contenders need; they change the model or take the card, and run in processes of their own."""
 
 REPEATED: Final = ("limit", "one-row loop", "ours")
 """Those that run every round; the others run once."""

@@ -56,9 +56,11 @@ class ScoreSettings(BaseModel):
     head_dtype: Literal["float32", "tf32", "model"] = "float32"
     """dtype of the LM-head matmul; bfloat16 moves 3-5 % of the tokens near a threshold."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens in one batch, padding included; None finds it from the free memory."""
+    """Tokens in one batch, padding included; None finds it from the memory: on a GPU about 1 GiB beside the weights."""
     packing: bool | None = None
     """Several rows in one sequence; None does so where the attention kernel keeps them apart."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Decoder layers and head by torch.compile; auto does so on CUDA. Scores change by float rounding at most."""
     shard_rows: int = Field(512, gt=0)
     """Rows in one file of the output; work lost by a crash is at most one of them."""
     store: Path | None = None

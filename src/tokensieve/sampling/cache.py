@@ -23,6 +23,8 @@ class ColumnLayer(CacheLayerMixin):  # type: ignore[misc]
         self.capacity = capacity
         self.begin = 0
         self.end = 0
+        self.column: torch.Tensor | None = None
+        self.window = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Make room at the first use, when sizes, numbers and device are known.
@@ -38,6 +40,10 @@ class ColumnLayer(CacheLayerMixin):  # type: ignore[misc]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new columns and return all that are in use."""
+        if self.column is not None:
+            self.keys.index_copy_(2, self.column, key_states)
+            self.values.index_copy_(2, self.column, value_states)
+            return self.keys[:, :, : self.window], self.values[:, :, : self.window]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         new_end = self.end + key_states.shape[2]
@@ -48,6 +54,8 @@ class ColumnLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Columns that the next step attends to, itself included, and where they begin."""
+        if self.column is not None:
+            return self.window, 0
         return self.end - self.begin + query_length, 0
 
     def get_seq_length(self) -> int:
@@ -80,6 +88,30 @@ class ColumnCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.begin = column
 
+    def fix(self, column: torch.Tensor, window: int) -> None:
+        """Write the next token to a column that the device reads [1], and attend to the first ``window`` columns.
+
+        No shape then depends on how far the rows are, so that a step can be captured once and replayed.
+        """
+        for layer in self.layers:
+            layer.column, layer.window = column, window
+
+    def advance(self) -> None:
+        """Count a column that a fixed step has written."""
+        for layer in self.layers:
+            layer.end += 1
+
+    def release(self) -> None:
+        """Write and attend as far as the rows are, as before ``fix``."""
+        for layer in self.layers:
+            layer.column = None
+
+    def clear_from_end(self) -> None:
+        """Zero what is not written yet: a fixed step attends to it with weight 0, and NaN times 0 is NaN."""
+        for layer in self.layers:
+            layer.keys[:, :, layer.end :] = 0
+            layer.values[:, :, layer.end :] = 0
+
     def open_at(self, rows: int, end: int, like: "ColumnCache") -> None:
         """Make room for rows of another cache's kind, with everything before ``end`` empty."""
         for layer, other in zip(self.layers, like.layers, strict=True):
@@ -97,6 +129,14 @@ class ColumnCache(Cache):  # type: ignore[misc]
             columns = slice(layer.end - source.end, layer.end)
             layer.keys[slots, :, columns] = source.keys[rows, :, : source.end]
             layer.values[slots, :, columns] = source.values[rows, :, : source.end]
+
+    def shift(self, begin: int) -> None:
+        """Move the columns from ``begin`` on to the front of the same storage."""
+        for layer in self.layers:
+            size = layer.end - begin
+            layer.keys[:, :, :size] = layer.keys[:, :, begin : layer.end].clone()
+            layer.values[:, :, :size] = layer.values[:, :, begin : layer.end].clone()
+            layer.begin, layer.end = 0, size
 
     def keep(self, rows: torch.Tensor | None, begin: int, capacity: int) -> None:
         """Copy the rows and the columns from ``begin`` on to the front of fresh storage."""

@@ -15,6 +15,7 @@ import torch
 from tokensieve.config import SampleSettings
 from tokensieve.sampling.cache import ColumnCache
 from tokensieve.sampling.request import uniforms
+from tokensieve.sampling.static_step import StaticStep
 from tokensieve.sampling.top_p import pick
 from tokensieve.types import FloatArray, IntArray
 
@@ -26,6 +27,9 @@ _REFILL_SHARE: Final = 0.125
 
 _SHRINK_SHARE: Final = 0.7
 """With nothing waiting, the batch shrinks once fewer of its rows than this are still being drawn."""
+
+_STATIC_SHRINK_SHARE: Final = 0.5
+"""The same where a batch of another size is captured anew."""
 
 _SPARE_COLUMNS: Final = 32
 
@@ -79,15 +83,27 @@ class Decoder:
         stops: ids that end an answer.
         settings: temperature, top_p and seed.
         pad_id: any valid id, put where there is no token.
+        static: steps of fixed shapes, which a GPU replays as graphs; None does so on CUDA. The answers are the same.
     """
 
-    def __init__(self, model: "PreTrainedModel", stops: frozenset[int], settings: SampleSettings, pad_id: int) -> None:
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        stops: frozenset[int],
+        settings: SampleSettings,
+        pad_id: int,
+        *,
+        static: bool | None = None,
+    ) -> None:
         self._model = model
         self._stops = stops
         self._settings = settings
         self._pad_id = pad_id
         self._config = model.config.get_text_config()
         self._plain_mask = takes_plain_mask(model)
+        wanted = model.device.type == "cuda" if static is None else static
+        self._static = wanted and self._plain_mask
+        self._static_step: StaticStep | None = None
         self._rows: list[_Row | None] = []
         self._cache: ColumnCache | None = None
 
@@ -99,14 +115,15 @@ class Decoder:
         """
         # Long prompts first: a later one then always fits before the current column.
         waiting = sorted(jobs, key=lambda job: len(job.prompt_T))
-        self._rows, self._cache = [], None
+        self._rows, self._cache, self._static_step = [], None, None
         while waiting or self._active():
             free = slots - self._active()
             if waiting and free >= max(1, int(slots * _REFILL_SHARE)):
                 taken = [waiting.pop() for _ in range(min(free, len(waiting)))]
                 yield from self._admit(taken, slots if waiting else len(taken))
             else:
-                if not waiting and self._active() < _SHRINK_SHARE * len(self._rows):
+                share = _STATIC_SHRINK_SHARE if self._static else _SHRINK_SHARE
+                if not waiting and self._active() < share * len(self._rows):
                     self._compact(shrink=True)
                 yield from self._step()
 
@@ -152,6 +169,7 @@ class Decoder:
             self._cache = ColumnCache(self._config, room)
             self._cache.open_at(slots, fresh.end, fresh)
             self._rows = [None] * slots
+            self._static_step = None
         free = [slot for slot, row in enumerate(self._rows) if row is None][: len(rows)]
         self._cache.put(self._tensor(free), fresh, source_B)
         for slot, row in zip(free, rows, strict=True):
@@ -164,24 +182,38 @@ class Decoder:
         if cache.end == cache.capacity:
             self._compact(shrink=False)
         begin = min(row.start for row in self._rows if row is not None)
-        cache.begin_at(begin)
-        starts_B = self._tensor([begin if row is None else row.start for row in self._rows])
-        mask_BK = torch.arange(begin, cache.end + 1, device=self._model.device) >= starts_B[:, None]
-        output = self._model(
-            input_ids=self._tensor([[self._pad_id if row is None else row.ids[-1]] for row in self._rows]),
-            attention_mask=mask_BK[:, None, None] if self._plain_mask else mask_BK.long(),
-            position_ids=cache.end - starts_B[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
+        ids = [self._pad_id if row is None else row.ids[-1] for row in self._rows]
+        starts = [begin if row is None else row.start for row in self._rows]
+        logits_BV = self._static_logits(ids, starts) if self._static else self._logits(ids, starts, begin)
         seats = [slot for slot, row in enumerate(self._rows) if row is not None]
         rows = [row for row in self._rows if row is not None]
-        logits_BV = output.logits[:, -1]
         finished = self._append(rows, logits_BV if len(seats) == len(self._rows) else logits_BV[seats])
         for slot, row, done in zip(seats, rows, finished, strict=True):
             if done:
                 self._rows[slot] = None
                 yield row.drawn(self._stops)
+
+    def _logits(self, ids: list[int], starts: list[int], begin: int) -> torch.Tensor:
+        """Logits [B, V] after one more token in each row, over the columns that are in use."""
+        cache = self._require_cache()
+        cache.begin_at(begin)
+        starts_B = self._tensor(starts)
+        mask_BK = torch.arange(begin, cache.end + 1, device=self._model.device) >= starts_B[:, None]
+        output = self._model(
+            input_ids=self._tensor(ids)[:, None],
+            attention_mask=mask_BK[:, None, None] if self._plain_mask else mask_BK.long(),
+            position_ids=cache.end - starts_B[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.logits[:, -1]  # type: ignore[no-any-return]
+
+    def _static_logits(self, ids: list[int], starts: list[int]) -> torch.Tensor:
+        """The same by a step of fixed shapes."""
+        if self._static_step is None:
+            capture = self._model.device.type == "cuda"
+            self._static_step = StaticStep(self._model, self._require_cache(), len(ids), capture=capture)
+        return self._static_step(ids, starts)
 
     def _append(self, rows: list[_Row], logits_BV: torch.Tensor) -> list[bool]:
         """Draw each row's next token; True where the row is finished with it."""
@@ -201,8 +233,14 @@ class Decoder:
         rows = [row for row in self._rows if row is not None]
         begin = min(row.start for row in rows)
         left = max(row.job.limit - len(row.ids) for row in rows)
+        if self._static and not shrink and begin >= _SPARE_COLUMNS:
+            cache.shift(begin)  # the storage stays where it is, and with it what was captured
+            for row in rows:
+                row.start -= begin
+            return
         seats = [slot for slot, row in enumerate(self._rows) if row is not None] if shrink else None
         cache.keep(None if seats is None else self._tensor(seats), begin, cache.end - begin + left + _SPARE_COLUMNS)
+        self._static_step = None  # the storage is another one
         for row in rows:
             row.start -= begin
         if shrink:

@@ -1,6 +1,6 @@
 """Split a causal LM into backbone and LM head, verify the split's logits on a probe, and score batches with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -12,25 +12,29 @@ from numpy.typing import NDArray
 from tokensieve.config import ScoreSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
-from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
+from tokensieve.scoring.backend import Measures, ScoreRequest
 from tokensieve.scoring.batching import (
     Batch,
     BatchLayout,
     is_recurrent,
+    on_device,
     packed,
     packing_pays,
     padded,
     split_by_tokens,
 )
-from tokensieve.scoring.lm_head import ModelHead, TiledHead, tiled_head_of
+from tokensieve.scoring.compiled_layers import CompiledLayers, CompiledStep, is_wanted
+from tokensieve.scoring.lm_head import ModelHead, TiledHead, TokenMeasures, matmul_precision, tiled_head_of
 from tokensieve.scoring.varlen_attention import UnsupportedAttention, longest_unwindowed, varlen_rows
-from tokensieve.types import FloatArray
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PROBE_ROWS: Final = 2
 _PROBE_LENGTH: Final = 8
+_COMPILED_PROBE: Final = (11, 23)
+"""Rows and tokens unlike any size of a model: a compiler takes equal sizes for one and the same."""
+
 HeadPath: TypeAlias = Literal["tiled", "own"]
 """LM head in use: our tiles, or the model's own code on a few positions at a time."""
 
@@ -52,6 +56,7 @@ class Backbone:
         layout: batch layouts that the model allows.
         varlen: True where packed rows go through our variable-length attention.
         device: of the inputs.
+        compiled: the layers as torch.compile makes them; None where they run eager.
     """
 
     layers: "PreTrainedModel"
@@ -62,9 +67,10 @@ class Backbone:
     layout: BatchLayout
     varlen: bool
     device: torch.device
+    compiled: CompiledLayers | None = None
 
-    def measure(self, batch: Batch, measures: Measures) -> list[ScoreRecord]:
-        """Score the requests of a batch.
+    def measure(self, batch: Batch, measures: Measures) -> TokenMeasures:
+        """Measure the scored positions of a batch, request after request; nothing waits for the device.
 
         Raises:
             torch.OutOfMemoryError: the batch does not fit.
@@ -76,14 +82,13 @@ class Backbone:
         """Hidden states [N, D] that predict the scored positions of a batch, request after request."""
         return self.read_packed(batch.requests) if batch.packed else self._read_padded(batch)
 
-    def measure_in_chunks(self, request: ScoreRequest, length: int, measures: Measures) -> ScoreRecord:
-        """Score one request in chunks of ``length`` tokens over one KV cache.
+    def measure_in_chunks(self, request: ScoreRequest, length: int, measures: Measures) -> TokenMeasures:
+        """Measure one request in chunks of ``length`` tokens over one KV cache.
 
         Raises:
             torch.OutOfMemoryError: a chunk beside the KV cache does not fit.
         """
-        ids_T = torch.from_numpy(request.inputs_T.astype(np.int64)).to(self.device)
-        sources_N = torch.from_numpy(request.sources_N.astype(np.int64)).to(self.device)
+        ids_T = self._copied(request.inputs_T)
         with torch.inference_mode():
             cache: object = None
             found: list[torch.Tensor] = []
@@ -91,20 +96,20 @@ class Backbone:
                 chunk_T = ids_T[start : start + length]
                 output = self.layers(input_ids=chunk_T[None], past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
-                here_N = sources_N[(sources_N >= start) & (sources_N < start + length)]
-                found.append(output.last_hidden_state[0, here_N - start])
+                first, last = np.searchsorted(request.sources_N, [start, start + length])
+                found.append(output.last_hidden_state[0, self._copied(request.sources_N[first:last] - start)])
             del cache, output  # the head needs the room
-            return self._apply_head(torch.cat(found), [request], measures)[0]
+            return self._apply_head(torch.cat(found), [request], measures)
 
     def _read_padded(self, batch: Batch) -> torch.Tensor:
         """Hidden states [N, D] from padded rows."""
-        ids_BT, rows_N, sources_N = (part.to(self.device) for part in padded(batch.requests, batch.shared))
+        ids_BT, rows_N, sources_N = (on_device(part, self.device) for part in padded(batch.requests, batch.shared))
         if not batch.shared:
             return self.hidden(ids_BT)[rows_N, sources_N]
         prompts, prompt_of_row = batch.prompts()
-        prompt_ids_PT = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(self.device)
-        cache = self.layers(input_ids=prompt_ids_PT, use_cache=True).past_key_values
-        cache.batch_select_indices(torch.tensor(prompt_of_row, device=self.device))
+        # Eager: a compiled layer that writes a KV cache would be one graph for each number of a layer.
+        cache = self.layers(input_ids=self._copied(np.stack(prompts)), use_cache=True).past_key_values
+        cache.batch_select_indices(self._copied(np.array(prompt_of_row)))
         output = self.layers(input_ids=ids_BT, past_key_values=cache, use_cache=True)
         return output.last_hidden_state[rows_N, sources_N]  # type: ignore[no-any-return]
 
@@ -114,15 +119,26 @@ class Backbone:
         return torch.cat([self._read_sequence(part) for part in parts])
 
     def _read_sequence(self, requests: Sequence[ScoreRequest]) -> torch.Tensor:
-        ids_BT, positions_BT, sources_N = (part.to(self.device) for part in packed(requests))
+        ids_BT, positions_BT, sources_N = (on_device(part, self.device) for part in packed(requests))
         lengths = [len(request.inputs_T) for request in requests]
         with varlen_rows(self.layers, lengths) if self.varlen else nullcontext():
-            output = self.layers(input_ids=ids_BT, position_ids=positions_BT, use_cache=False)
-        return output.last_hidden_state[0, sources_N]  # type: ignore[no-any-return]
+            return self._run(input_ids=ids_BT, position_ids=positions_BT)[0, sources_N]
 
     def hidden(self, ids_BT: torch.Tensor) -> torch.Tensor:
         """Hidden states after the final norm, ``[B, T, D]``."""
-        return self.layers(input_ids=ids_BT, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        return self._run(input_ids=ids_BT)
+
+    def _run(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Hidden states after the final norm, by the compiled layers where there are such."""
+
+        def work() -> torch.Tensor:
+            return self.layers(**inputs, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+        return work() if self.compiled is None else self.compiled.run(work)
+
+    def _copied(self, values: NDArray[np.integer]) -> torch.Tensor:
+        """Whole numbers on the device, int64."""
+        return on_device(torch.from_numpy(values.astype(np.int64)), self.device)
 
     def free(self) -> None:
         """Empty the CUDA cache, after a batch that did not fit."""
@@ -131,22 +147,10 @@ class Backbone:
 
     def _apply_head(
         self, hidden_ND: torch.Tensor, requests: Sequence[ScoreRequest], measures: Measures
-    ) -> list[ScoreRecord]:
+    ) -> TokenMeasures:
         """Apply the LM head to the hidden states [N, D] of some requests."""
-        targets_N = torch.from_numpy(np.concatenate([request.targets_N for request in requests]))
-        found = self.head.measure(hidden_ND, targets_N.long().to(self.device), measures)
-        bounds = np.cumsum([len(request.positions_N) for request in requests])[:-1]
-        nll = _split(found.nll_N, bounds)
-        optional = [
-            [None] * len(requests) if values_N is None else _split(values_N, bounds)
-            for values_N in (found.entropy_N, found.rank_N, found.top_entropy_N)
-        ]
-        return [ScoreRecord(*arrays) for arrays in zip(nll, *optional, strict=True)]
-
-
-def _split(values_N: torch.Tensor, bounds: NDArray[np.int64]) -> list[FloatArray]:
-    """Split values [N] into one array a request."""
-    return np.split(values_N.cpu().numpy().astype(np.float32), bounds)
+        targets_N = np.concatenate([request.targets_N for request in requests])
+        return self.head.measure(hidden_ND, self._copied(targets_N), measures)
 
 
 def open_backbone(loaded: LoadedModel, settings: ScoreSettings) -> Backbone:
@@ -176,7 +180,10 @@ def open_backbone(loaded: LoadedModel, settings: ScoreSettings) -> Backbone:
     )
     if not recurrent:
         backbone = _with_packing(backbone, causal, settings.packing)
-    if head is not None and _agrees(backbone, causal, head):
+    known = head is not None and _agrees(backbone, causal, head)
+    if is_wanted(settings.compile, loaded.device) and not recurrent and loaded.settings.tp_plan == "none":
+        backbone = _with_compiled_layers(backbone, causal)
+    if known:
         return backbone
     return replace(
         backbone,
@@ -208,6 +215,32 @@ def _with_packing(backbone: Backbone, causal: "PreTrainedModel", wanted: bool | 
     return replace(backbone, notes=(*backbone.notes, "packed rows reach into each other: they are scored unpacked"))
 
 
+def _with_compiled_layers(backbone: Backbone, causal: "PreTrainedModel") -> Backbone:
+    """Compile the decoder layers and the head's sums, where a probe shows that they compute the same.
+
+    Probes are of the kinds that batches will be, so that their graphs are there before the first one.
+    """
+    layers = CompiledLayers(backbone.layers)
+    compiled = replace(backbone, compiled=layers)
+    rows, length = _COMPILED_PROBE
+    ids_BT = _probe_ids(causal, rows * length).view(rows, length)
+    row = ScoreRequest(ids_BT[0].cpu().numpy().astype(np.int32), np.arange(1, length, dtype=np.int32))
+    probes: list[Callable[[Backbone], torch.Tensor]] = []
+    if backbone.layout.may_pack(row):
+        probes.append(lambda which: which.read_packed([row, row]))
+    if not backbone.layout.packs or backbone.layout.longest_packed is not None:
+        probes.append(lambda which: which.hidden(ids_BT))
+    with torch.inference_mode(), matmul_precision("highest"):
+        for probe in probes:
+            if not _close(probe(compiled).float(), probe(backbone).float(), causal.dtype):
+                layers.give_up("they compute something else")
+    if layers.problem is not None:
+        return replace(backbone, notes=(*backbone.notes, f"decoder layers run eager: {layers.problem}"))
+    if isinstance(backbone.head, TiledHead):
+        return replace(compiled, head=replace(backbone.head, step=CompiledStep()))
+    return compiled
+
+
 def _packing_is_exact(backbone: Backbone, causal: "PreTrainedModel") -> bool:
     """True where packed rows of different lengths give the hidden states that each gives alone."""
     ids_T = _probe_ids(causal).cpu().numpy().astype(np.int32)
@@ -230,9 +263,9 @@ def _packing_is_exact(backbone: Backbone, causal: "PreTrainedModel") -> bool:
     return _close(together_ND.float(), torch.cat(alone).float(), causal.dtype)
 
 
-def _probe_ids(causal: "PreTrainedModel") -> torch.Tensor:
+def _probe_ids(causal: "PreTrainedModel", count: int = _PROBE_ROWS * _PROBE_LENGTH) -> torch.Tensor:
     """Token ids spread over the vocabulary, on the model's device."""
-    vocabulary, count = int(causal.get_input_embeddings().weight.shape[0]), _PROBE_ROWS * _PROBE_LENGTH
+    vocabulary = int(causal.get_input_embeddings().weight.shape[0])
     return torch.arange(count, device=causal.device) * max(1, vocabulary // (count + 1)) % vocabulary
 
 

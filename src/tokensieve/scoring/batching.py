@@ -27,6 +27,9 @@ _CPU_LARGEST_BUDGET: Final = 4096
 """On a CPU larger matrix products are no faster, and larger batches only hold more padding."""
 
 _GPU_LARGEST_BUDGET: Final = 65_536
+_GPU_ACTIVATIONS: Final = 2**30
+"""Bytes of activations by our estimate, which is above what they take: so many tokens fill a card, and the model scores
+beside whatever else is in its memory."""
 _MEMORY_SHARE: Final = 0.4
 """Of the free memory; the rest is for attention, the LM head's tiles, and what was not foreseen."""
 
@@ -224,6 +227,11 @@ def split_by_tokens(requests: Sequence[ScoreRequest], tokens: int) -> list[Seque
     return list(sequences)
 
 
+def on_device(part: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a CPU tensor to a device; to a GPU from pinned memory, so that nothing waits for what the GPU does now."""
+    return part.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else part.to(device)
+
+
 def find_token_budget(model: "PreTrainedModel", device: torch.device) -> int:
     """Token budget of a batch from free memory and the model's widths; a power of two, so that runs repeat."""
     config = model.config.get_text_config()
@@ -233,7 +241,7 @@ def find_token_budget(model: "PreTrainedModel", device: torch.device) -> int:
     per_token = model.dtype.itemsize * (8 * hidden + 4 * inner)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        largest = _GPU_LARGEST_BUDGET
+        largest = min(_GPU_LARGEST_BUDGET, _GPU_ACTIVATIONS // per_token)
     else:
         free, largest = psutil.virtual_memory().available, _CPU_LARGEST_BUDGET
     fitting = int(_MEMORY_SHARE * free / per_token)

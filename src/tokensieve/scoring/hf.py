@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 
 from tokensieve.config import ScoreSettings
@@ -12,9 +13,11 @@ from tokensieve.models import LoadedModel
 from tokensieve.scoring.backbone import Backbone, open_backbone
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
 from tokensieve.scoring.batching import Batch, batches, find_token_budget
-from tokensieve.scoring.lm_head import matmul_precision
+from tokensieve.scoring.lm_head import TokenMeasures, matmul_precision
 
 T = TypeVar("T")
+Measured: TypeAlias = tuple[Sequence[ScoreRequest], TokenMeasures]
+"""Requests of a batch and the measures of all their positions, request after request, on the model's device."""
 
 _SHORTEST_CHUNK: Final = 32
 """Tokens; where so few do not fit, the model itself is too large."""
@@ -53,37 +56,55 @@ class TransformersBackend:
         """Score requests; the batches depend on them and on the token budget only."""
         if self.before_score is not None:
             self.before_score(requests, measures, self.token_budget)
-        found: dict[int, ScoreRecord | None] = {}
+        measured: list[Measured] = []
         with matmul_precision("highest"):
             for batch in batches(requests, self.token_budget, self.backbone.layout):
-                records = self._score_batch(batch, measures)
-                found.update((id(request), record) for request, record in zip(batch.requests, records, strict=True))
-        return [found[id(request)] for request in requests]
+                measured += self._measure(batch, measures)
+        found = records_of(measured)
+        return [found.get(id(request)) for request in requests]
 
-    def _score_batch(self, batch: Batch, measures: Measures) -> Sequence[ScoreRecord | None]:
-        """Score a batch; where memory runs out in halves, and a single row in chunks."""
-        records = _unless_out_of_memory(lambda: self.backbone.measure(batch, measures))
-        if records is not None:
-            return records
+    def _measure(self, batch: Batch, measures: Measures) -> list[Measured]:
+        """Measure a batch; where memory runs out in halves, a single row in chunks, and one that does not fit not."""
+        found = _unless_out_of_memory(lambda: self.backbone.measure(batch, measures))
+        if found is not None:
+            return [(batch.requests, found)]
         # The failed batch's tensors are gone by now: the traceback that kept them alive is.
         self.backbone.free()
-        if len(batch.requests) == 1:
-            return [self._score_in_chunks(batch.requests[0], measures)]
-        return [record for half in batch.halves() for record in self._score_batch(half, measures)]
+        if len(batch.requests) > 1:
+            return [part for half in batch.halves() for part in self._measure(half, measures)]
+        found = self._measure_in_chunks(batch.requests[0], measures)
+        return [] if found is None else [(batch.requests, found)]
 
-    def _score_in_chunks(self, request: ScoreRequest, measures: Measures) -> ScoreRecord | None:
-        """Score a row in ever shorter chunks; None where it does not fit even so."""
+    def _measure_in_chunks(self, request: ScoreRequest, measures: Measures) -> TokenMeasures | None:
+        """Measure a row in ever shorter chunks; None where it does not fit even so."""
         length = len(request.inputs_T) if self.backbone.layout.shares else 0
         while length > _SHORTEST_CHUNK:
             length = max(_SHORTEST_CHUNK, -(-length // 2))
-            record = self._chunked(request, length, measures)
-            if record is not None:
-                return record
+            found = self._chunked(request, length, measures)
+            if found is not None:
+                return found
             self.backbone.free()
         return None
 
-    def _chunked(self, request: ScoreRequest, length: int, measures: Measures) -> ScoreRecord | None:
+    def _chunked(self, request: ScoreRequest, length: int, measures: Measures) -> TokenMeasures | None:
         return _unless_out_of_memory(lambda: self.backbone.measure_in_chunks(request, length, measures))
+
+
+def records_of(measured: Sequence[Measured]) -> dict[int, ScoreRecord]:
+    """Records by the identity of their requests: the measures of all batches come from the device in one go."""
+    if not measured:
+        return {}
+    requests = [request for some, _ in measured for request in some]
+    bounds = np.cumsum([len(request.positions_N) for request in requests])[:-1]
+    joined = TokenMeasures.joined([found for _, found in measured])
+    arrays = [
+        [None] * len(requests)
+        if values_N is None
+        else np.split(values_N.cpu().numpy().astype(np.float32, copy=False), bounds)
+        for values_N in (joined.nll_N, joined.entropy_N, joined.rank_N, joined.top_entropy_N)
+    ]
+    records = (ScoreRecord(*parts) for parts in zip(*arrays, strict=True))
+    return {id(request): record for request, record in zip(requests, records, strict=True)}
 
 
 def _unless_out_of_memory(work: Callable[[], T]) -> T | None:
@@ -121,6 +142,7 @@ def open_backend(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBa
         "token_budget": budget,
         "head_path": backbone.head_path,
         "packed": backbone.layout.packs,
+        "compiled": backbone.compiled is not None and backbone.compiled.problem is None,
     }
     if backbone.notes:
         facts["notes"] = list(backbone.notes)

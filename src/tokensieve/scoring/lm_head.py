@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import torch
 
 from tokensieve.scoring.backend import Measures
-from tokensieve.scoring.lm_head_tiles import OnlineSoftmax, entropy_of
+from tokensieve.scoring.lm_head_tiles import OnlineSoftmax, TileStep, add_in_place, entropy_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _CPU_TILE: Final = (1024, 512)
 _GPU_TILE: Final = (2048, 16384)
-"""Positions and vocabulary entries in one tile: what a CPU's cache, or a small part of a GPU's memory, holds."""
+"""Positions and vocabulary entries in one tile: what a CPU's cache, or a small part of a GPU's memory, holds.
+
+On a GPU float32 logits and as much working memory, 2 x 2,048 x 16,384 x 4 bytes = 256 MiB; and 16,384 weights of a
+head in another dtype in float32, 192 MiB at 3,072 hidden values."""
 
 
 _LOGITS_AT_ONCE: Final = 2**25
@@ -68,6 +71,7 @@ class TiledHead:
         softcap: ``softcap * tanh(logits / softcap)`` after the scale (Gemma 2); None where there is none.
         dtype: dtype of the matmul; the softmax is always in float32.
         tf32: True lets the matmul use TF32.
+        step: adds a tile of logits to the sums.
     """
 
     weight_VD: torch.Tensor
@@ -76,6 +80,7 @@ class TiledHead:
     softcap: float | None
     dtype: torch.dtype
     tf32: bool = False
+    step: TileStep = add_in_place
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Float32 logits of the whole vocabulary, ``[N, V]``; for small N."""
@@ -83,7 +88,7 @@ class TiledHead:
             return next(self._tiles([hidden_ND.to(self.dtype)], len(self.weight_VD)))[2]
 
     def measure(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, measures: Measures) -> TokenMeasures:
-        """Per-token NLL [N] in nats, and the requested entropy, rank and top-k entropy.
+        """Per-token NLL [N] in nats, and the requested entropy, rank and top-k entropy, on the head's device.
 
         Memory is one tile and a few values a position, whatever N and V. The vocabulary is the outer loop, so that
         each of its rows is read once however many positions there are.
@@ -98,8 +103,10 @@ class TiledHead:
         count = max(1, -(-len(targets_N) // positions))
         hidden_parts = hidden_ND.to(self.dtype).tensor_split(count)
         blocks = [
-            OnlineSoftmax(targets_N, self._target_logits(hidden_ND, targets_N), width, len(self.weight_VD), measures)
-            for hidden_ND, targets_N in zip(hidden_parts, targets_N.tensor_split(count), strict=True)
+            OnlineSoftmax(
+                targets_N, self._target_logits(part_ND, targets_N), width, len(self.weight_VD), measures, self.step
+            )
+            for part_ND, targets_N in zip(hidden_parts, targets_N.tensor_split(count), strict=True)
         ]
         work = torch.empty(len(hidden_parts[0]) * min(width, len(self.weight_VD)), device=hidden_ND.device)
         with matmul_precision(self._precision(hidden_ND)):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import torch
 
+from tokensieve.scoring.batching import on_device
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -35,7 +37,23 @@ class _Run:
     length: int
 
 
-_runs: ContextVar[tuple[_Run, ...]] = ContextVar("rows of the packed sequence that is being read")
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Rows of a packed sequence: runs of equally long ones, and on a GPU the columns where they begin, int32 [B + 1].
+
+    The columns are copied once a sequence, not once a layer: each such copy would wait for the device.
+    """
+
+    runs: tuple[_Run, ...]
+    bounds_B: torch.Tensor | None = None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(run.length for run in self.runs)
+
+
+_rows: ContextVar[_Rows] = ContextVar("rows of the packed sequence that is being read")
 
 
 @contextmanager
@@ -48,13 +66,17 @@ def varlen_rows(causal: "PreTrainedModel", lengths: Sequence[int]) -> Iterator[N
     config: PretrainedConfig = causal.config.get_text_config()
     _register()
     before = config._attn_implementation
-    token = _runs.set(tuple(_Run(len(list(same)), length) for length, same in groupby(lengths)))
+    bounds_B = None
+    if causal.device.type == "cuda":
+        bounds_B = on_device(torch.tensor([0, *accumulate(lengths)], dtype=torch.int32), causal.device)
+    runs = tuple(_Run(len(list(same)), length) for length, same in groupby(lengths))
+    token = _rows.set(_Rows(runs, bounds_B))
     config._attn_implementation = _NAME
     try:
         yield
     finally:
         config._attn_implementation = before
-        _runs.reset(token)
+        _rows.reset(token)
 
 
 def longest_unwindowed(causal: "PreTrainedModel") -> int | None:
@@ -86,28 +108,53 @@ def _attend(
     asked = [name for name in _NOT_HANDLED if options.get(name) is not None]
     if attention_mask is not None or not causal or asked or len(query) != 1:
         raise UnsupportedAttention(f"{type(module).__name__} asks for {', '.join(asked) or 'a mask of its own'}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attend = _attend_rows_opaque if torch.compiler.is_compiling() else _attend_rows
+    return attend(query, key, value, scale), None
+
+
+def _empty_output(query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Room for a result, ``[1, T, H, D]``."""
+    return query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+
+
+def _attend_rows(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention over the rows of the context; ``[1, T, H, D]``."""
     if query.is_cuda:
-        return _attend_varlen(query, key, value, scaling), None
+        return _attend_varlen(query, key, value, scale)
     shared = query.shape[1] // key.shape[1]
-    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+    output = _empty_output(query, value)
     start = 0
-    for run in _runs.get():
+    for run in _rows.get().runs:
         stop = start + run.rows * run.length
         query_BHTD, key_BHTD, value_BHTD = (_rows_of(part, start, run) for part in (query, key, value))
         if shared > 1:  # the CPU's fused kernel wants as many key heads as query heads
             key_BHTD, value_BHTD = (part.repeat_interleave(shared, 1) for part in (key_BHTD, value_BHTD))
         rows_BHTD = torch.nn.functional.scaled_dot_product_attention(
-            query_BHTD, key_BHTD, value_BHTD, scale=scaling, is_causal=True
+            query_BHTD, key_BHTD, value_BHTD, scale=scale, is_causal=True
         )
         output[0, start:stop].view(run.rows, run.length, *output.shape[2:]).copy_(rows_BHTD.transpose(1, 2))
         start = stop
-    return output, None
+    return output
 
 
-def _attend_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
+@torch.library.custom_op("tokensieve::attend_rows", mutates_args=())
+def _attend_rows_opaque(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """The same as an operation that a compiler does not look into: a graph must not depend on the rows."""
+    return _attend_rows(query, key, value, scale)
+
+
+@_attend_rows_opaque.register_fake
+def _(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:  # noqa: ARG001
+    return _empty_output(query, value)
+
+
+def _attend_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """Attention by torch's variable-length kernel in one call; ``[1, T, H, D]``."""
-    lengths = [run.length for run in _runs.get() for _ in range(run.rows)]
-    bounds_B = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=query.device)
+    rows = _rows.get()
+    bounds_B = rows.bounds_B
+    if bounds_B is None:  # unreachable: rows on a GPU have them
+        raise UnsupportedAttention("rows without bounds")
     query_THD, key_THD, value_THD = (part[0].transpose(0, 1) for part in (query, key, value))
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -118,9 +165,9 @@ def _attend_varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
             value_THD,
             bounds_B,
             bounds_B,
-            max(lengths),
-            max(lengths),
-            scale=scaling,
+            rows.longest,
+            rows.longest,
+            scale=scale,
             window_size=(-1, 0),  # as far back as there is, nothing ahead: causal
             enable_gqa=query_THD.shape[1] != key_THD.shape[1],
         )

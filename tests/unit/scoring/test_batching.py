@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokensieve.scoring.backend import ScoreRequest, request_for, unique
-from tokensieve.scoring.batching import Batch, BatchLayout, batches, split_by_tokens
+from tokensieve.scoring.batching import Batch, BatchLayout, batches, find_token_budget, split_by_tokens
 from tokensieve.types import Tokens, bools, ints
 
 
@@ -113,3 +117,22 @@ def test_equal_requests_have_one_key_and_others_have_others() -> None:
     )
     assert len(unique([one, same, longer, other_places])) == 3
     assert one.key == same.key
+
+
+@pytest.mark.parametrize(
+    ("hidden", "inner", "free_gib", "tokens"),
+    [
+        (3072, 8192, 70, 8192),
+        (576, 1536, 70, 32_768),
+        (4096, 14_336, 70, 4096),
+        (192, 512, 70, 65_536),
+        (3072, 8192, 1, 2048),
+    ],
+)
+def test_a_gpus_batch_takes_about_a_gibibyte_beside_the_weights(
+    monkeypatch: pytest.MonkeyPatch, hidden: int, inner: int, free_gib: int, tokens: int
+) -> None:
+    config = SimpleNamespace(hidden_size=hidden, intermediate_size=inner)
+    model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: config), dtype=torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_gib * 2**30, 80 * 2**30))
+    assert find_token_budget(model, torch.device("cuda")) == tokens

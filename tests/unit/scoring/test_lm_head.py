@@ -11,7 +11,7 @@ from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel, from_memory
-from tokensieve.scoring import lm_head, score
+from tokensieve.scoring import lm_head, lm_head_tiles, score
 from tokensieve.scoring.backbone import open_backbone
 from tokensieve.scoring.backend import Measures
 from tokensieve.scoring.hf import open_backend
@@ -120,6 +120,27 @@ def test_logits_far_apart_neither_overflow_nor_vanish() -> None:
     assert found.entropy_N is not None
     torch.testing.assert_close(found.nll_N, torch.tensor([500.0, 0.0, 1000.0, 0.0]) + np.log(2))
     torch.testing.assert_close(found.entropy_N, torch.full((4,), float(np.log(2))))
+
+
+@pytest.mark.parametrize("tile", [(2, 3), (40, 75)])
+def test_sums_that_write_into_nothing_are_those_that_reuse_memory(
+    monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int]
+) -> None:
+    """Whole tiles of impossible entries, a first target among them, and top-k entropies merged without looking."""
+    monkeypatch.setattr(lm_head, "_CPU_TILE", tile)
+    head, hidden_ND = _head_and_hidden(5, 20, 8, 1.0)
+    bias_V = torch.where(torch.arange(20) < 7, -torch.inf, 0.0)
+    head = replace(head, bias_V=bias_V)
+    targets_N, measures = torch.tensor([2, 7, 8, 12, 19]), Measures(entropy=True, rank=True, top_k=4)
+    expected = head.measure(hidden_ND, targets_N, measures)
+    monkeypatch.setattr(lm_head_tiles, "_merge_changed", lm_head_tiles._merge_all)
+    found = replace(head, step=lm_head_tiles.add_functional).measure(hidden_ND, targets_N, measures)
+    assert expected.nll_N.isinf().tolist() == [True, False, False, False, False]
+    for name in ("nll_N", "entropy_N", "rank_N", "top_entropy_N"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+    nll_N, entropy_N, _ = _plain(hidden_ND @ head.weight_VD.T + bias_V, targets_N)
+    torch.testing.assert_close(found.nll_N, nll_N.float())
+    torch.testing.assert_close(found.entropy_N, entropy_N.float())
 
 
 def test_no_position_no_result() -> None:

@@ -49,17 +49,20 @@ def _packed() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return tuple(torch.randn(1, heads, 15, 8, generator=generator) for heads in (4, 2, 2))  # type: ignore[return-value]
 
 
-RUNS = (varlen_attention._Run(1, 6), varlen_attention._Run(2, 3), varlen_attention._Run(3, 1))
+ROWS = varlen_attention._Rows(
+    (varlen_attention._Run(1, 6), varlen_attention._Run(2, 3), varlen_attention._Run(3, 1)),
+    torch.tensor([0, 6, 9, 12, 13, 14, 15], dtype=torch.int32),
+)
 
 
 def test_the_kernel_is_called_as_documented_and_agrees_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     _kernel(monkeypatch, _stand_in)
-    token = varlen_attention._runs.set(RUNS)
+    token = varlen_attention._rows.set(ROWS)
     try:
         found = varlen_attention._attend_varlen(*_packed(), 0.3)
         expected, _ = varlen_attention._attend(torch.nn.Module(), *_packed(), None, 0.3)
     finally:
-        varlen_attention._runs.reset(token)
+        varlen_attention._rows.reset(token)
     assert found.shape == (1, 15, 4, 8)
     torch.testing.assert_close(found, expected)
 
@@ -70,12 +73,12 @@ def test_where_the_kernel_does_not_run_rows_are_not_packed(monkeypatch: pytest.M
         raise error
 
     _kernel(monkeypatch, refuse)
-    token = varlen_attention._runs.set(RUNS)
+    token = varlen_attention._rows.set(ROWS)
     try:
         with pytest.raises(varlen_attention.UnsupportedAttention, match=str(error)):
-            varlen_attention._attend_varlen(*_packed(), None)
+            varlen_attention._attend_varlen(*_packed(), 0.3)
         _kernel(monkeypatch, lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
         with pytest.raises(torch.OutOfMemoryError):
-            varlen_attention._attend_varlen(*_packed(), None)
+            varlen_attention._attend_varlen(*_packed(), 0.3)
     finally:
-        varlen_attention._runs.reset(token)
+        varlen_attention._rows.reset(token)

@@ -1,0 +1,138 @@
+"""Decoder layers and LM-head sums by torch.compile: the same scores, few graphs, and eager where it fails."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from tokensieve.config import ScoreSettings
+from tokensieve.models import LoadedModel
+from tokensieve.scoring import compiled_layers
+from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
+from tokensieve.scoring.compiled_layers import CompiledLayers, CompiledStep, decoder_layers, is_wanted
+from tokensieve.scoring.hf import TransformersBackend, open_backend
+from tokensieve.scoring.lm_head_tiles import Sums, add_in_place
+
+ModelFactory = Callable[..., LoadedModel]
+MEASURES = Measures(entropy=True, rank=True)
+
+
+def _requests(*lengths: int) -> list[ScoreRequest]:
+    generator = np.random.default_rng(0)
+    return [
+        ScoreRequest(generator.integers(0, 262, length).astype(np.int32), np.arange(1, length, dtype=np.int32))
+        for length in lengths
+    ]
+
+
+def _open(loaded: LoadedModel, wanted: Literal["on", "off"], *, packing: bool) -> TransformersBackend:
+    return open_backend(loaded, ScoreSettings(compile=wanted, packing=packing, token_budget=64))
+
+
+def _same(found: ScoreRecord | None, expected: ScoreRecord | None) -> None:
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_allclose(found.nll_N, expected.nll_N, atol=1e-5)
+    assert found.entropy_N is not None
+    assert expected.entropy_N is not None
+    np.testing.assert_allclose(found.entropy_N, expected.entropy_N, atol=1e-5)
+    np.testing.assert_array_equal(found.rank_N, expected.rank_N)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch about torch, at the compiler's first import
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_layers_give_the_same_scores_by_few_graphs_whatever_the_lengths(
+    tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """Rows of many lengths, packed, and padded too where compiling is cheap; the model keeps its own layers."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    loaded = tiny_model(num_hidden_layers=3)
+    requests = _requests(40, 33, 21, 20, 9, 8, 5, 3, 2)
+    for packing in (True,) if backend == "inductor" else (True, False):
+        compiled = _open(loaded, "on", packing=packing)
+        assert compiled.facts["compiled"] is True
+        found = compiled.score(requests, MEASURES)
+        for one, other in zip(found, _open(loaded, "off", packing=packing).score(requests, MEASURES), strict=True):
+            _same(one, other)
+    # Packed layers and the head's sums; padded layers and those of one row alone.
+    assert counters["stats"]["unique_graphs"] <= (2 if backend == "inductor" else 4)
+    assert not any("forward" in layer.__dict__ for layer in decoder_layers(loaded.model))
+
+
+def test_a_compiler_that_fails_leaves_the_eager_layers_and_a_line_in_the_log(
+    tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> object:
+        def call(*_: object, **__: object) -> None:
+            raise torch._dynamo.exc.TorchDynamoException("no compiler here\nand more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    loaded, requests = tiny_model(), _requests(12, 7, 7)
+    with caplog.at_level(logging.WARNING):
+        backend = _open(loaded, "on", packing=True)
+    assert [record.message for record in caplog.records] == [
+        "decoder layers run without torch.compile: TorchDynamoException: no compiler here and more"
+    ]
+    assert backend.facts["compiled"] is False
+    assert "no compiler here" in str(backend.facts["notes"])
+    for one, other in zip(
+        backend.score(requests, MEASURES), _open(loaded, "off", packing=True).score(requests, MEASURES), strict=True
+    ):
+        _same(one, other)
+    guess_N, tile_NV = torch.zeros(3), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    sums = Sums(guess_N, guess_N, guess_N, None, guess_N)
+    column_N, step = torch.tensor([0, 4, 9]), CompiledStep()
+    with caplog.at_level(logging.WARNING):
+        both = [step(sums, guess_N, column_N, tile_NV.clone(), torch.empty(3, 5)) for _ in range(2)]
+    assert len(caplog.records) == 2
+    expected = add_in_place(sums, guess_N, column_N, tile_NV.clone(), torch.empty(3, 5))
+    for made in both:
+        for value, right in zip(made, expected, strict=True):
+            torch.testing.assert_close(value, right)
+
+
+def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(tiny_model: ModelFactory) -> None:
+    layers = CompiledLayers(tiny_model().model)
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        layers.run(full)
+    assert layers.problem is None
+
+
+def test_layers_that_compute_something_else_are_not_used(
+    tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch, "compile", lambda forward, **_: lambda *inputs, **options: forward(*inputs, **options) * 1.5
+    )
+    backend = _open(tiny_model(), "on", packing=False)
+    assert backend.facts["compiled"] is False
+    assert backend.backbone.compiled is None
+
+
+def test_auto_is_for_cuda_alone() -> None:
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert [is_wanted("auto", cuda), is_wanted("auto", cpu), is_wanted("on", cpu), is_wanted("off", cuda)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_model_without_a_list_of_layers_runs_eager(tiny_model: ModelFactory) -> None:
+    model = tiny_model().model
+    model.config.num_hidden_layers = 17
+    assert compiled_layers.CompiledLayers(model).problem is not None
