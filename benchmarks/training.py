@@ -4,7 +4,7 @@
 
 Both run under the same arguments of TRL, for LoRA and for all weights, padded and packed, with shares of the response
 tokens left out at random. ``large-vocabulary`` is a random Llama whose LM head is most of it, as in small models of
-today. Every table line's two runs are processes of their own, one after the other; time is
+today. A table line's two runs are processes of their own, one after the other; time is
 the median step but for the first, memory the peak above what the process held before the first step. ``--clock cpu``
 takes processor time, which other work on the machine disturbs less (with OMP_NUM_THREADS=1).
 """
@@ -34,7 +34,7 @@ class Case:
     model: str
     method: str
     layout: str
-    left_out: tuple[int, ...]
+    left_out: int
     steps: int
     batch: int
     clock: str
@@ -62,11 +62,11 @@ def main() -> None:
     print(f"{'':22}{'s a step':>18}{'':8}{'peak MiB above weights':>26}")
     print(f"{'method, layout':<15}{'left out':>9}{'TRL':>8}{'ours':>8}{'ratio':>7}{'TRL':>12}{'ours':>9}{'ratio':>7}")
     for method, layout in wanted:
-        theirs, ours = (
-            in_a_process(Case(who, arguments.model, method, layout, shares, steps, arguments.batch, arguments.clock))
-            for who in ("trl", "ours")
-        )
-        for share, one, other in zip(shares, theirs, ours, strict=True):
+        for share in shares:
+            one, other = (
+                in_a_process(Case(who, arguments.model, method, layout, share, steps, arguments.batch, arguments.clock))
+                for who in ("trl", "ours")
+            )
             time_ratio, memory_ratio = other[0] / one[0], other[1] / one[1]
             print(
                 f"{method + ', ' + layout:<15}{share:>7} %{one[0]:>9.3f}{other[0]:>8.3f}{time_ratio:>7.2f}"
@@ -75,22 +75,20 @@ def main() -> None:
             )
 
 
-def in_a_process(case: Case) -> list[tuple[float, float]]:
+def in_a_process(case: Case) -> tuple[float, float]:
     command = [sys.executable, "-W", "ignore", __file__, "--case", json.dumps(asdict(case))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: list[tuple[float, float]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    seconds, peak = json.loads(done.stdout.splitlines()[-1])
+    return seconds, peak
 
 
-def measured(case: Case) -> list[tuple[float, float]]:
-    """Seconds a step and peak MiB for each share."""
-    return [step_of(case, share / 100) for share in case.left_out]
-
-
-def step_of(case: Case, left_out: float) -> tuple[float, float]:
+def measured(case: Case) -> tuple[float, float]:
+    """Seconds of the median step, and the peak in MiB."""
     from scoring_memory import peak_mib, reset_peak, resident_mib
     from transformers import TrainerCallback
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
     from tokensieve.config import MachineSettings, TrainSettings
     from tokensieve.training.dataset import write_training_set
     from tokensieve.training.trainer import make_trainer
@@ -112,7 +110,9 @@ def step_of(case: Case, left_out: float) -> tuple[float, float]:
     )
     loaded = load(case.model, case.method)
     with tempfile.TemporaryDirectory() as folder:
-        data = write_training_set(rows_of(loaded, case.steps * case.batch, left_out), Path(folder) / "rows.arrow")
+        data = write_training_set(
+            rows_of(loaded, case.steps * case.batch, case.left_out / 100), Path(folder) / "rows.arrow"
+        )
         if case.who == "ours":
             trainer = make_trainer(loaded, data, settings, Path(folder), None)
         else:

@@ -1,4 +1,4 @@
-"""A training run on two processes (DDP, gloo) has the loss curve of one process."""
+"""A training run on two processes has the loss curve of one process: DDP and FSDP2, over gloo."""
 
 import json
 import os
@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.selected_rows import make_rows
+from tests.unit.training.test_train import same, weights_of
 
 from tokensieve.config import ModelSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
@@ -29,6 +31,20 @@ for name, (weights, settings) in json.loads({cases!r}).items():
     rows = make_rows(weights=weights)
     train(rows, ModelSettings(model={model!r}), TrainSettings.model_validate(settings), {out!r} + "/" + name)
 """
+
+SHARDED = """
+import accelerate
+from accelerate.utils import DistributedType
+
+# accelerate shards on accelerators alone: its kind of launch is renamed, all else is as on GPUs.
+init = accelerate.PartialState.__init__
+def renamed(self, *given, **named):
+    init(self, *given, **named)
+    if self.distributed_type == DistributedType.MULTI_CPU:
+        self.distributed_type = DistributedType.MULTI_GPU
+accelerate.PartialState.__init__ = renamed
+"""
+FSDP2 = Path(__file__).parents[2] / "examples" / "fsdp2.yaml"
 
 LORA: dict[str, object] = {"method": "lora", "lora": {"r": 4, "dropout": 0.0}}
 FULL: dict[str, object] = {"method": "full"}
@@ -53,28 +69,19 @@ def _settings(given: dict[str, object], anchors: Path) -> dict[str, object]:
     return made
 
 
-def test_two_processes_have_the_loss_curve_of_one(tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sharded", "names"), [(False, list(CASES)), (True, ["selected tokens", "all weights", "dft"])]
+)
+def test_two_processes_have_the_loss_curve_of_one(
+    tiny_folder: Path, tmp_path: Path, sharded: bool, names: list[str]
+) -> None:
     base = ModelSettings(model=str(tiny_folder))
     loaded = load_model(base)
     rows = [row.tokens for row in make_rows(seed=5, n=6)]
     made = [Anchor(row, *top) for row, top in zip(rows, top_log_probs(rows, loaded, 32), strict=True)]
     in_memory(made, Manifest(stage="anchors", model=loaded.identity)).save(tmp_path / "anchors")
-    cases = {name: (kind, _settings(given, tmp_path / "anchors")) for name, (kind, given) in CASES.items()}
-    program = tmp_path / "worker.py"
-    program.write_text(
-        WORKER.format(
-            root=str(Path(__file__).parents[2]),
-            cases=json.dumps(cases),
-            model=str(tiny_folder),
-            out=str(tmp_path / "two"),
-        )
-    )
-    launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*launcher, str(program)], env=environment, capture_output=True, text=True, timeout=150, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    cases = {name: (CASES[name][0], _settings(CASES[name][1], tmp_path / "anchors")) for name in names}
+    _launch(tmp_path, cases, str(tiny_folder), sharded=sharded)
     for name, (kind, given) in cases.items():
         alone = train(
             make_rows(weights=kind),  # type: ignore[arg-type]
@@ -82,13 +89,38 @@ def test_two_processes_have_the_loss_curve_of_one(tiny_folder: Path, tmp_path: P
             TrainSettings.model_validate(given),
             tmp_path / "one" / name,
         )
-        log = open_adapter(tmp_path / "two" / name).log
-        assert len(log) == 4
-        for found, expected in zip(log, alone.log, strict=True):
+        two = open_adapter(tmp_path / "two" / name)
+        assert len(two.log) == 4
+        for found, expected in zip(two.log, alone.log, strict=True):
             assert _measures(found) == pytest.approx(_measures(expected), rel=2e-3, abs=1e-6, nan_ok=True), name
         # Before the first update there is nothing but the order of a sum between them.
-        assert log[0].loss == pytest.approx(alone.log[0].loss, rel=1e-5), name
-        assert log[0].grad_norm == pytest.approx(alone.log[0].grad_norm, rel=1e-4), name
+        assert two.log[0].loss == pytest.approx(alone.log[0].loss, rel=1e-5), name
+        assert two.log[0].grad_norm == pytest.approx(alone.log[0].grad_norm, rel=1e-4), name
+        assert same(weights_of(alone, base), weights_of(two, base), 2e-3), name
+
+
+def _launch(folder: Path, cases: dict[str, tuple[str, dict[str, object]]], model: str, *, sharded: bool) -> None:
+    """Run the cases in two processes of torchrun, with the variables that accelerate makes of the example for FSDP2."""
+    script = WORKER.format(
+        root=str(Path(__file__).parents[2]), cases=json.dumps(cases), model=model, out=str(folder / "two")
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    if sharded:
+        script = SHARDED + script
+        chosen = yaml.safe_load(FSDP2.read_text(encoding="utf-8"))["fsdp_config"]
+        environment |= {key.upper(): str(value) for key, value in chosen.items()}
+        environment |= {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_USE_CPU": "true"}
+    (folder / "worker.py").write_text(script)
+    launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, str(folder / "worker.py")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 def _measures(step: StepLog) -> dict[str, float]:

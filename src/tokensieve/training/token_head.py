@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -23,18 +23,17 @@ _LOGITS_AT_ONCE: Final = 2**24
 """Float32 logits in one chunk: 64 MiB; backward holds one chunk's logits and their gradient."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLosses:
-    """Sums over the trained tokens of one forward pass.
+class TokenLosses(NamedTuple):
+    """Sums over the trained tokens of one forward pass; a tuple, in which FSDP finds the tensors of an output.
 
     Attributes:
         loss: ``sum(weight * w * nll + weight * kl_weight * KL)``, with gradient.
-        count: what it is divided by where the whole batch is one pass: the sum of weights, times ``w`` where the loss
+        divisor: what it is divided by where the whole batch is one pass: the sum of weights, times ``w`` where the loss
             counts its own weights.
     """
 
     loss: torch.Tensor
-    count: torch.Tensor
+    divisor: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,16 +52,23 @@ class LmHead:
 
     def __call__(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Float32 logits [N, V] of hidden states."""
-        head = self.model.get_output_embeddings()
-        logits_NV: torch.Tensor = head(hidden_ND.to(head.weight.dtype)).float() * self.scale
+        head, linear = self.model.get_output_embeddings(), self.linear()
+        if linear is None:
+            logits_NV: torch.Tensor = head(hidden_ND.to(head.weight.dtype))
+        else:  # past the module, whose hooks of FSDP expect one call a pass, where a chunk is computed again
+            weight_VD = linear.weight_VD
+            logits_NV = torch.nn.functional.linear(hidden_ND.to(weight_VD.dtype), weight_VD, linear.bias_V)
+        logits_NV = logits_NV.float() * self.scale
         return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
 
     def linear(self) -> LinearHead | None:
-        """The head as a matrix; None where it is more than that: adapted, quantised, sharded."""
+        """The head as a matrix, gathered where FSDP holds a part of it; None where it is adapted or quantised."""
         head = self.model.get_output_embeddings()
-        if type(head) is not torch.nn.Linear or hasattr(head.weight, "full_tensor"):
+        # FSDP derives a class of its own, which has the forward pass of its parent.
+        if not isinstance(head, torch.nn.Linear) or type(head).forward is not torch.nn.Linear.forward:
             return None
-        return LinearHead(head.weight, head.bias, self.scale, self.softcap)
+        whole = [getattr(one, "full_tensor", lambda one=one: one)() for one in (head.weight, head.bias)]
+        return LinearHead(whole[0], whole[1], self.scale, self.softcap)
 
 
 def head_of(model: "PreTrainedModel") -> LmHead:

@@ -186,7 +186,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         base = self._base_states(model, inputs, labels) if self.token_loss.loss.needs_base else None
         found = model(**inputs, token_head=token_losses(labels, weights, self.token_loss, base))
         if num_items_in_batch is None or self.token_loss.loss.counts_weights:
-            num_items_in_batch = found.count
+            num_items_in_batch = found.divisor
         total = num_items_in_batch.clamp(min=torch.finfo(torch.float32).tiny)
         return cast(torch.Tensor, found.loss / total * self.accelerator.num_processes)
 

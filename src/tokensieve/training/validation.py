@@ -148,7 +148,7 @@ def _pass(rows: Sequence[Tokens], model: torch.nn.Module, device: torch.device, 
     ids, labels, present = (torch.from_numpy(array).to(device) for array in (ids_BT, labels_BT, present_BT))
     head = token_losses(labels, labels.ne(IGNORE_INDEX).float(), parse_loss("nll"), None)
     found = model(input_ids=ids, attention_mask=present, token_head=head)
-    return float(found.loss), float(found.count)
+    return float(found.loss), float(found.divisor)
 
 
 def _accuracy_part(

@@ -107,7 +107,7 @@ def test_value_and_gradient_are_those_of_the_formula(
     found_at = logits.clone().requires_grad_()
     head = token_losses(labels, weights, bound, (base[:, :-1][trained], lambda states: states))
     found = head(found_at, lambda states: states)
-    loss = found.loss / found.count
+    loss = found.loss / found.divisor
     (gradient,) = torch.autograd.grad(loss, found_at)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-3, atol=1e-6)
