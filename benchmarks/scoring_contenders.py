@@ -6,6 +6,7 @@ the same; those that know sums only return their mean as one number.
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,7 +18,9 @@ class Skipped(RuntimeError):
     """A contender that has nothing to say here, and why."""
 
 
-def _ours(loaded, rows: list[Row], options: argparse.Namespace, **changes: object) -> np.ndarray:
+def _ours(
+    loaded, rows: list[Row], options: argparse.Namespace, compiles: str = "auto", **changes: object
+) -> np.ndarray:
     from tokensieve.config import LaunchSettings, ScoreSettings
     from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
@@ -28,6 +31,7 @@ def _ours(loaded, rows: list[Row], options: argparse.Namespace, **changes: objec
     # The warm-up has a folder of its own; two processes share theirs.
     out = options.out and options.out / f"{len(rows)}-rows-{options.portion.partition('/')[2]}"
     tokens = in_memory(_tokens(rows), Manifest(stage="tokens"))
+    loaded = replace(loaded, settings=loaded.settings.model_copy(update={"compile": compiles}))
     scored = score(tokens, loaded, settings, out=out, launch=LaunchSettings(shard=options.portion if out else None))
     nll_N = np.concatenate([row.nll_T() for row in scored])
     return nll_N[~np.isnan(nll_N)]
@@ -42,13 +46,13 @@ def _in_models_dtype(loaded, rows: list[Row], options: argparse.Namespace) -> np
 def _eager(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
     if loaded.device.type != "cuda":
         raise Skipped("the default on this device, as ours")
-    return _ours(loaded, rows, options, compile="off")
+    return _ours(loaded, rows, options, compiles="off")
 
 
 def _compiled(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
     if loaded.device.type == "cuda":
         raise Skipped("the default on this device, as ours")
-    return _ours(loaded, rows, options, compile="on")
+    return _ours(loaded, rows, options, compiles="on")
 
 
 def _patched(loaded, rows: list[Row], options: argparse.Namespace, by: Callable[..., None]) -> np.ndarray:
@@ -58,7 +62,7 @@ def _patched(loaded, rows: list[Row], options: argparse.Namespace, by: Callable[
     if not getattr(loaded.model, "_patched_for_benchmark", False):
         by(loaded.model)
         loaded.model._patched_for_benchmark = True
-    return _ours(loaded, rows, options, compile="off")
+    return _ours(loaded, rows, options, compiles="off")
 
 
 def _with_liger(model) -> None:

@@ -59,8 +59,6 @@ class ScoreSettings(BaseModel):
     """Tokens in one batch, padding included; None finds it from the memory: on a GPU about 1 GiB beside the weights."""
     packing: bool | None = None
     """Several rows in one sequence; None does so where the attention kernel keeps them apart."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Decoder layers and head by torch.compile; auto does so on CUDA. Scores change by float rounding at most."""
     shard_rows: int = Field(512, gt=0)
     """Rows in one file of the output; work lost by a crash is at most one of them."""
     store: Path | None = None

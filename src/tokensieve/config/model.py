@@ -29,6 +29,8 @@ class ModelSettings(BaseModel):
     """dtype of the backbone; auto is bfloat16 on a GPU and float32 on a CPU."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = "auto"
     """Attention kernel, by its name in transformers."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Score by torch.compile's decoder layers; auto does so on CUDA. Scores change by float rounding at most."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     quantisation: Literal["none", "int8", "nf4"] = "none"

@@ -140,7 +140,7 @@ def _write_states(
     for places_M, hidden_MD, one, _ in response_states(loaded, requests, token_budget):
         states_ND[places_M] = hidden_MD.float().cpu().numpy()
         head = one
-    return head or open_backbone(loaded, ScoreSettings(compile="off")).head, states_ND
+    return head or open_backbone(loaded, ScoreSettings(), compiles=False).head, states_ND
 
 
 def _compare(

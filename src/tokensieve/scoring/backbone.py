@@ -153,11 +153,16 @@ class Backbone:
         return self.head.measure(hidden_ND, self._copied(targets_N), measures)
 
 
-def open_backbone(loaded: LoadedModel, settings: ScoreSettings) -> Backbone:
+def open_backbone(loaded: LoadedModel, settings: ScoreSettings, *, compiles: bool = True) -> Backbone:
     """Split a causal LM into backbone and LM head; verify the split's logits on a probe.
 
     Where they differ (a head that does more than we know of), the model's own head is run instead, on a few positions
     at a time and in the model's own dtype; a note says so.
+
+    Args:
+        loaded: the model; its settings say whether layers are compiled.
+        settings: dtype of the LM head and packing.
+        compiles: False for few rows, where compiling would take longer than they do.
 
     Raises:
         InputError: the model has no backbone and LM head, or an adapter that adds virtual tokens.
@@ -181,7 +186,8 @@ def open_backbone(loaded: LoadedModel, settings: ScoreSettings) -> Backbone:
     if not recurrent:
         backbone = _with_packing(backbone, causal, settings.packing)
     known = head is not None and _agrees(backbone, causal, head)
-    if is_wanted(settings.compile, loaded.device) and not recurrent and loaded.settings.tp_plan == "none":
+    compiles = compiles and loaded.settings.tp_plan == "none" and is_wanted(loaded.settings.compile, loaded.device)
+    if compiles and not recurrent:
         backbone = _with_compiled_layers(backbone, causal)
     if known:
         return backbone

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import torch
 
 from tokensieve.scoring.backend import Measures
-from tokensieve.scoring.lm_head_tiles import OnlineSoftmax, TileStep, add_in_place, entropy_of
+from tokensieve.scoring.lm_head_tiles import LOWEST_LOGIT, OnlineSoftmax, TileStep, add_in_place, entropy_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -140,7 +140,7 @@ class TiledHead:
         buffer = torch.empty(len(hidden_parts[0]) * min(width, vocabulary), device=self.weight_VD.device)
         for tile, start in enumerate(range(0, vocabulary, width)):
             weight_VD = self.weight_VD[start : start + width].to(self.dtype)
-            bias_V = None if self.bias_V is None else self.bias_V[start : start + width].float()
+            bias_V = None if self.bias_V is None else _finite(self.bias_V[start : start + width])
             for part, hidden_ND in enumerate(hidden_parts):
                 if self.dtype is torch.float32:
                     out_NV = buffer[: len(hidden_ND) * len(weight_VD)].view(len(hidden_ND), len(weight_VD))
@@ -162,7 +162,12 @@ class TiledHead:
     def _target_logits(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """Logits [N] of the targets, needed before the tiles so that ranks can be counted on the way."""
         logits_N = torch.einsum("nd,nd->n", hidden_ND, self.weight_VD[targets_N].to(self.dtype)).float()
-        return self.shaped(logits_N, None if self.bias_V is None else self.bias_V[targets_N].float())
+        return self.shaped(logits_N, None if self.bias_V is None else _finite(self.bias_V[targets_N]))
+
+
+def _finite(bias: torch.Tensor) -> torch.Tensor:
+    """A bias in float32, with a finite number for -inf, which models give to the padding of their vocabulary."""
+    return bias.float().clamp_min(LOWEST_LOGIT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,12 +13,12 @@ from tokensieve.scoring.backend import Measures
 _LOG2_E: Final = 1.4426950408889634
 _LN_2: Final = 0.6931471805599453
 
-_LOWEST_REFERENCE: Final = -1e30
-"""In place of -inf, which minus itself is no number: a target's logit may be -inf."""
+LOWEST_LOGIT: Final = -1e30
+"""In place of -inf, as models give to the padding of their vocabulary: -inf minus itself, and times 0, is no number."""
 
-_LOWEST_POWER: Final = -200.0
-"""Powers of two below this are 0 in float32; -inf, as models give to padding of the vocabulary, becomes this one, since
--inf times 0 is no number."""
+
+_IMPOSSIBLE: Final = -1e20
+"""No logit of a model is below this but those, whatever scale came after."""
 
 
 class Sums(NamedTuple):
@@ -57,7 +57,7 @@ def add_in_place(
         rank_N = rank_N + torch.gt(logits_NV, guess_N[:, None], out=work_NV).sum(1)
     reference_N = torch.maximum(sums.reference_N, logits_NV.amax(1))
     sum_N, weighted_N = _moved(sums, reference_N)
-    torch.add(_shift_N(reference_N)[:, None], logits_NV, alpha=_LOG2_E, out=logits_NV).clamp_min_(_LOWEST_POWER)
+    torch.add(_shift_N(reference_N)[:, None], logits_NV, alpha=_LOG2_E, out=logits_NV)
     torch.exp2(logits_NV, out=work_NV)
     sum_N = sum_N + work_NV.sum(1)
     if weighted_N is not None:
@@ -73,7 +73,7 @@ def add_functional(
     rank_N = None if sums.rank_N is None else sums.rank_N + (logits_NV > guess_N[:, None]).float().sum(1)
     reference_N = torch.maximum(sums.reference_N, logits_NV.amax(1))
     sum_N, weighted_N = _moved(sums, reference_N)
-    power_NV = torch.add(_shift_N(reference_N)[:, None], logits_NV, alpha=_LOG2_E).clamp_min(_LOWEST_POWER)
+    power_NV = torch.add(_shift_N(reference_N)[:, None], logits_NV, alpha=_LOG2_E)
     weight_NV = torch.exp2(power_NV)
     sum_N = sum_N + weight_NV.sum(1)
     if weighted_N is not None:
@@ -107,7 +107,7 @@ class OnlineSoftmax:
     are one pass over a tile, and ``exp2`` is three times as fast as ``exp`` on a CPU.
 
     Args:
-        targets_N: target id of each position, int64.
+        targets_N: target id of each position, int64; a target of ``LOWEST_LOGIT`` has an NLL of infinity.
         guess_N: logits of the targets, equal to those in the tiles but for rounding.
         width: vocabulary entries in a tile.
         vocabulary: size of the vocabulary.
@@ -131,7 +131,7 @@ class OnlineSoftmax:
         zero_N = torch.zeros_like(guess_N)
         self._sums = Sums(
             own_N=zero_N,
-            reference_N=guess_N.clamp_min(_LOWEST_REFERENCE),
+            reference_N=guess_N.clamp_min(_IMPOSSIBLE),  # above every impossible logit: those add nothing
             sum_N=zero_N,
             weighted_N=zero_N if measures.entropy else None,
             rank_N=zero_N if measures.rank else None,
@@ -150,7 +150,9 @@ class OnlineSoftmax:
     def nll_N(self) -> torch.Tensor:
         """NLL in nats; once all tiles are in."""
         log_sum_N = _exact(self._sums.sum_N).log2() - _exact(_shift_N(self._sums.reference_N))
-        return (_LN_2 * log_sum_N - _exact(self._sums.own_N)).clamp_min(0.0).float()
+        own_N = self._sums.own_N
+        nll_N = (_LN_2 * log_sum_N - _exact(own_N)).clamp_min(0.0).float()
+        return nll_N.masked_fill(own_N <= _IMPOSSIBLE, torch.inf)
 
     def entropy_N(self) -> torch.Tensor | None:
         """Entropy in nats; None where not requested."""

@@ -32,7 +32,7 @@ def response_states(
         requests: rows and the scored positions of each.
         token_budget: tokens in one batch, padding included; None finds it from the free memory.
     """
-    backbone = open_backbone(loaded, ScoreSettings(compile="off"))  # few rows: compiling would take longer than they do
+    backbone = open_backbone(loaded, ScoreSettings(), compiles=False)
     budget = token_budget or find_token_budget(loaded.model, loaded.device)
     starts = np.cumsum([0, *(len(request.positions_N) for request in requests)])
     positions = {id(request): np.arange(starts[i], starts[i + 1]) for i, request in enumerate(requests)}

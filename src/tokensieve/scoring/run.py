@@ -34,7 +34,7 @@ TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
 _TOKENS: Final = ".tokens"
 """Folder of the tokens in that of their scores: on disk, so that memory does not grow with the rows."""
 
-NO_PART_OF_THE_RESULT: Final = {"store", "use_store", "token_budget", "packing", "compile"}
+NO_PART_OF_THE_RESULT: Final = {"store", "use_store", "token_budget", "packing"}
 """Settings that change how the work is done; the folder of a run may be taken up with others."""
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -30,7 +31,8 @@ def _requests(*lengths: int) -> list[ScoreRequest]:
 
 
 def _open(loaded: LoadedModel, wanted: Literal["on", "off"], *, packing: bool) -> TransformersBackend:
-    return open_backend(loaded, ScoreSettings(compile=wanted, packing=packing, token_budget=64))
+    loaded = replace(loaded, settings=loaded.settings.model_copy(update={"compile": wanted}))
+    return open_backend(loaded, ScoreSettings(packing=packing, token_budget=64))
 
 
 def _same(found: ScoreRecord | None, expected: ScoreRecord | None) -> None:
