@@ -76,7 +76,7 @@ def make_anchors(
         if run.finished is not None:
             return run.finished
         candidates = _candidates(base, settings, work)
-        pilot = settings.pilot.adapter or _pilot(cast("Rows[Selected]", rows), base, base_settings, settings, work)
+        pilot = settings.pilot.adapter or train_pilot(cast("Rows[Selected]", rows), base, base_settings, settings, work)
         found = row_divergences(candidates, base, tuned_settings(str(pilot), base_settings))
         drifts = [row.mean_kl for row in found]
         choices = choose(drifts, settings.count, settings.random_share, settings.seed)
@@ -109,10 +109,18 @@ def _candidates(base: LoadedModel, settings: AnchorSettings, work: Path) -> list
     return rows
 
 
-def _pilot(
+def train_pilot(
     rows: Rows[Selected], loaded: LoadedModel, base: ModelSettings, settings: AnchorSettings, work: Path
 ) -> Path:
-    """A short run on the first training rows."""
+    """Train the pilot, a short run on the first training rows; returns its folder inside ``work``.
+
+    Args:
+        rows: training rows.
+        loaded: the base, loaded.
+        base: settings of the base.
+        settings: hold the pilot's.
+        work: folder of pilots, named by what they were made of; one that is there already is taken.
+    """
     pilot = settings.pilot
     short = TrainSettings(
         method=pilot.method,

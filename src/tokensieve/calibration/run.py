@@ -1,7 +1,8 @@
 """Calibrate: try policies, anchors and learning rates on a model and its data, and write the choice as a recipe."""
 
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -10,10 +11,12 @@ import numpy as np
 import yaml
 from pydantic import BaseModel
 
-from tokensieve.anchors import make_anchors
-from tokensieve.calibration.halving import Candidate, Trial, choose, halve
+from tokensieve.anchors import make_anchors, train_pilot
+from tokensieve.calibration.halving import Candidate, Trial, choose, halve, parse_candidates
+from tokensieve.calibration.probe import Probe, probe_lesson
 from tokensieve.config import (
     STRICT,
+    AnchorSettings,
     CalibrateSettings,
     DataSettings,
     EvaluateSettings,
@@ -33,12 +36,14 @@ from tokensieve.evaluation import evaluate, mean_nll
 from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first, load, select
 from tokensieve.pipeline.rows import tell_unread
-from tokensieve.training import train
+from tokensieve.repair import interpolate
+from tokensieve.training import open_adapter, train
 from tokensieve.types import Progress, Scored, Tokens
 
 RESULT_NAME: Final = "calibration.json"
 RECIPE_NAME: Final = "recipe.yaml"
-_ANCHORS: Final = " + anchors"
+_FINALISTS: Final = 3
+"""Trials of the last rung whose interpolations with the base are tried."""
 
 
 class Calibration(BaseModel):
@@ -52,8 +57,12 @@ class Calibration(BaseModel):
     """The base's accuracy on the target's validation problems, a fraction; None where the target is rows."""
     base_nll: float
     """The base's mean nll in nats of the target's validation responses."""
+    probe: Probe
+    """Where the lesson sits, by a pilot."""
     rungs: tuple[tuple[Trial, ...], ...]
-    """Trials of each rung, best first."""
+    """Trials of each rung, best first; none where the rule decides."""
+    interpolated: tuple[Trial, ...] = ()
+    """Interpolations of the last rung's best models with the base."""
     chosen: Candidate
     reasons: tuple[str, ...]
     """The choice in sentences."""
@@ -71,9 +80,13 @@ def calibrate(
 ) -> Calibration:
     """Choose policy, anchors and learning rate for a model and its data by short runs (successive halving).
 
-    Every candidate is trained on a share of the rows, then compared on target validation data; the better half goes on
-    to a larger share. Of the finalists that cannot be told from the best, the one of least drift from the base is
-    chosen. ``out/recipe.yaml`` is a study of the choice beside plain fine-tuning and STM 2.5, for ``tokensieve run``.
+    A pilot says first whether the lesson sits in the unlikely tokens. Then every candidate is trained on a share of the
+    rows and compared on target validation data; the better half goes on to a larger share. The last rung's models are
+    also interpolated with the base. Of those that have learnt as much as the best (see ``choose``), the one of least
+    drift from the base is taken. With ``by = "rule"`` the pilot alone decides: policy ``stm`` at the settings'
+    perplexity where the lesson sits in the likely tokens, all tokens with anchors where it does not, at the training
+    settings' own learning rate. ``out/recipe.yaml`` is a study of the choice beside plain fine-tuning and STM 2.5, for
+    ``tokensieve run``.
 
     Args:
         scored: training rows with the base's scores.
@@ -101,18 +114,32 @@ def calibrate(
         f"{training.model_dump_json()}\n",
     )
     trials = _Trials(scored, base, settings, training, out, progress)
-    rungs = halve(_candidates(settings), settings.rungs, trials.run)
-    best = choose(rungs[-1])
+    probe = trials.probe()
     accuracy, _, nll = trials.base_score()
+    rungs: list[list[Trial]] = []
+    mixed: list[Trial] = []
+    reasons = [_lesson(probe)]
+    if settings.by == "rule":
+        chosen = _by_rule(probe, settings, training)
+        reasons.append(f"{chosen.name} follows from it by rule; no run was compared.")
+    else:
+        rungs = halve([one for text in settings.candidates for one in parse_candidates(text, settings.rates)],
+                      settings.rungs, trials.run)  # fmt: skip
+        mixed = [trials.interpolated(one.candidate, alpha) for one in rungs[-1][:_FINALISTS] for alpha in trials.alphas]
+        best = choose([*rungs[-1], *mixed], nll, [trial for rung in rungs[:-1] for trial in rung])
+        chosen = best.candidate
+        reasons.extend(_reasons(best, [*rungs[-1], *mixed], accuracy))
     result = Calibration(
         model=base.model,
         settings=settings,
         base_accuracy=accuracy,
         base_nll=nll,
+        probe=probe,
         rungs=tuple(tuple(rung) for rung in rungs),
-        chosen=best.candidate,
-        reasons=_reasons(best, rungs[-1], accuracy),
-        train=trials.settings_of(best.candidate),
+        interpolated=tuple(mixed),
+        chosen=chosen,
+        reasons=tuple(reasons),
+        train=trials.settings_of(chosen),
     )
     write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     if settings.task is not None and not (out / RECIPE_NAME).is_file():  # it may have been edited since
@@ -129,13 +156,16 @@ def _recipe(
     last = [trial.candidate for rung in reversed(found.rungs) for trial in rung]
     arms: list[dict[str, object]] = []
     for name, policy in (("plain", "plain"), ("STM 2.5", "stm:2.5")):
-        best = next((one for one in last if one.policy == policy and not one.anchors), None)
-        rate = found.chosen.learning_rate if best is None else best.learning_rate
-        arms.append({"name": name, "policy": policy, "train": {"learning_rate": rate}})
-    own: dict[str, object] = {"learning_rate": found.chosen.learning_rate}
+        kind = Candidate(policy=policy, learning_rate=found.chosen.learning_rate)
+        best = next((one for one in last if one.kind == kind.kind), kind)
+        arms.append({"name": name, "policy": policy, "train": {"learning_rate": best.learning_rate}})
+    objective: dict[str, object] = {} if found.chosen.loss == "nll" else {"loss": found.chosen.loss}
     if found.chosen.anchors:
-        own["objective"] = {"kl": found.train.objective.kl.model_dump(mode="json", exclude_defaults=True)}
-    arms.append({"name": "calibrated", "policy": found.chosen.policy, "train": own})
+        objective["kl"] = found.train.objective.kl.model_dump(mode="json", exclude_defaults=True)
+    own: dict[str, object] = {"learning_rate": found.chosen.learning_rate}
+    if objective:
+        own["objective"] = objective
+    arms.append({"name": "calibrated", "policy": found.chosen.policy, "alpha": found.chosen.alpha, "train": own})
     recipe = StudySettings.model_validate(
         {
             "name": f"calibrated-{found.settings.task}",
@@ -155,14 +185,6 @@ def _without_anchors(training: TrainSettings) -> ObjectiveSettings:
     return training.objective.model_copy(update={"kl": KlSettings()})
 
 
-def _candidates(settings: CalibrateSettings) -> list[Candidate]:
-    return [
-        Candidate(policy=text.removesuffix(_ANCHORS), anchors=text.endswith(_ANCHORS), learning_rate=rate)
-        for text in settings.candidates
-        for rate in settings.rates
-    ]
-
-
 class _Trials:
     """Trains and measures candidates; each trial's result is kept in a file and not made twice."""
 
@@ -179,16 +201,51 @@ class _Trials:
         self._out, self._progress = out, progress
         self._done = 0
         self._total = len(settings.candidates) * len(settings.rates) * 2  # each rung has about half of the one before
+        dora = training.method == "lora" and training.lora.dora
+        self.alphas = () if dora else settings.alphas
+        """Interpolations that are tried; a DoRA update has none."""
 
     def run(self, candidate: Candidate, share: float) -> Trial:
         """One candidate on a share of the rows."""
-        name = f"{share:g}-{candidate.name}".replace(" ", "-").replace("/", "_").replace(":", "_")
-        folder = self._out / "trials" / name
+        return self._kept(candidate, share, lambda folder: self._trained(candidate, share, folder))
+
+    def interpolated(self, candidate: Candidate, alpha: float) -> Trial:
+        """A candidate of the last rung, interpolated with the base; nothing is trained."""
+        share = self._settings.rungs[-1]
+        tuned = self._folder(candidate, share) / "model"
+        mixed = candidate.model_copy(update={"alpha": alpha})
+
+        def make(folder: Path) -> ModelSettings:
+            shutil.rmtree(folder / "model", ignore_errors=True)  # left half done by a kill
+            interpolate(tuned, self._base, alpha, folder / "model")
+            return open_adapter(folder / "model").on(self._base)
+
+        return self._kept(mixed, share, make)
+
+    def probe(self) -> Probe:
+        """What a pilot learns of the unlikely and of the likely tokens of the validation rows."""
+        kept = self._out / "probe.json"
+        if kept.is_file():
+            return Probe.model_validate_json(kept.read_text(encoding="utf-8"))
+        base = load_model(self._base)
+        pilot = train_pilot(select(self._scored, "plain"), base, self._base, self._anchor_settings, self._work)
+        tuned = load_model(open_adapter(pilot).on(self._base))
+        found = probe_lesson(self._validation, base, tuned, self._settings)
+        write_atomically(kept, found.model_dump_json(indent=2).encode())
+        return found
+
+    def _folder(self, candidate: Candidate, share: float) -> Path:
+        name = f"{share:g}-{candidate.name}".replace(",", "").replace(" ", "-").replace("/", "_").replace(":", "_")
+        return self._out / "trials" / name
+
+    def _kept(self, candidate: Candidate, share: float, make: Callable[[Path], ModelSettings]) -> Trial:
+        """The trial's result from its file, or from a model that is made now."""
+        folder = self._folder(candidate, share)
         kept = folder / "trial.json"
         if kept.is_file():
             found = Trial.model_validate_json(kept.read_text(encoding="utf-8"))
         else:
-            found = self._tried(candidate, share, folder)
+            found = self._measured(candidate, share, folder, make)
             write_atomically(kept, found.model_dump_json(indent=2).encode())
         self._done += 1
         if self._progress is not None:
@@ -200,19 +257,26 @@ class _Trials:
         kl = KlSettings()
         if candidate.anchors:
             kl = KlSettings(anchors=self._anchors, weight=self._settings.kl_weight)
-        objective = self._training.objective.model_copy(update={"kl": kl})
+        loss = self._training.objective.loss if candidate.loss == "nll" else candidate.loss
+        objective = self._training.objective.model_copy(update={"kl": kl, "loss": loss})
         return self._training.model_copy(update={"learning_rate": candidate.learning_rate, "objective": objective})
 
     def base_score(self) -> tuple[float | None, int, float]:
         """Accuracy, problems and nll of the base on the target's validation data."""
         return self._score(load_model(self._base), self._out / "base")
 
-    def _tried(self, candidate: Candidate, share: float, folder: Path) -> Trial:
-        started = time.monotonic()
+    def _trained(self, candidate: Candidate, share: float, folder: Path) -> ModelSettings:
+        """The settings that load a candidate after training on a share of the rows."""
         rows = first(select(self._scored, candidate.policy), max(1, round(share * len(self._scored))))
-        tuned = load_model(train(rows, self._base, self.settings_of(candidate), folder / "model").on(self._base))
+        return train(rows, self._base, self.settings_of(candidate), folder / "model").on(self._base)
+
+    def _measured(
+        self, candidate: Candidate, share: float, folder: Path, make: Callable[[Path], ModelSettings]
+    ) -> Trial:
+        started = time.monotonic()
+        tuned = load_model(make(folder))
         accuracy, problems, nll = self._score(tuned, folder / "evaluation")
-        drift = [found.kl.value for found in self._probe.measure(tuned).probes]
+        drift = [found.kl.value for found in self._drift.measure(tuned).probes]
         return Trial(
             candidate=candidate,
             share=share,
@@ -244,7 +308,7 @@ class _Trials:
         return rows
 
     @cached_property
-    def _probe(self) -> DriftProbe:
+    def _drift(self) -> DriftProbe:
         """The base's rows and hidden states, made when the first trial is measured."""
         return DriftProbe(self._base, self._settings.drift)
 
@@ -252,10 +316,37 @@ class _Trials:
     def _anchors(self) -> Path:
         """Folder of the anchors, made when the first candidate needs them."""
         folder = self._out / "anchors"
-        pilot = self._settings.anchors.pilot.model_copy(update={"method": self._training.method})
-        rules = self._settings.anchors.model_copy(update={"pilot": pilot})
-        make_anchors(select(self._scored, "plain"), self._base, rules, folder)
+        make_anchors(select(self._scored, "plain"), self._base, self._anchor_settings, folder, work=self._work)
         return folder
+
+    @property
+    def _anchor_settings(self) -> AnchorSettings:
+        """The anchors' settings, with a pilot that is trained as the candidates are."""
+        pilot = self._settings.anchors.pilot.model_copy(update={"method": self._training.method})
+        return self._settings.anchors.model_copy(update={"pilot": pilot})
+
+    @property
+    def _work(self) -> Path:
+        """Folder of the pilot and of the anchors' candidates."""
+        return self._out / "anchors-work"
+
+
+def _by_rule(probe: Probe, settings: CalibrateSettings, training: TrainSettings) -> Candidate:
+    """The candidate that the probe alone suggests."""
+    rate = training.learning_rate
+    if probe.in_unlikely_tokens:
+        return Candidate(policy="plain", anchors=True, learning_rate=rate)
+    return Candidate(policy=f"stm:{settings.unlikely:g}", learning_rate=rate)
+
+
+def _lesson(probe: Probe) -> str:
+    """The probe's finding in a sentence."""
+    where = "sits in" if probe.in_unlikely_tokens else "does not sit in"
+    return (
+        f"The lesson {where} the unlikely tokens: a short pilot takes {probe.share_learnt:.0%} of their nll on "
+        f"validation rows ({probe.unlikely_before:.2f} to {probe.unlikely_after:.2f} nats; they are "
+        f"{probe.unlikely_share:.0%} of the tokens)."
+    )
 
 
 def _reasons(best: Trial, finalists: list[Trial], base_accuracy: float | None) -> tuple[str, ...]:
@@ -276,12 +367,10 @@ def _reasons(best: Trial, finalists: list[Trial], base_accuracy: float | None) -
             f"{min(others):.4f} to {max(others):.4f}. Among finalists that cannot be told from the best, the least "
             "drift decides."
         )
-    masks = best.candidate.policy != "plain"
-    said.append(
-        "The lesson can be learnt without the unlikely tokens, so they are left out."
-        if masks
-        else "The lesson sits in the unlikely tokens too, so all tokens are trained."
-    )
+    if best.candidate.alpha != 1.0:
+        said.append(f"Only {best.candidate.alpha:g} of the update is kept: it gives up less of what the base can do.")
+    if base_accuracy and best.accuracy is not None and best.accuracy <= base_accuracy:
+        said.append("No candidate solves more than the base: these rows do not teach the model what it cannot do.")
     if best.candidate.anchors:
         said.append("KL to the base on anchors keeps the skills on which a short pilot drifted most.")
     return tuple(said)

@@ -51,7 +51,7 @@ def rank_correlation(
         raise InputError(f"{len(x)} and {len(y)} values of {len(groups)} runs")
     if len(x) < LEAST_RUNS:
         return Estimate()
-    value = _spearman(x, y)
+    value = spearman(x, y)
     members = [np.flatnonzero(np.array(groups) == name) for name in dict.fromkeys(groups)]
     if len(members) < LEAST_GROUPS:
         return Estimate.of(value)
@@ -59,7 +59,7 @@ def rank_correlation(
     replicates = []
     for _ in range(draws):
         drawn = np.concatenate([members[place] for place in rng.integers(len(members), size=len(members))])
-        replicates.append(_spearman(x[drawn], y[drawn]))
+        replicates.append(spearman(x[drawn], y[drawn]))
     finite = np.array([one for one in replicates if math.isfinite(one)])
     if not len(finite):
         return Estimate.of(value)
@@ -76,7 +76,7 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return middle
 
 
-def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Pearson's correlation of the ranks; NaN where one of the two is constant."""
     a, b = ranks(x) - (len(x) + 1) / 2, ranks(y) - (len(y) + 1) / 2
     scale = math.sqrt(float(a @ a) * float(b @ b))

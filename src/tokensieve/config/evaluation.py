@@ -95,14 +95,24 @@ class CalibrateSettings(BaseModel):
     """Folder with local copies of the benchmarks, one folder a task."""
     limit: int = Field(100, gt=0)
     """Validation problems, or rows."""
-    candidates: tuple[str, ...] = ("plain", "stm:2.5", "plain + anchors", "stm:100 + anchors")
-    """Policies, as in `select`; ` + anchors` adds the KL divergence to the base on drift-guided anchors."""
+    by: Literal["runs", "rule"] = "runs"
+    """runs: short runs of all candidates; rule: the pilot's probe alone, which costs no more than the pilot."""
+    candidates: tuple[str, ...] = ("plain", "stm:2.5", "plain + anchors", "stm:10 + anchors")
+    """POLICY [+ LOSS] [+ anchors]: policies as in `select`; losses as in `train.objective.loss`; anchors adds the KL
+    divergence to the base on drift-guided anchors."""
     rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
     """Peak learning rates, each tried with every candidate."""
+    alphas: tuple[float, ...] = (0.5,)
+    """Interpolations base + alpha (tuned - base) of the last rung's models, tried without training; not for DoRA."""
     rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
     kl_weight: float = Field(5.0, gt=0)
     """Weight of the KL on anchors."""
+    unlikely: float = Field(2.5, gt=1)
+    """Perplexity under the base above which a response token counts as unlikely in the probe."""
+    lesson_share: float = Field(0.25, gt=0, lt=1)
+    """The lesson counts as sitting in the unlikely tokens where the pilot takes at least this share of their nll, on
+    validation rows."""
     anchors: AnchorSettings = AnchorSettings()
     """Search for anchors, where a candidate has them."""
     drift: DriftSettings = DriftSettings()

@@ -41,6 +41,8 @@ class ArmSettings(BaseModel):
     """As in `select`: cap in nats on the loss of a protected token."""
     anchors: AnchorSettings | None = None
     """Rows on which its training is held to the base, found by a pilot on all response tokens; None trains without."""
+    alpha: float = Field(1.0, ge=0, le=1)
+    """Interpolation after training: the model is base + alpha (tuned - base); not for DoRA."""
     mix: str | None = None
     """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
     train: dict[str, JSON] = Field(default_factory=dict)
@@ -175,7 +177,9 @@ class StudySettings(BaseModel):
                 expected = f"a model's settings, or arm:NAME with an arm of the study ({', '.join(names)})"
                 raise ValueError(f"score.models.{scorer}: expected {expected}, got {model!r}")
         for one in self.arms:
-            self.train_of(one)
+            training = self.train_of(one)
+            if one.alpha != 1.0 and training.method == "lora" and training.lora.dora:
+                raise ValueError(f"arm {one.name!r}: a DoRA update cannot be interpolated; leave alpha out")
             one.select_settings(0)
         return self
 

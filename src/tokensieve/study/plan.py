@@ -1,5 +1,6 @@
 """From a study's settings to its steps: what depends on what, and under which key each result is kept."""
 
+import shutil
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -85,10 +86,26 @@ class Planner:
     ) -> ArmRun:
         label = f"{target.task} · {arm.name} · seed {seed}"
         train = self._train(label, arm, select, seed, anchors[-1] if anchors else None)
-        tasks = (target.task, *target.others)
-        evaluations = {task: self._evaluate(task, label, train) for task in tasks}
+        repair = None if arm.alpha == 1.0 else self._repair(label, arm.alpha, train)
+        tuned = repair or train
+        evaluations = {task: self._evaluate(task, label, tuned) for task in (target.task, *target.others)}
         rows = self.settings.evaluate.drift
-        return ArmRun(seed, train, evaluations, None if rows is None else self._drift(label, rows, train))
+        return ArmRun(seed, train, repair, evaluations, None if rows is None else self._drift(label, rows, tuned))
+
+    def _repair(self, label: str, alpha: float, train: Step) -> Step:
+        """The trained model interpolated with the base."""
+        from tokensieve.repair import interpolate
+
+        def build(folder: Path, progress: Progress) -> None:
+            progress(0, 1)
+            source = self.root / train.folder_name
+            if (source / NOT_TRAINED).is_file():
+                write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
+                return
+            shutil.rmtree(folder, ignore_errors=True)  # left half done by a kill
+            interpolate(source, self.settings.model, alpha, folder)
+
+        return Step("repair", label, step_key("repair", {"alpha": alpha}, [train.key]), build)
 
     def _anchors(
         self, target: TargetSettings, arm: ArmSettings, settings: AnchorSettings, score: Step

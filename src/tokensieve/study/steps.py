@@ -73,12 +73,15 @@ class ArmRun:
     """One arm of one target with one seed.
 
     Attributes:
+        train: makes the trained model.
+        repair: interpolates it with the base; None where the arm does not.
         evaluations: one step a task, by the task's name.
-        drift: measures the trained model's drift from the base; None where the study does not.
+        drift: measures the model's drift from the base; None where the study does not.
     """
 
     seed: int
     train: Step
+    repair: Step | None
     evaluations: Mapping[str, Step]
     drift: Step | None = None
 
@@ -110,6 +113,8 @@ class ArmPlan:
         for run in self.runs:
             yield self.selects[run.seed]
             yield run.train
+            if run.repair is not None:
+                yield run.repair
             yield from run.evaluations.values()
             if run.drift is not None:
                 yield run.drift

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tokensieve.calibration.halving import Candidate, Trial, choose, halve, ranked, tied
+from tokensieve.calibration.halving import Candidate, Trial, choose, halve, nll_tells, parse_candidates, ranked, tied
+from tokensieve.errors import InputError
 
 
 def trial(
@@ -22,22 +23,58 @@ def test_accuracies_within_one_standard_error_are_tied(one: float | None, other:
     assert tied(trial(one, 1.0), trial(other, 1.0)) is expected
 
 
-def test_accuracy_ranks_first_and_nll_breaks_ties() -> None:
+def test_accuracy_ranks_first_and_nll_breaks_ties_where_it_tells() -> None:
+    trials = [trial(0.50, 0.9), trial(0.10, 2.0), trial(0.52, 1.2), trial(0.90, 0.1)]
+    assert [(one.accuracy, one.nll) for one in ranked(trials)] == [(0.90, 0.1), (0.50, 0.9), (0.52, 1.2), (0.10, 2.0)]
+
+
+def test_nll_that_falls_while_accuracy_does_breaks_no_ties() -> None:
     trials = [trial(0.50, 0.9), trial(0.10, 0.1), trial(0.52, 1.2), trial(0.90, 3.0)]
-    assert [(one.accuracy, one.nll) for one in ranked(trials)] == [(0.90, 3.0), (0.50, 0.9), (0.52, 1.2), (0.10, 0.1)]
+    assert not nll_tells(trials)
+    assert [one.accuracy for one in ranked(trials)] == [0.90, 0.52, 0.50, 0.10]
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([trial(None, 1.0), trial(None, 2.0)], True),  # nothing else is known
+        ([trial(0.0, 1.0), trial(0.0, 2.0)], True),
+        ([trial(0.5, 1.0), trial(0.2, 2.0)], True),
+        ([trial(0.5, 2.0), trial(0.2, 1.0)], False),
+        ([trial(0.5, 1.0), trial(0.5, 2.0)], False),  # no rank correlation
+    ],
+)
+def test_nll_tells_where_a_lower_one_goes_with_a_higher_accuracy(trials: list[Trial], expected: bool) -> None:
+    assert nll_tells(trials) is expected
+
+
+def test_a_candidate_is_a_policy_a_loss_and_anchors() -> None:
+    found = parse_candidates("stm:10 + dft + anchors", (1e-4, 2e-4))
+    assert [one.learning_rate for one in found] == [1e-4, 2e-4]
+    assert found[0].kind == ("stm:10", "dft", True)
+    assert found[0].name == "stm:10 + dft + anchors at 0.0001"
+    assert found[0].model_copy(update={"alpha": 0.5}).name == "stm:10 + dft + anchors at 0.0001, 0.5 of the update"
+
+
+@pytest.mark.parametrize("text", ["plain + dft + eaft", "plain + anchors + anchors", "plain + anchor", "nonsense"])
+def test_what_is_no_candidate_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_candidates(text, (1e-4,))
 
 
 @pytest.mark.parametrize(
     ("finalists", "expected"),
     [
-        ([trial(0.60, 1.0, 0.50), trial(0.57, 1.1, 0.05), trial(0.20, 0.5, 0.0)], 1),  # tied, and less drift
+        ([trial(0.60, 1.0, 0.50), trial(0.57, 1.02, 0.05), trial(0.20, 1.5, 0.0)], 1),  # tied, as low a nll, less drift
+        ([trial(0.60, 1.0, 0.50), trial(0.57, 1.3, 0.05), trial(0.20, 1.5, 0.0)], 0),  # tied, but has learnt less
+        ([trial(0.60, 1.5, 0.50), trial(0.57, 1.8, 0.05), trial(0.20, 0.5, 0.0)], 1),  # nll does not tell
         ([trial(0.60, 1.0, 0.50), trial(0.40, 1.1, 0.05)], 0),  # clearly better
-        ([trial(0.0, 1.00, 0.50), trial(0.0, 1.01, 0.30), trial(0.0, 1.5, 0.0)], 1),  # by nll where all are 0
-        ([trial(None, 1.00, 0.50), trial(None, 1.01, 0.30), trial(None, 1.5, 0.0)], 1),
+        ([trial(0.0, 1.00, 0.50), trial(0.0, 1.05, 0.30), trial(0.0, 1.5, 0.0)], 1),  # by nll where all are 0
+        ([trial(None, 1.00, 0.50), trial(None, 1.05, 0.30), trial(None, 1.5, 0.0)], 1),
     ],
 )
-def test_the_least_drift_that_cannot_be_told_from_the_best_is_chosen(finalists: list[Trial], expected: int) -> None:
-    assert choose(finalists) is finalists[expected]
+def test_the_least_drift_of_those_that_learnt_as_much_is_chosen(finalists: list[Trial], expected: int) -> None:
+    assert choose(finalists, base_nll=2.0) is finalists[expected]
 
 
 def test_half_goes_on_and_of_every_policy_the_best() -> None:
@@ -51,7 +88,9 @@ def test_half_goes_on_and_of_every_policy_the_best() -> None:
     def run(candidate: Candidate, share: float) -> Trial:
         asked.append((candidate.name, share))
         accuracy = {"plain": 0.8, "stm:2.5": 0.4, "share:0.1": 0.1}[candidate.policy]
-        return trial(accuracy, 1.0 / candidate.learning_rate, policy=candidate.policy, rate=candidate.learning_rate)
+        return trial(
+            accuracy, (1 - accuracy) / candidate.learning_rate, policy=candidate.policy, rate=candidate.learning_rate
+        )
 
     rungs = halve(candidates, (0.25, 0.5, 1.0), run)
     assert [len(rung) for rung in rungs] == [9, 6, 3]

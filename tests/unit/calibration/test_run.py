@@ -38,12 +38,15 @@ def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch:
     done: list[int] = []
     found = calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING, lambda number, _: done.append(number))
     assert [[trial.share for trial in rung] for rung in found.rungs] == [[0.5, 0.5], [1.0, 1.0]]
-    assert done == [1, 2, 3, 4]
+    assert done == [1, 2, 3, 4, 5, 6], "two rungs of two, and two interpolations"
+    assert {(trial.candidate.alpha, trial.share) for trial in found.interpolated} == {(0.5, 1.0)}
+    whole = {trial.candidate.policy: trial.drift for trial in found.rungs[1]}
+    assert all(0 < trial.drift < whole[trial.candidate.policy] for trial in found.interpolated)
     assert {trial.candidate.policy for trial in found.rungs[1]} == {"stm:2.5", "plain"}
     assert all(trial.drift > 0 and trial.nll > 0 and trial.accuracy is not None for trial in found.rungs[1])
     recipe = read_recipe(tmp_path / "out" / "recipe.yaml")
     assert [arm.name for arm in recipe.arms] == ["plain", "STM 2.5", "calibrated"]
-    assert recipe.arms[2].policy == found.chosen.policy
+    assert (recipe.arms[2].policy, recipe.arms[2].alpha) == (found.chosen.policy, found.chosen.alpha)
     assert recipe.targets[0].others == ("pocket_words",)
     assert recipe.notes == found.reasons
     (tmp_path / "out" / "recipe.yaml").write_text("edited: by hand\n")
@@ -65,3 +68,16 @@ def test_a_target_is_needed(tmp_path: Path, rules: CalibrateSettings) -> None:
     scored = score(load([{"prompt": "a", "completion": "b"}], BASE), BASE)
     with pytest.raises(InputError, match="expected a target"):
         calibrate(scored, BASE, rules, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("share", "policy", "anchors"), [(0.001, "plain", True), (0.99, "stm:2.5", False)])
+def test_the_probe_alone_decides_by_rule(tmp_path: Path, share: float, policy: str, anchors: bool) -> None:
+    scored = score(load("task:pocket_sql_house/train", BASE, DataSettings(limit=8)), BASE)
+    rules = RULES.model_copy(update={"by": "rule", "lesson_share": share})
+    found = calibrate(scored, BASE, rules, tmp_path / "out", TRAINING)
+    assert (found.chosen.policy, found.chosen.anchors) == (policy, anchors)
+    assert found.chosen.learning_rate == TRAINING.learning_rate
+    assert not found.rungs
+    assert not found.interpolated
+    assert found.probe.unlikely_before > found.probe.unlikely_after > 0
+    assert read_recipe(tmp_path / "out" / "recipe.yaml").arms[2].policy == policy
