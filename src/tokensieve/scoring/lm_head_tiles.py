@@ -83,9 +83,8 @@ def add_functional(
 
 def _own_N(own_N: torch.Tensor, column_N: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
     """The targets' logits, with those that lie in this tile."""
-    width = logits_NV.shape[1]
-    found_N = logits_NV.gather(1, column_N.clamp(0, width - 1)[:, None])[:, 0]
-    return torch.where((column_N >= 0) & (column_N < width), found_N, own_N)
+    nearest_N = column_N.clamp(0, logits_NV.shape[1] - 1)
+    return torch.where(nearest_N == column_N, logits_NV.gather(1, nearest_N[:, None])[:, 0], own_N)
 
 
 def _shift_N(reference_N: torch.Tensor) -> torch.Tensor:
