@@ -36,7 +36,11 @@ def random_model(name: str, dtype: str, device: str) -> LoadedModel:
 
     vocabulary = {token: number for number, token in enumerate(["<|end|>", *pre_tokenizers.ByteLevel.alphabet()])}
     vocabulary |= {f"filler {number}": number for number in range(len(vocabulary), 1024)}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(vocab=vocabulary, merges=[])))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(BPE(vocab=vocabulary, merges=[])),
+        eos_token="<|end|>",
+        chat_template="{% for turn in messages %}{{ turn.content }}<|end|>{% endfor %}",
+    )
     hidden, layers, heads, key_heads, inner, vocabulary_size = SIZES[name]
     config = LlamaConfig(
         vocab_size=vocabulary_size,

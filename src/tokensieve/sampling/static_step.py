@@ -101,7 +101,8 @@ class StaticStep:
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._graphs.values()))[0].pool() if self._graphs else None
         try:
-            with torch.cuda.graph(graph, pool=pool):
+            # Other threads may ask the driver for memory meanwhile.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 logits_BV = self._run(window)
         except torch.OutOfMemoryError:
             raise

@@ -86,7 +86,8 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False) -> None
     run = static_step.StaticStep._run
 
     @contextmanager
-    def graph(made: _Graph, pool: object) -> Iterator[None]:
+    def graph(made: _Graph, pool: object, capture_error_mode: str) -> Iterator[None]:
+        assert capture_error_mode == "thread_local"
         if refuses:
             raise RuntimeError("operation not permitted when stream is capturing")
         assert pool == (None if made is _Graph.made[0] else "pool")
