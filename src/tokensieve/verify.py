@@ -24,7 +24,8 @@ from typing import Final, Literal, TypeAlias, cast
 
 import numpy as np
 
-from tokensieve.data.dataset import Rows, open_rows_of
+from tokensieve.data.anchor_rows import as_training_rows
+from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
@@ -165,7 +166,7 @@ def _selection(manifest: Manifest, folder: Path) -> Rows[Selected]:
         raise InputError(
             f"the selection is not at {place!r} any more", where=str(folder), fix="--selected FOLDER names it"
         )
-    return open_rows_of(Selected, place)
+    return as_training_rows(place)
 
 
 def _load(source: Source, name: str, how: How) -> tuple[Iterator[LoadedRow], str]:

@@ -1,5 +1,6 @@
 """The whole way on the embedded model: a study runs, goes on after SIGKILL, and does nothing twice."""
 
+import json
 import os
 import signal
 import subprocess
@@ -165,7 +166,12 @@ def test_an_arm_without_a_row_is_reported_and_stops_nothing(finished: tuple[Path
 
 
 def test_anchors_and_drift_are_steps_of_a_study(tmp_path: Path) -> None:
-    small = {"candidates": 8, "count": 4, "max_new_tokens": 48, "pilot": {"rows": 4, "batch_size": 4, "method": "full"}}
+    small = {
+        "candidates": 16,
+        "count": 4,
+        "max_new_tokens": 48,
+        "pilot": {"rows": 4, "batch_size": 4, "method": "full"},
+    }
     weight = {"objective": {"kl": {"weight": 20.0}}}
     changes = {
         "arms": [
@@ -174,7 +180,7 @@ def test_anchors_and_drift_are_steps_of_a_study(tmp_path: Path) -> None:
             {"name": "held at random", "policy": "plain", "anchors": {**small, "random_share": 1.0}, "train": weight},
         ],
         "train": {**RECIPE["train"], "learning_rate": 1e-3, "epochs": 3},
-        "evaluate": {"limit": 1, "drift": {"dialogues": 8, "max_new_tokens": 48}},
+        "evaluate": {"limit": 1, "drift": {"dialogues": 8, "prompts": "target", "limit": 4, "max_new_tokens": 48}},
     }
     recipe = write(tmp_path / "held.yaml", **changes)
     printed = run(recipe, tmp_path / "run").stdout
@@ -183,6 +189,13 @@ def test_anchors_and_drift_are_steps_of_a_study(tmp_path: Path) -> None:
     assert sorted(name for name in folders if name) == ["candidates", "pilot"], "both arms use the same ones"
     (target,) = read_report(tmp_path / "run").targets
     drifts = {arm.name: arm.runs[0].drift for arm in target.arms}
+    measured = [
+        json.loads((path / "drift.json").read_text())
+        for path in (tmp_path / "run").glob("drift-*")
+        if path.is_dir() and (path / "drift.json").is_file()
+    ]
+    assert all([probe["name"] for probe in one["probes"]] == ["dialogues", "answers"] for one in measured)
+    assert {one["settings"]["prompts"] for one in measured} == {"task:pocket_python_foreign/train"}
     assert all(value is not None and value > 0 for value in drifts.values())
     assert len(set(drifts.values())) == 3, "three different runs"
     logs = [list(read_log(path / "log.jsonl")) for path in (tmp_path / "run").glob("train-*") if path.is_dir()]

@@ -11,6 +11,7 @@ from tokensieve.types import IntArray
 
 _BUCKETS: Final = 1024
 _ROUNDS: Final = 25
+_TYPICAL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,12 @@ class Cluster:
     """Candidates whose prompts are alike.
 
     Attributes:
-        members: places among the candidates.
-        centre: the member most like the others.
+        members: places among the candidates, ascending.
+        typical: up to three of them, those most like the others first.
     """
 
     members: tuple[int, ...]
-    centre: int
+    typical: tuple[int, ...]
 
 
 def cluster(prompts: Sequence[IntArray], k: int, seed: int = 0) -> list[Cluster]:
@@ -55,8 +56,8 @@ def cluster(prompts: Sequence[IntArray], k: int, seed: int = 0) -> list[Cluster]
     for one in range(len(centres_KD)):
         members = np.flatnonzero(nearest_N == one)
         if len(members):
-            centre = int(members[(vectors_ND[members] @ centres_KD[one]).argmax()])
-            found.append(Cluster(tuple(members.tolist()), centre))
+            nearest_first = np.argsort(-(vectors_ND[members] @ centres_KD[one]), kind="stable")
+            found.append(Cluster(tuple(members.tolist()), tuple(members[nearest_first[:_TYPICAL]].tolist())))
     return sorted(found, key=lambda one: (-len(one.members), one.members[0]))
 
 

@@ -2,25 +2,49 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import numpy as np
 
-from tokensieve.anchors.choose import Choice, choose
+from tokensieve.anchors.candidates import Candidates, candidates_folder, find_candidates
 from tokensieve.anchors.clusters import cluster
-from tokensieve.config import AnchorSettings, DriftSettings, LoraSettings, ModelSettings, TrainSettings, as_settings
+from tokensieve.anchors.cost import Phase, estimate_seconds
+from tokensieve.config import AnchorSettings, LoraSettings, ModelSettings, TrainSettings, as_settings
 from tokensieve.data.dataset import Rows, ShardRun, as_rows
-from tokensieve.data.manifest import Counts, Manifest, digest_of, package_versions
-from tokensieve.drift import probe_sets, row_divergences, tuned_settings
+from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, digest_of, package_versions
+from tokensieve.drift import row_divergences, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model, settings_of
 from tokensieve.pipeline import first
 from tokensieve.scoring.response_states import top_log_probs
 from tokensieve.training import train
-from tokensieve.types import JSON, Anchor, Selected, Tokens
+from tokensieve.training.anchor_choice import CANDIDATES, Choice, choose
+from tokensieve.types import JSON, Anchor, IntArray, Progress, Selected, Tokens
 
 _CLUSTERS: Final = 8
 _SHARD_ROWS: Final = 128
+_SHOWN: Final = 240
+"""Characters of an example."""
+
+
+class AnchorWatcher(Protocol):
+    """Whoever is told how a search for anchors goes; the command line prints it."""
+
+    def planned(self, seconds: Mapping[Phase, float]) -> None:
+        """The phases that are to come, with a rough time for each; those done by an earlier call are left out."""
+
+    def advanced(self, phase: Phase, done: int, total: int) -> None:
+        """Work inside a phase: drawn turns or prompts, steps of the pilot, rows measured."""
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def planned(self, seconds: Mapping[Phase, float]) -> None:
+        """Nothing."""
+
+    def advanced(self, phase: Phase, done: int, total: int) -> None:
+        """Nothing."""
 
 
 def make_anchors(
@@ -30,6 +54,7 @@ def make_anchors(
     out: str | Path = "anchors",
     *,
     work: Path | None = None,
+    watcher: AnchorWatcher | None = None,
 ) -> Rows[Anchor]:
     """Choose the rows on which a model in training should be held to its base.
 
@@ -41,13 +66,15 @@ def make_anchors(
         rows: training rows as ``select`` has made them; None where ``settings.pilot.adapter`` names a finished run.
         model: the base.
         settings: candidates, pilot and choice.
-        out: folder of the result.
+        out: folder of the result; with ``settings.refreshable`` all candidates lie in a folder inside it.
         work: folder in which candidates and pilot are kept, so that a killed call goes on and another one with the same
             base, rows and settings uses them again; None is a hidden folder beside ``out``.
+        watcher: told what is to come, and how far it is.
 
     Returns:
-        The anchors in the order of the candidates. The manifest's facts hold the mean drift of candidates and anchors
-        and the clusters of prompts: share among candidates and anchors, drift, an example.
+        The anchors in the order of the candidates. The manifest's counts begin at what was drawn; its facts hold the
+        mean drift of candidates and anchors and the clusters of prompts: share among candidates and anchors, drift,
+        examples.
 
     Raises:
         InputError: no training rows and no pilot, or as in drawing, training and measuring.
@@ -55,18 +82,19 @@ def make_anchors(
     """
     settings = as_settings(AnchorSettings, settings, "settings")
     rows = None if rows is None else as_rows(Selected, rows)
-    out = Path(out)
+    out, watcher = Path(out), watcher or Silent()
     base_settings = settings_of(model)
     if rows is None and settings.pilot.adapter is None:
         raise InputError(
             "expected training rows for the pilot", fix="give the folder of select, or --pilot.adapter RUN"
         )
+    if settings.pilot.adapter is not None:
+        rows = None
     base = load_model(base_settings)
-    inputs = {"rows": rows.manifest.digest} if rows is not None and settings.pilot.adapter is None else {}
     draft = Manifest(
         stage="anchors",
         settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
-        inputs=inputs,
+        inputs={} if rows is None else {"rows": rows.manifest.digest},
         model=base.identity,
         versions=dict(package_versions()),
         seed=settings.seed,
@@ -75,42 +103,40 @@ def make_anchors(
     with ShardRun[Anchor](out, draft) as run:
         if run.finished is not None:
             return run.finished
-        candidates = _candidates(base, settings, work)
-        pilot = settings.pilot.adapter or train_pilot(cast("Rows[Selected]", rows), base, base_settings, settings, work)
-        found = row_divergences(candidates, base, tuned_settings(str(pilot), base_settings))
+        pilot = settings.pilot.adapter or _pilot_folder(cast("Rows[Selected]", rows), base, settings, work)
+        watcher.planned(_planned(rows, base, settings, work, pilot))
+        candidates = find_candidates(base, settings, work, _told(watcher, "candidates"))
+        if rows is not None:
+            train_pilot(rows, base, base_settings, settings, work, _told(watcher, "pilot"))
+        watcher.advanced("drift", 0, len(candidates.rows))
+        found = row_divergences(candidates.rows, base, tuned_settings(str(pilot), base_settings))
         drifts = [row.mean_kl for row in found]
         choices = choose(drifts, settings.count, settings.random_share, settings.seed)
+        if settings.refreshable:
+            _keep_candidates(candidates, drifts, choices, base, settings, draft, out / CANDIDATES)
         run.make(
             (choices[start : start + _SHARD_ROWS] for start in range(0, len(choices), _SHARD_ROWS)),
-            lambda shard: _anchors(candidates, drifts, shard, base, settings),
+            lambda shard: _anchors(candidates.rows, drifts, shard, base, settings),
         )
-        facts = _facts(candidates, drifts, choices, base, settings.seed)
+        watcher.advanced("drift", len(candidates.rows), len(candidates.rows))
+        left = len(candidates.rows) - len(choices)
         counts = Counts(
-            rows_in=len(candidates), rows_out=len(choices), dropped={"not chosen": len(candidates) - len(choices)}
+            rows_in=candidates.drawn, rows_out=len(choices), dropped={**candidates.dropped, "not chosen": left}
         )
-        return run.finish(counts, facts)
+        return run.finish(counts, _facts(candidates.rows, drifts, choices, base, settings.seed))
 
 
-def _candidates(base: LoadedModel, settings: AnchorSettings, work: Path) -> list[Tokens]:
-    """Rows to choose from, as the settings' source says."""
-    if settings.source != "dialogues" and settings.data is None:
-        raise InputError(f"source {settings.source} needs a data set", where="anchors.data", fix="--data DATA")
-    probes = DriftSettings(
-        dialogues=settings.candidates if settings.source == "dialogues" else 0,
-        prompts=settings.data if settings.source == "answers" else None,
-        rows=settings.data if settings.source == "rows" else None,
-        limit=settings.candidates,
-        temperature=settings.temperature,
-        max_new_tokens=settings.max_new_tokens,
-        seed=settings.seed,
-    )
-    drawn = digest_of({"base": base.identity.model_dump(mode="json"), "rows": probes.model_dump(mode="json")})
-    (rows,) = probe_sets(base, probes, work / f"candidates-{drawn[:12]}").values()
-    return rows
+def _told(watcher: AnchorWatcher, phase: Phase) -> Progress:
+    return lambda done, total: watcher.advanced(phase, done, total)
 
 
 def train_pilot(
-    rows: Rows[Selected], loaded: LoadedModel, base: ModelSettings, settings: AnchorSettings, work: Path
+    rows: Rows[Selected],
+    loaded: LoadedModel,
+    base: ModelSettings,
+    settings: AnchorSettings,
+    work: Path,
+    progress: Progress | None = None,
 ) -> Path:
     """Train the pilot, a short run on the first training rows; returns its folder inside ``work``.
 
@@ -120,9 +146,47 @@ def train_pilot(
         base: settings of the base.
         settings: hold the pilot's.
         work: folder of pilots, named by what they were made of; one that is there already is taken.
+        progress: called with the steps done and those in all.
     """
+    folder = _pilot_folder(rows, loaded, settings, work)
+    return train(first(rows, settings.pilot.rows), base, _pilot_settings(settings), folder, progress).folder
+
+
+def _planned(
+    rows: Rows[Selected] | None, base: LoadedModel, settings: AnchorSettings, work: Path, pilot: Path
+) -> Mapping[Phase, float]:
+    """Seconds of the phases that no earlier call has done."""
+    done = {"pilot"} if (pilot / MANIFEST_NAME).is_file() else set()
+    if any(candidates_folder(base, settings, work).glob(f"**/rows/{MANIFEST_NAME}")):
+        done.add("candidates")
+    seconds = estimate_seconds(settings, base, rows)
+    return {phase: needed for phase, needed in seconds.items() if needed and phase not in done}
+
+
+def _keep_candidates(
+    candidates: Candidates,
+    drifts: Sequence[float],
+    choices: Sequence[Choice],
+    base: LoadedModel,
+    settings: AnchorSettings,
+    draft: Manifest,
+    out: Path,
+) -> None:
+    """All candidates with their distributions, for a choice that is made again while training."""
+    at_random = {choice.index for choice in choices if choice.at_random}
+    every = [Choice(index, index in at_random) for index in range(len(candidates.rows))]
+    with ShardRun[Anchor](out, draft) as run:
+        if run.finished is None:
+            run.make(
+                (every[start : start + _SHARD_ROWS] for start in range(0, len(every), _SHARD_ROWS)),
+                lambda shard: _anchors(candidates.rows, drifts, shard, base, settings),
+            )
+            run.finish(Counts(rows_in=len(every), rows_out=len(every)))
+
+
+def _pilot_settings(settings: AnchorSettings) -> TrainSettings:
     pilot = settings.pilot
-    short = TrainSettings(
+    return TrainSettings(
         method=pilot.method,
         learning_rate=pilot.learning_rate,
         epochs=1,
@@ -131,10 +195,16 @@ def train_pilot(
         seed=settings.seed,
         lora=LoraSettings(),
     )
-    trained = first(rows, pilot.rows)
-    run = {"base": loaded.identity.model_dump(mode="json"), "rows": trained.manifest.digest}
-    name = digest_of({**run, "settings": short.model_dump(mode="json")})
-    return train(trained, base, short, work / f"pilot-{name[:12]}").folder
+
+
+def _pilot_folder(rows: Rows[Selected], base: LoadedModel, settings: AnchorSettings, work: Path) -> Path:
+    """Folder of a short run on the first training rows, named after all that decides it."""
+    run = {
+        "base": base.identity.model_dump(mode="json"),
+        "rows": first(rows, settings.pilot.rows).manifest.digest,
+        "settings": _pilot_settings(settings).model_dump(mode="json"),
+    }
+    return work / f"pilot-{digest_of(run)[:12]}"
 
 
 def _anchors(
@@ -157,25 +227,36 @@ def _facts(
     candidates: Sequence[Tokens], drifts: Sequence[float], choices: Sequence[Choice], base: LoadedModel, seed: int
 ) -> dict[str, JSON]:
     """Mean drift, and by cluster of prompts how many candidates and anchors it has."""
-    prompts = [row.ids_T[: int(np.argmax(row.in_response_T))] for row in candidates]
+    prompts = [_prompt(row) for row in candidates]
     chosen = {choice.index for choice in choices}
+
+    def shown(index: int) -> str:
+        text = base.tokenizer.decode(prompts[index].tolist(), skip_special_tokens=True)
+        return " ".join(text.split())[:_SHOWN]
+
     clusters: list[dict[str, JSON]] = []
     for one in cluster(prompts, _CLUSTERS, seed):
-        example = base.tokenizer.decode(prompts[one.centre].tolist(), skip_special_tokens=True)
         clusters.append(
             {
                 "candidates": len(one.members),
                 "anchors": sum(index in chosen for index in one.members),
                 "drift": _mean([drifts[index] for index in one.members]),
-                "example": " ".join(example.split())[:160],
+                "examples": [shown(index) for index in one.typical],
             }
         )
     return {
+        "candidates": len(candidates),
         "drift_of_candidates": _mean(drifts),
         "drift_of_anchors": _mean([drifts[choice.index] for choice in choices]),
         "anchors_at_random": sum(choice.at_random for choice in choices),
         "clusters": [*sorted(clusters, key=lambda entry: -cast(float, entry["drift"] or 0.0))],
     }
+
+
+def _prompt(row: Tokens) -> IntArray:
+    """Token ids before the first response token; the whole row where that is no more than a begin-of-text token."""
+    start = int(np.argmax(row.in_response_T))
+    return row.ids_T[:start] if start > 1 else row.ids_T
 
 
 def _mean(values: Sequence[float]) -> float | None:

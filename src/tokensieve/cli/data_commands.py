@@ -95,7 +95,7 @@ def select(
     Args:
         scored: Folder that score has made.
         out_: Folder of the result.
-        mix: FOLDER:SHARE of rehearsal rows, such as self-dialogue, to be mixed in whole, e.g. dialogues:0.3.
+        mix: FOLDER:SHARE of rehearsal rows to be mixed in whole, e.g. dialogues:0.3: of generate, select or anchors.
         limit: The first N rows only.
     """
     from tokensieve.cli.tables import print_counts, print_near_threshold, print_protected, print_white_space
@@ -175,7 +175,7 @@ def export(
     """Write the selected tokens as a training set in a trainer's own convention.
 
     Args:
-        selected: Folder that select has made.
+        selected: Folder that select has made, or anchors, all response tokens of which are trained.
         out_: Folder of the training set.
         format: Files of the training set, where the trainer leaves a choice.
         weights: What happens to soft weights where the trainer takes none.

@@ -1,11 +1,12 @@
 """Commands on models: generate, calibrate, anchors, train, evaluate, drift, repair."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from tokensieve.cli.console import FLAT, Limit, Out, Work, hush_transformers, out, take_weak_sandbox
+from tokensieve.cli.console import FLAT, Limit, Out, Work, duration, err, hush_transformers, out, take_weak_sandbox
 from tokensieve.config import (
     AnchorSettings,
     CalibrateSettings,
@@ -17,6 +18,12 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.errors import InputError
+
+if TYPE_CHECKING:
+    from tokensieve.anchors.cost import Phase
+
+_PHASES: Final = {"candidates": "draw candidates", "pilot": "train the pilot", "drift": "measure drift"}
+_UNITS: Final = {"candidates": "turns or answers", "pilot": "steps", "drift": "rows"}
 
 
 def generate(
@@ -84,24 +91,58 @@ def anchors(
     out_: Out,
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     settings: Annotated[AnchorSettings, FLAT] = AnchorSettings(),
+    allow_weak_sandbox: bool = False,
 ) -> int:
     """Choose rows that hold a model in training to its base: where a short pilot run drifts most.
 
-    train --kl.anchors FOLDER adds the KL divergence to the base on these rows to the loss.
+    train --kl.anchors FOLDER adds the KL divergence to the base on these rows to the loss; export and select --mix take
+    the folder too, and train its responses by cross-entropy.
 
     Args:
         selected: Folder that select has made, for the pilot; none with --pilot.adapter.
         out_: Folder of the anchors.
+        allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.anchors import make_anchors
     from tokensieve.cli.tables import print_anchors
     from tokensieve.pipeline import open_selected
 
+    take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()
     rows = None if selected is None else open_selected(selected)
-    made = make_anchors(rows, model, settings, out_)
+    with _AnchorProgress() as progress:
+        made = make_anchors(rows, model, settings, out_, watcher=progress)
     print_anchors(made.manifest, out_)
     return 0
+
+
+class _AnchorProgress:
+    """Progress of a search for anchors: what it will cost, then a bar a phase."""
+
+    def __init__(self) -> None:
+        self._work: Work | None = None
+        self._phase = ""
+
+    def __enter__(self) -> "_AnchorProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._work is not None:
+            self._work.__exit__(None, None, None)
+
+    def planned(self, seconds: "Mapping[Phase, float]") -> None:
+        """See ``AnchorWatcher``."""
+        parts = ", ".join(f"{_PHASES[phase]} {duration(needed)}" for phase, needed in seconds.items())
+        err.print(f"about {duration(sum(seconds.values()))} on this machine: {parts}")
+
+    def advanced(self, phase: "Phase", done: int, total: int) -> None:
+        """See ``AnchorWatcher``."""
+        if phase != self._phase:
+            self.__exit__()
+            self._phase, self._work = phase, Work(_PHASES[phase], _UNITS[phase])
+            self._work.__enter__()
+        if self._work is not None:
+            self._work.advanced(done, total)
 
 
 def calibrate(

@@ -112,20 +112,27 @@ def print_accuracies(scores: Iterable[TaskScore]) -> None:
 
 
 def print_anchors(manifest: Manifest, folder: object) -> None:
-    """Print drift by cluster of prompts; then the counts."""
+    """Print drift by cluster of prompts, with each one's share of candidates and anchors; then the counts."""
     facts = manifest.facts
     table = table_of("prompts like", "candidates", "anchors", "drift (nats/token)")
-    clusters = facts["clusters"]
+    clusters, candidates = facts["clusters"], facts["candidates"]
     for entry in clusters if isinstance(clusters, list) else ():
-        if isinstance(entry, dict):
+        examples = entry["examples"] if isinstance(entry, dict) else None
+        if isinstance(entry, dict) and isinstance(examples, list):
             drift = entry["drift"]
             shown = f"{drift:.4f}" if isinstance(drift, float) else ""
-            table.add_row(str(entry["example"])[:48], str(entry["candidates"]), str(entry["anchors"]), shown)
+            shares = (_share(entry["candidates"], candidates), _share(entry["anchors"], manifest.counts.rows_out))
+            table.add_row(str(examples[0])[:48], *shares, shown)
     print_table(table)
     before, after = facts["drift_of_candidates"], facts["drift_of_anchors"]
     if isinstance(before, float) and isinstance(after, float):
         out.print(f"mean drift of the pilot: {before:.4f} nats/token on all candidates, {after:.4f} on the anchors")
     print_counts(manifest, folder)
+
+
+def _share(part: JSON, whole: JSON) -> str:
+    known = isinstance(part, int) and isinstance(whole, int) and whole
+    return f"{part / whole:.1%}" if known and isinstance(part, int) and isinstance(whole, int) else ""
 
 
 def print_drift(found: "Drift") -> None:

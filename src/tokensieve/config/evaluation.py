@@ -42,9 +42,12 @@ class DriftSettings(BaseModel):
     rows: str | None = None
     """A data set whose responses are measured as they are: a file, a Hub name or a folder of an earlier stage."""
     prompts: str | None = None
-    """A data set to whose prompts the base's own answers are drawn and measured."""
+    """Prompts to which the base's own answers are drawn and measured: a data set, or task:NAME/SPLIT; in a study also
+    target or target/SPLIT for those of each target."""
     text: Path | None = None
     """A UTF-8 file of plain text, in rows of 1,024 tokens."""
+    data: Path | None = None
+    """Folder with local copies of the benchmarks, for the prompts of a task."""
     limit: int = Field(128, gt=0)
     """Most rows of `rows`, `prompts` and `text` each."""
     temperature: float = Field(1.0, ge=0)

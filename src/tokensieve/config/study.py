@@ -170,6 +170,8 @@ class StudySettings(BaseModel):
         for held in self.arms:
             if held.anchors is not None and self.train_of(held).objective.kl.anchors is not None:
                 raise ValueError(f"arm {held.name!r} names a folder of anchors and settings that make one")
+            if held.anchors is not None and self.train_of(held).objective.kl.refresh and not held.anchors.refreshable:
+                raise ValueError(f"arm {held.name!r} chooses anchors again; its anchors need refreshable: true")
         names = [arm.name for arm in self.arms]
         for scorer, model in self.score.models.items():
             arm = model.removeprefix(ARM_PREFIX) if isinstance(model, str) else ""

@@ -65,22 +65,28 @@ class AnchorSettings(BaseModel):
 
     model_config = STRICT
 
-    source: Literal["dialogues", "answers", "rows"] = "dialogues"
-    """Candidates: dialogues drawn from the base itself; the base's own answers to prompts; responses as they are."""
+    source: Literal["dialogues", "answers", "rows", "text"] = "dialogues"
+    """Candidates: dialogues drawn from the base itself; the base's own answers to prompts; responses as they are; plain
+    text, all of it response."""
     data: str | None = None
-    """Data set with the prompts of source answers, or the rows of source rows."""
+    """Of source answers a data set with the prompts, or task:NAME for a task's training prompts, whose answers are
+    checked; of source rows the rows; of source text a UTF-8 file."""
     candidates: int = Field(1600, gt=0)
-    """Rows to choose from."""
+    """Rows to choose from: dialogues drawn, prompts, rows, or pieces of the text."""
     count: int = Field(150, gt=0)
     """Anchors that are kept."""
     random_share: float = Field(0.25, ge=0, le=1)
     """Share of the anchors drawn at random, so that skills the pilot left alone stay covered; 1 is the control."""
-    top_k: int = Field(64, gt=0)
+    top_k: int = Field(256, gt=0)
     """Entries kept of the base's distribution at each token; the rest of the mass counts as one entry."""
+    n: int = Field(4, gt=0)
+    """Answers to each prompt of source answers: the likeliest is kept, of a task's the likeliest correct one."""
     max_new_tokens: int = Field(256, gt=0)
-    """Longest drawn answer in tokens."""
+    """Longest drawn answer, or piece of text, in tokens."""
     temperature: float = Field(1.0, ge=0)
     """Sampling temperature of drawn rows."""
+    refreshable: bool = False
+    """Keep all candidates with their distributions, so that `train --kl.refresh` can choose again among them."""
     seed: int = Field(0, ge=0)
     """Seed of drawing, of the pilot and of the random share."""
     pilot: PilotSettings = PilotSettings()
@@ -102,6 +108,9 @@ class KlSettings(BaseModel):
     """Drift in nats per token that the weight is steered to while training; None keeps the weight."""
     range: float = Field(16.0, ge=1)
     """With a budget: the weight stays within a factor of this of its first value."""
+    refresh: float | None = Field(None, gt=0, lt=1)
+    """Share of the steps after which the anchors are chosen again, once, where the model in training has drifted most;
+    needs `anchors --refreshable`. None keeps the first choice."""
 
 
 class ValidationSettings(BaseModel):

@@ -38,6 +38,7 @@ _MADE_BY: Final[Mapping[Stage, str]] = {
     "selected": "tokensieve select SCORED --out FOLDER",
     "samples": "tokensieve generate TASK --out FOLDER",
     "evaluated": "tokensieve evaluate TASK --model MODEL --out FOLDER",
+    "anchors": "tokensieve anchors SELECTED --model MODEL --out FOLDER",
 }
 """The command, or call, that makes a folder of each stage's rows."""
 

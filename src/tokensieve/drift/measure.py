@@ -214,5 +214,5 @@ def _name_of(model: LoadedModel | ModelSettings | str) -> str:
 
 def _cached(base: LoadedModel, settings: DriftSettings) -> Path:
     """Folder in the user's cache for the rows that this base draws under these settings."""
-    drawn = settings.model_dump(mode="json", exclude={"rows", "text"})
+    drawn = settings.model_dump(mode="json", exclude={"rows", "text", "data"})
     return cache_folder() / "drift" / digest_of({"base": base.identity.model_dump(mode="json"), **drawn})[:16]

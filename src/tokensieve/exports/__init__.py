@@ -106,7 +106,7 @@ def export(
     Rows without one trained token are left out, counted and listed by id: some trainers divide by zero on them.
 
     Args:
-        rows: selected rows, or their folder.
+        rows: selected rows, or anchors (every response token of them is trained); or their folder.
         folder: where to; missing, empty, or an earlier export: the files that its manifest lists are replaced, what
             else lies in it stays.
         to: one of ``TRAINERS``.
@@ -125,13 +125,13 @@ def export(
             something else, or a file of the earlier export that was changed since.
         EnvironmentProblem: the disk is full or refuses.
     """
-    from tokensieve.data.dataset import as_rows  # pyarrow, which `tokensieve --help` does without
+    from tokensieve.data.anchor_rows import as_training_rows  # pyarrow, which `tokensieve --help` does without
 
     folder = Path(folder)
     if folder.is_symlink():  # to another disk, which a finished folder cannot be renamed to
         folder = folder.resolve()
     trainer, chosen = _resolve(to, format)
-    rows = as_rows(Selected, rows)
+    rows = as_training_rows(rows)
     if model is not None:
         refuse_another_tokenizer(
             rows.manifest.model, model, fix="score and select the data again with the model that is to be trained"

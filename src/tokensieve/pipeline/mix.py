@@ -12,7 +12,7 @@ from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import InputError
-from tokensieve.types import FloatArray, Scored, Scores, Selected, Tokens
+from tokensieve.types import Anchor, FloatArray, Scored, Scores, Selected, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.data.arrow_io import StageRow
@@ -45,7 +45,7 @@ def mixed_in(
     """Whole rows from a folder, as many as make up ``share`` of the result; the draw depends on seed and ids only.
 
     Args:
-        folder: of generate, or of a later stage.
+        folder: of generate, of a later stage, or of anchors.
         share: fraction of the result's rows.
         rows: number of the result's other rows.
         seed: of the draw.
@@ -83,11 +83,11 @@ def _rows(folder: Path, model: ModelIdentity | None) -> Rows[Scored]:
         rules = DataSettings(last_turn_only=True)
         earlier = cast("Rows[StageRow]", load(folder, _settings_of(model), rules))
         made_by = earlier.manifest.model
-    elif earlier.manifest.stage not in ("tokens", "scored", "selected"):
+    elif earlier.manifest.stage not in ("tokens", "scored", "selected", "anchors"):
         raise InputError(
             f"a folder of {earlier.manifest.stage} rows holds no training data",
             where=str(folder),
-            fix="a folder of tokensieve generate, score or select",
+            fix="a folder of tokensieve generate, score, select or anchors",
         )
     if model is not None and made_by is not None and made_by.tokenizer_digest != model.tokenizer_digest:
         raise InputError(
@@ -103,8 +103,8 @@ def _settings_of(model: ModelIdentity) -> ModelSettings:
 
 
 def _scored(row: "StageRow") -> Scored:
-    if isinstance(row, Tokens):
-        return Scored(row, {})
+    if isinstance(row, Tokens | Anchor):
+        return Scored(row if isinstance(row, Tokens) else row.tokens, {})
     return row.scored if isinstance(row, Selected) else cast("Scored", row)
 
 

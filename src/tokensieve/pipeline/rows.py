@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+from tokensieve.data.anchor_rows import as_training_rows
 from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest
@@ -89,9 +90,9 @@ def open_scored(folder: str | Path) -> Rows[Scored]:
 
 
 def open_selected(folder: str | Path) -> Rows[Selected]:
-    """The rows that ``select`` has written.
+    """The rows that ``select`` has written, or anchors as rows that train every response token.
 
     Raises:
         InputError: another stage's folder, or none.
     """
-    return open_rows_of(Selected, folder)
+    return as_training_rows(folder)

@@ -48,8 +48,8 @@ def select(
             an object such as ``Stm(2.5)``, or a function of a scored row that gives flags or weights ``[T]``.
         out: folder for the result; None keeps it in memory.
         policy: the policy as an object or a function, in place of the settings' text.
-        mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, mixed in with every response
-            token trained, so many that they make up that share of the result's rows; drawn by the seed.
+        mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, or anchors, mixed in with every
+            response token trained, so many that they make up that share of the result's rows; drawn by the seed.
         limit: the first N rows only.
 
     Returns:

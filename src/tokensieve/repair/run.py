@@ -30,6 +30,10 @@ from tokensieve.repair.candidates import check_alpha, interpolate, reduce_intrud
 from tokensieve.types import Progress, Tokens
 
 RESULT_NAME: Final = "repair.json"
+_TRAINING_STATE: Final = (
+    "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin", "trainer_state.json", "global_step*",
+)  # fmt: skip
+"""Files of a trainer's checkpoint that are no part of the model."""
 
 
 class Candidate(BaseModel):
@@ -112,7 +116,7 @@ def repair_model(
     points = [Candidate(name="base", folder=None, score=value, probes=())]
     probe = DriftProbe(before, settings.drift)
     for done, (name, make) in enumerate(made.items()):
-        scores = out / "scores" / name.replace(" ", "-")
+        scores = out / "scores" / name.replace(" ", "-").strip("/").replace("/", "-")
         points.append(_measured(name, make(), before, rows, settings, probe, scores))
         if progress is not None:
             progress(done + 1, len(made))
@@ -120,7 +124,7 @@ def repair_model(
     points = [one.model_copy(update={"chosen": one is best}) for one in points]
     result = Repair(base=before.model, tuned=str(tuned), settings=settings, candidates=tuple(points), rule=_RULE)
     if not (out / "model").exists():
-        shutil.copytree(str(best.folder), out / "model")
+        shutil.copytree(str(best.folder), out / "model", ignore=shutil.ignore_patterns(*_TRAINING_STATE))
     write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     return result
 
@@ -147,7 +151,11 @@ def _candidates(
         write = partial(reduce_intruders, tuned, base, keep)
         made[f"intruders {keep:g}"] = partial(_once, write, work / f"intruders-{keep:g}")
     for checkpoint in settings.checkpoints:
-        made[checkpoint.name] = partial(Path, checkpoint)
+        # Two runs may both have a checkpoint-100.
+        name = str(checkpoint) if checkpoint.name in made else checkpoint.name
+        if name in made:
+            raise InputError("the checkpoint is named twice", where=str(checkpoint), fix="name it once")
+        made[name] = partial(Path, checkpoint)
     return made
 
 

@@ -1,13 +1,13 @@
 """Drift against forgetting: every training run of a study as a point, their rank correlation, and what that says."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokensieve.comparison.rank_correlation import LEAST_GROUPS, LEAST_RUNS, rank_correlation
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format, plots
 from tokensieve.report.plots.drift import DriftPoint
-from tokensieve.report.schema import Report
+from tokensieve.report.schema import DriftSet, Report
 
 _WIDE, _NARROW = 1080.0, 350.0
 
@@ -21,12 +21,37 @@ class DriftSection:
         styles: mark of each arm that is in the picture, by its name.
         hollow: title of the targets whose marks are hollow; empty where there is one target.
         sentences: what the points say.
+        rows: drift of each arm by set of rows.
     """
 
     picture: plots.Pair
     styles: dict[str, plots.ArmStyle]
     hollow: str
     sentences: tuple[str, ...]
+    rows: tuple["DriftRow", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """Drift of an arm on one set of rows, the mean over its runs.
+
+    Attributes:
+        target: title of the target.
+        arm: its name.
+        name: of the set.
+        kl: nats per token.
+        spread: 95 % interval of a single run, or the range over several.
+        nll_change: nats per token.
+        perplexity: under the base and after training.
+    """
+
+    target: str
+    arm: str
+    name: str
+    kl: str
+    spread: str
+    nll_change: str
+    perplexity: str
 
 
 def drift_section(report: Report) -> DriftSection | None:
@@ -41,7 +66,39 @@ def drift_section(report: Report) -> DriftSection | None:
         styles=styles,
         hollow=", ".join(titles[1:]),
         sentences=tuple(_sentences(points)),
+        rows=tuple(_rows(report)),
     )
+
+
+def _rows(report: Report) -> Iterator[DriftRow]:
+    """One row for each arm and set."""
+    for target in report.targets:
+        for arm in target.arms:
+            names = dict.fromkeys(one.name for run in arm.runs for one in run.drift_sets)
+            for name in names:
+                sets = [one for run in arm.runs for one in run.drift_sets if one.name == name]
+                yield _row(target.title or target.task, arm.name, name, sets)
+
+
+def _row(target: str, arm: str, name: str, sets: Sequence[DriftSet]) -> DriftRow:
+    values = [one.kl.value for one in sets if one.kl.value is not None]
+    ends = [min(values), max(values)] if len(values) > 1 else [sets[0].kl.low, sets[0].kl.high]
+    spread = "" if None in ends else " to ".join(number_format.number(end, 4) for end in ends)
+    before, after = (_mean([getattr(one, key) for one in sets]) for key in ("base_perplexity", "tuned_perplexity"))
+    return DriftRow(
+        target,
+        arm,
+        name,
+        number_format.number(_mean(values), 4),
+        spread,
+        number_format.signed(_mean([one.nll_change.value for one in sets]), 4),
+        f"{number_format.perplexity(before)} → {number_format.perplexity(after)}",
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def drift_points(report: Report) -> list[DriftPoint]:

@@ -81,6 +81,23 @@ class CurvePoint(BaseModel):
     """Mean nll over the trained tokens, nats."""
 
 
+class DriftSet(BaseModel):
+    """Drift of one training run on one set of rows, with bootstrap intervals over the rows."""
+
+    model_config = _STRICT
+
+    name: str
+    """Name of the set: dialogues, answers, rows or text."""
+    kl: Estimate
+    """Forward KL(base || model), nats per token."""
+    nll_change: Estimate
+    """Mean nll under the model minus that under the base, nats per token."""
+    base_perplexity: float | None = None
+    """exp of the mean nll under the base."""
+    tuned_perplexity: float | None = None
+    """exp of the mean nll under the model."""
+
+
 class SeedRun(BaseModel):
     """One training run of an arm."""
 
@@ -95,7 +112,9 @@ class SeedRun(BaseModel):
     target_accuracy: float | None = None
     """Accuracy on the target after this run, a fraction."""
     drift: float | None = None
-    """Forward KL(base || model) in nats per token; None where the study does not measure it."""
+    """Forward KL(base || model) in nats per token, the mean over sets; None where the study does not measure it."""
+    drift_sets: tuple[DriftSet, ...] = ()
+    """Drift by set of rows; empty where the study does not measure it."""
     curve: tuple[CurvePoint, ...] = ()
     """Training loss by step."""
     wall_s: float | None = None

@@ -56,7 +56,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """Policies side by side: left out is what any of them leaves out, weights are multiplied, ``keep`` wins."""
+    """Policies side by side: left out is what any of them leaves out, weights are multiplied, ``keep`` wins.
+
+    Formula: the product of the parts' factors; 1 on tokens that a ``keep`` names. Source: our own.
+    """
 
     parts: tuple[Policy, ...]
     usage: ClassVar[str] = "POLICY & POLICY"
@@ -113,7 +116,11 @@ class Combined:
 
 @dataclass(frozen=True, slots=True)
 class OfScorer:
-    """A policy by the scores of another model than the settings' scorer: ``stm:2.5@larger``."""
+    """A policy by the scores of another model than the settings' scorer: ``stm:2.5@larger``.
+
+    Formula: the policy's, with the nll by that scorer. Source: arXiv 2501.14315, whose ablation
+    has a larger model's scores choose the tokens.
+    """
 
     policy: Policy
     scorer: str
@@ -149,7 +156,7 @@ class UserFunction:
 
     The function gets the whole row and returns an array ``[T]``: booleans (True trains the token), or floats in [0, 1]
     (the factor of its loss). What it says of prompt and protected tokens has no effect. All rows must give the same
-    of the two.
+    of the two. Formula and source: the user's; the interface is our own.
     """
 
     place: str

@@ -25,7 +25,10 @@ Scope: TypeAlias = Literal["split", "row"]
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Train every response token: plain fine-tuning."""
+    """Train every response token: plain fine-tuning.
+
+    Formula: the factor of every candidate is 1. Source: our own word for the usual fine-tuning.
+    """
 
     usage: ClassVar[str] = "plain"
     traits: ClassVar[Traits] = Traits(trains_all=True)

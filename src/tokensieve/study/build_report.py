@@ -25,6 +25,7 @@ from tokensieve.report.schema import (
     REFERENCE_ARM,
     ArmReport,
     CurvePoint,
+    DriftSet,
     EvaluatedSubset,
     Outcomes,
     ReferenceComparison,
@@ -271,23 +272,31 @@ def _run(
     record = source.runner.record(run.train)
     log = open_adapter(source.runner.folder(run.train)).log
     every = max(1, len(log) // _CURVE_POINTS)
+    sets = _drift_sets(run, source)
     return SeedRun(
         seed=run.seed,
         target_improvement=_number(metrics.target_improvement(base, tuned, target)),
         backward_transfer=_number(metrics.backward_transfer(base, tuned, target)),
         target_accuracy=tuned[target],
-        drift=_drift(run, source),
+        drift=_mean_kl(sets),
+        drift_sets=sets,
         curve=tuple(CurvePoint(step=entry.step, loss=entry.loss) for entry in log[::every]),
         wall_s=record.wall_s if record else None,
     )
 
 
-def _drift(run: ArmRun, source: _Source) -> float | None:
-    """Mean over the sets of rows of KL(base || model), nats per token."""
+def _drift_sets(run: ArmRun, source: _Source) -> tuple[DriftSet, ...]:
+    """Drift by set of rows; empty where the study does not measure it."""
     if run.drift is None:
-        return None
+        return ()
     text = (source.runner.folder(run.drift) / DRIFT_NAME).read_text(encoding="utf-8")
-    values = [probe.kl.value for probe in Drift.model_validate_json(text).probes if probe.kl.value is not None]
+    probes = Drift.model_validate_json(text).probes
+    return tuple(DriftSet.model_validate(probe.model_dump(exclude={"rows", "tokens"})) for probe in probes)
+
+
+def _mean_kl(sets: Sequence[DriftSet]) -> float | None:
+    """Mean over the sets of rows of KL(base || model), nats per token."""
+    values = [one.kl.value for one in sets if one.kl.value is not None]
     return float(np.mean(values)) if values else None
 
 

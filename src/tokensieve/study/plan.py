@@ -19,7 +19,7 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.data.dataset import Rows
-from tokensieve.data.manifest import write_atomically
+from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.errors import InputError
 from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Step, TargetPlan, step_key
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 NOT_TRAINED: Final = "not_trained"
 """File in place of a result where an arm has no row to train on; it says so in words."""
 
+
+TARGET_PROMPTS: Final = "target"
+"""Prompts of drift's answers: those of each target's training split, or of another one as target/SPLIT."""
 
 DRIFT_NAME: Final = "drift.json"
 """File of a drift step's result."""
@@ -50,7 +53,7 @@ class Planner:
         self.root = root
         self._base: LoadedModel | None = None
         self._tuned: tuple[str, LoadedModel] | None = None
-        self._probe: DriftProbe | None = None
+        self._probe: tuple[DriftSettings, DriftProbe] | None = None
         self._problems: dict[tuple[str, str, int | None, Path | None], str] = {}
         self._runs: dict[tuple[str, str], tuple[ArmRun, ...]] = {}
 
@@ -89,7 +92,7 @@ class Planner:
         repair = None if arm.alpha == 1.0 else self._repair(label, arm.alpha, train)
         tuned = repair or train
         evaluations = {task: self._evaluate(task, label, tuned) for task in (target.task, *target.others)}
-        rows = self.settings.evaluate.drift
+        rows = self._drift_rows(target)
         return ArmRun(seed, train, repair, evaluations, None if rows is None else self._drift(label, rows, tuned))
 
     def _repair(self, label: str, alpha: float, train: Step) -> Step:
@@ -106,6 +109,18 @@ class Planner:
             interpolate(source, self.settings.model, alpha, folder)
 
         return Step("repair", label, step_key("repair", {"alpha": alpha}, [train.key]), build)
+
+    def _drift_rows(self, target: TargetSettings) -> DriftSettings | None:
+        """The rows on which drift is measured; the prompts ``target`` are those of the target's own training split."""
+        rows = self.settings.evaluate.drift
+        prompts = None if rows is None else rows.prompts
+        if rows is None or prompts is None:
+            return rows
+        word, _, split = prompts.partition("/")
+        changes: dict[str, str | Path | None] = {"data": rows.data or self._train_data}
+        if word == TARGET_PROMPTS:
+            changes["prompts"] = f"task:{target.task}/{split or 'train'}"
+        return rows.model_copy(update=changes)
 
     def _anchors(
         self, target: TargetSettings, arm: ArmSettings, settings: AnchorSettings, score: Step
@@ -136,7 +151,8 @@ class Planner:
             found = self._drift_probe(rows).measure(self._after(train))
             write_atomically(folder / DRIFT_NAME, found.model_dump_json(indent=2).encode())
 
-        return Step("drift", label, step_key("drift", _json(rows), [self._model_key, train.key]), build)
+        key = step_key("drift", _json(rows, exclude={"data"}), [self._model_key, train.key])
+        return Step("drift", label, key, build)
 
     def _generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
         from tokensieve.generation import generate
@@ -254,12 +270,15 @@ class Planner:
         return Step("select", f"{target.task} · {arm.name}", key, build)
 
     def _drift_probe(self, rows: DriftSettings) -> "DriftProbe":
-        """The base's rows and hidden states, made once for all runs."""
+        """The base's rows and hidden states, made once for all runs of a target; the last ones are kept."""
         from tokensieve.drift import DriftProbe
 
-        if self._probe is None:
-            self._probe = DriftProbe(self.base(), rows, self.root / "drift-rows")
-        return self._probe
+        if self._probe is None or self._probe[0] != rows:
+            self._probe = None  # frees the one before
+            drawn = _json(rows, exclude={"rows", "text", "data"})
+            folder = self.root / "drift-rows" / digest_of(drawn)[:12]
+            self._probe = (rows, DriftProbe(self.base(), rows, folder))
+        return self._probe[1]
 
     def _train(self, label: str, arm: ArmSettings, select: Step, seed: int, anchors: Step | None) -> Step:
         from tokensieve.pipeline import open_selected

@@ -1,7 +1,6 @@
 """Run a study: plan it, make what is not there yet, write the report."""
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tokensieve.config import StudySettings, as_settings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError, in_words
 from tokensieve.generation.arms import ARMS, name_of_origin
+from tokensieve.models.speed import SAMPLE, SCORE, TRAIN, matmul_rate
 from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_report
 from tokensieve.study.build_report import assemble
 from tokensieve.study.plan import Planner
@@ -25,12 +25,6 @@ _ROW_TOKENS = 200
 """Tokens of a training row where nothing is known of the data yet."""
 _ANSWER_TOKENS = 80
 """Tokens of an answer, likewise."""
-
-# Floating-point operations a token and parameter, over the share of the matmul rate that a stage reaches on small
-# models (where the overhead of many small products dominates). Measured on the embedded model, two CPU cores.
-_SCORE = 2 / 0.30
-_TRAIN = 6 / 0.25
-_SAMPLE = 2 / 0.08
 
 
 class Silent:
@@ -157,14 +151,14 @@ def estimate_seconds(study: StudyRun, steps: Iterable[Step]) -> float:
         steps: those that are to be made.
     """
     settings = study.plan.settings
-    per_operation = study.planner.base().model.num_parameters() / _matmul_rate(str(study.planner.base().device))
+    per_operation = study.planner.base().model.num_parameters() / matmul_rate(str(study.planner.base().device))
     rows = settings.data.limit or 400
     problems = settings.evaluate.limit or 200
     work = {
-        "score": rows * _ROW_TOKENS * _SCORE,
-        "train": rows * _ROW_TOKENS * settings.train.epochs * _TRAIN,
-        "generate": rows * _samples(settings) * _ANSWER_TOKENS * _SAMPLE,
-        "evaluate": min(problems, settings.evaluate.other_limit or problems) * _ANSWER_TOKENS * _SAMPLE,
+        "score": rows * _ROW_TOKENS * SCORE,
+        "train": rows * _ROW_TOKENS * settings.train.epochs * TRAIN,
+        "generate": rows * _samples(settings) * _ANSWER_TOKENS * SAMPLE,
+        "evaluate": min(problems, settings.evaluate.other_limit or problems) * _ANSWER_TOKENS * SAMPLE,
     }
     return float(sum(work.get(step.verb, 0.0) * per_operation for step in steps))
 
@@ -175,17 +169,3 @@ def _samples(settings: StudySettings) -> float:
         return settings.generate.sampling.n
     names = {arm.data: name_of_origin(arm.data) for arm in settings.arms if arm.data is not Origin.GROUND_TRUTH}
     return sum(ARMS[name].samples for name in names.values()) / max(1, len(names))
-
-
-def _matmul_rate(device: str) -> float:
-    """Floating-point operations a second of a square product on the device, measured for a moment."""
-    import torch
-
-    size = 768
-    left = torch.ones(size, size, device=device)
-    _ = left @ left
-    began, products = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.2:
-        (left @ left)[0, 0].item()
-        products += 1
-    return products * 2 * size**3 / (time.perf_counter() - began)

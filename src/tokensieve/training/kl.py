@@ -84,6 +84,17 @@ def kl_to_base(logits_MV: torch.Tensor, top_ids_MK: torch.Tensor, top_log_p_MK: 
     return kept_M + rest_M
 
 
+def kl_of_batch(model: torch.nn.Module, batch: AnchorBatch) -> torch.Tensor:
+    """KL to the base at each place [M] of a batch of anchors, nats; one forward pass of the model in training."""
+    first = int(batch.sources_M.min())
+    kept = batch.ids_BT.shape[1] - first  # the LM head runs on the last positions only
+    logits_BTV = model(
+        input_ids=batch.ids_BT, attention_mask=batch.attention_BT, use_cache=False, logits_to_keep=kept
+    ).logits
+    logits_MV = logits_BTV[batch.rows_M, batch.sources_M - first]
+    return kl_to_base(logits_MV, batch.top_ids_MK, batch.top_log_p_MK)
+
+
 class AnchorSchedule:
     """The anchors of each step: passes over all of them, each in an order of its own, from the seed alone.
 
@@ -162,7 +173,8 @@ class KlTerm:
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        self._schedule = AnchorSchedule(anchors, settings.rows or rows, seed)
+        self._rows, self._seed = settings.rows or rows, seed
+        self._schedule = AnchorSchedule(anchors, self._rows, seed)
         self._settings = settings
         self._padding_id = padding_id
         self._process, self._processes = process, processes
@@ -172,6 +184,10 @@ class KlTerm:
         self._sum: torch.Tensor | None = None
         self.weight = settings.weight
         """Factor of the KL in this step."""
+
+    def replace(self, anchors: Sequence[Anchor]) -> None:
+        """Use other anchors from the next step on."""
+        self._schedule = AnchorSchedule(anchors, self._rows, self._seed)
 
     def begin(self, step: int, passes: int, before: tuple[float, float] | None) -> None:
         """Set the weight of an optimiser step, choose its anchors, and share them among its forward passes.
@@ -201,13 +217,7 @@ class KlTerm:
         if not own and self._processes == 1:
             return None
         batch = collate(own or self._spare, self._padding_id, device)
-        first = int(batch.sources_M.min())
-        kept = batch.ids_BT.shape[1] - first  # the LM head runs on the last positions only
-        logits_BTV = model(
-            input_ids=batch.ids_BT, attention_mask=batch.attention_BT, use_cache=False, logits_to_keep=kept
-        ).logits
-        logits_MV = logits_BTV[batch.rows_M, batch.sources_M - first]
-        total = kl_to_base(logits_MV, batch.top_ids_MK, batch.top_log_p_MK).sum() * (1.0 if own else 0.0)
+        total = kl_of_batch(model, batch).sum() * (1.0 if own else 0.0)
         self._sum = total.detach() if self._sum is None else self._sum + total.detach()
         return self.weight * total / self._places * self._processes
 

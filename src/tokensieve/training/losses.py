@@ -110,7 +110,7 @@ def _base_stm(stats: TokenStats, ppl: float) -> "torch.Tensor":
 
 
 LOSSES: Final[Mapping[str, Loss]] = {
-    "nll": Loss("1", "cross-entropy"),
+    "nll": Loss("1", "cross-entropy, the standard"),
     "dft": Loss("p_t", "DFT, arXiv 2508.05629", _dft),
     "eaft": Loss(
         f"(H_t / 3.0)^alpha, H_t the entropy of the {EAFT_TOP_K} likeliest entries, renormalised",
@@ -119,7 +119,9 @@ LOSSES: Final[Mapping[str, Loss]] = {
         default=1.0,
         top_entropy=True,
     ),
-    "infosft": Loss("p_t relu(1 - logit p_t / logit P)", "InfoSFT, P = 0.93", _infosft, default=_INFOSFT_P),
+    "infosft": Loss(
+        "p_t relu(1 - logit p_t / logit P)", "InfoSFT, arXiv 2605.14967, P = 0.93", _infosft, default=_INFOSFT_P
+    ),
     "profit": Loss(
         "1 where p_t >= P, else 0; divided by the number of ones",
         "ProFit, arXiv 2601.09195, P = 0.1",
@@ -135,18 +137,28 @@ LOSSES: Final[Mapping[str, Loss]] = {
         default=_TALR_FLOOR,
         batch_statistic=True,
     ),
-    "asft": Loss("p_t, plus lambda KL(base || model)", "ASFT, arXiv 2509.23753", _dft, default=0.05, kl="forward"),
-    "kl": Loss("1, plus lambda KL(base || model)", "forward KL to the base", default=0.1, kl="forward"),
-    "reverse_kl": Loss("1, plus lambda KL(model || base)", "reverse KL to the base", default=0.1, kl="reverse"),
+    "asft": Loss(
+        "p_t, plus lambda KL(base || model)",
+        "ASFT, arXiv 2509.23753; KL as in its code, its text has the other direction",
+        _dft,
+        default=0.05,
+        kl="forward",
+    ),
+    "kl": Loss(
+        "1, plus lambda KL(base || model)", "our own: forward KL to the base on data tokens", default=0.1, kl="forward"
+    ),
+    "reverse_kl": Loss(
+        "1, plus lambda KL(model || base)", "our own: reverse KL to the base on data tokens", default=0.1, kl="reverse"
+    ),
     "online_stm": Loss(
         "1 where the current perplexity is at most PPL, else 0",
-        "STM with scores that follow the model in training",
+        "STM, arXiv 2501.14315, with scores that follow the model in training",
         _stm,
         default=2.5,
     ),
     "base_stm": Loss(
         "1 where the base's perplexity is at most PPL, else 0",
-        "STM with the base's scores computed while training; the policy stm:PPL without protected tokens",
+        "STM, arXiv 2501.14315, scored by the base while training; the policy stm:PPL without protected tokens",
         _base_stm,
         default=2.5,
         base=True,

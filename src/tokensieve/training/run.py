@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tokensieve.config import ModelSettings, TrainSettings, as_settings
-from tokensieve.data.dataset import Rows, as_rows, open_rows
+from tokensieve.data.anchor_rows import as_training_rows
+from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     Counts,
@@ -77,10 +78,12 @@ def train(
     started = time.monotonic()
     settings = as_settings(TrainSettings, settings, "settings")
     parse_loss(settings.objective.loss)
+    if settings.objective.kl.refresh is not None and settings.objective.kl.anchors is None:
+        raise InputError("there are no anchors to choose again", where="train.kl.refresh", fix="--kl.anchors FOLDER")
     if out is None:
         raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
     out = Path(out)
-    rows = as_rows(Selected, rows)
+    rows = as_training_rows(rows)
     from tokensieve.training.validation import choice_of, open_validation
 
     loaded = load_model(_for_training(model, settings))
@@ -102,12 +105,12 @@ def train(
         if portion.index == 0:  # the others meet it before they look for checkpoints
             pin(work, draft)
         with quiet_libraries(), kept_random_state(), out_of_memory_explained():
-            trainer, log = _run(loaded, data, settings, work, out, progress, anchors, validation)
+            trainer, log, more = _run(loaded, data, settings, work, out, progress, anchors, validation)
             state = _whole_weights(trainer)
             if trainer.is_world_process_zero():
                 _save(trainer, loaded, work / RESULT, state)
                 chosen = None if validation is None else choice_of(trainer.state, validation)
-                _finish(work, out, draft, data, log, started, chosen)
+                _finish(work, out, draft, data, log, more, started, chosen)
             trainer.accelerator.wait_for_everyone()
     return open_adapter(out)
 
@@ -186,8 +189,9 @@ def _run(
     progress: "Progress | None",
     anchors: Rows[Anchor] | None,
     validation: "Validation | None",
-) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...]]":
+) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...], Mapping[str, JSON]]":
     from tokensieve.training.account import check_all_was_trained, steps_of
+    from tokensieve.training.refresh import refresh_facts
     from tokensieve.training.trackers import name_run
     from tokensieve.training.trainer import make_trainer
 
@@ -201,7 +205,7 @@ def _run(
         check_finite(trainer.model, where="the trained model")
     except InputError as error:  # the last step's loss is taken before its update
         raise CheckFailed(error.problem, where="the last step", fix="lower train.learning_rate") from None
-    return trainer, steps_of(trainer.state)
+    return trainer, steps_of(trainer.state), refresh_facts(trainer.state)
 
 
 def _whole_weights(trainer: "SelectedTokensTrainer") -> "dict[str, Tensor] | None":
@@ -249,6 +253,7 @@ def _finish(
     draft: Manifest,
     data: TrainingSet,
     log: tuple[StepLog, ...],
+    more: Mapping[str, JSON],
     started: float,
     chosen: dict[str, JSON] | None,
 ) -> None:
@@ -263,6 +268,7 @@ def _finish(
                 "rows_without_trained_tokens": data.empty_rows,
                 "steps": len(log),
                 **({} if chosen is None else {"checkpoint": chosen}),
+                **more,
             },
             "timing": Timing(
                 started_at=datetime.now(UTC).isoformat(timespec="seconds"), wall_s=time.monotonic() - started

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -24,6 +25,7 @@ from tokensieve.training.callbacks import PullToStart, Watch
 from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.kl import KlTerm
 from tokensieve.training.losses import LOSSES, BoundLoss, parse_loss
+from tokensieve.training.refresh import Refresh, open_refresh
 from tokensieve.training.token_head import add_token_head, states_at, token_losses
 from tokensieve.training.validation import Validate, Validation, keep_best, validate
 from tokensieve.types import IGNORE_INDEX, Anchor, Progress
@@ -103,6 +105,10 @@ def make_trainer(
             process=trainer.accelerator.process_index,
             processes=trainer.accelerator.num_processes,
         )
+        folder = cast(Path, settings.objective.kl.anchors)
+        micro = trainer.args.per_device_train_batch_size
+        padding = int(tokenizer.pad_token_id)
+        trainer.anchor_refresh = open_refresh(folder, settings.objective.kl, rows=micro, padding_id=padding)
     return trainer
 
 
@@ -122,6 +128,8 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
     """The base, where the loss needs it and all weights are trained."""
     kl_term: KlTerm | None = None
     """KL to the base on anchors; None trains without."""
+    anchor_refresh: Refresh | None = None
+    """A second choice of anchors that is still to come; None keeps those that there are."""
     validation: Validation | None = None
     """Data by which the best checkpoint is chosen; None keeps the last."""
     control: TrainerControl
@@ -136,6 +144,7 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         self._rows = sum(rows_of(batch) for batch in batches)
         self._trained_tokens = sum(int(batch["labels"][..., 1:].ne(IGNORE_INDEX).sum()) for batch in batches)
         if self.kl_term is not None:
+            self._refresh_anchors()
             # From the log, which a checkpoint keeps, so that a resumed run has the weight of an undisturbed one.
             steps = ((e["kl_weight"], e["anchor_kl"]) for e in reversed(self.state.log_history) if "kl_weight" in e)
             self.kl_term.begin(self.state.global_step, len(batches), next(steps, None))
@@ -143,6 +152,16 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
             total = torch.stack([_weights_of(batch)[..., 1:].sum() for batch in batches]).sum().to(device)
             items = self.accelerator.gather(total).sum()
         return batches, items
+
+    def _refresh_anchors(self) -> None:
+        """Choose the anchors again, where that is due."""
+        if self.kl_term is None or self.anchor_refresh is None or not self.anchor_refresh.is_due(self.state):
+            return
+        with self.compute_loss_context_manager():
+            # Rounding differs from process to process; their mean is the same in all.
+            agree = partial(self.accelerator.reduce, reduction="mean")
+            self.kl_term.replace(self.anchor_refresh.anchors(self.model_wrapped, self.state, agree))
+        self.anchor_refresh = None
 
     def compute_loss(
         self,

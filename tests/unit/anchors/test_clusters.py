@@ -13,7 +13,7 @@ def test_prompts_of_different_words_are_told_apart() -> None:
     found = cluster(prompts, 3)
     assert sorted(index for one in found for index in one.members) == list(range(60))
     assert sorted(sorted(one.members) for one in found) == [list(range(n, n + 20)) for n in (0, 20, 40)]
-    assert all(one.centre in one.members for one in found)
+    assert all(len(one.typical) == 3 and set(one.typical) <= set(one.members) for one in found)
 
 
 def test_equal_prompts_no_prompts_and_one_prompt() -> None:

@@ -116,6 +116,27 @@ def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp
         repair_model(after, base, rules.model_copy(update={"tolerance": 0.0}), tmp_path / "out")
 
 
+def test_checkpoints_and_reduced_intruders_are_candidates(base: ModelSettings, tmp_path: Path) -> None:
+    after = tuned(base, tmp_path / "tuned", "lora")
+    for run in ("one", "two"):
+        interpolate(after, base, 0.0, tmp_path / run / "checkpoint-2")
+        (tmp_path / run / "checkpoint-2" / "optimizer.pt").write_text("")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "ab cd", "completion": "ef gh"}) + "\n")
+    rows = str(tmp_path / "rows.jsonl")
+    checkpoints = tuple(tmp_path / run / "checkpoint-2" for run in ("one", "two"))
+    drift = DriftSettings(rows=rows)
+    rules = RepairSettings(alphas=(), intruders=(0.5,), checkpoints=checkpoints, rows=rows, tolerance=9.0, drift=drift)
+    found = repair_model(after, base, rules, tmp_path / "out")
+    names = [one.name for one in found.candidates]
+    assert names == ["base", "tuned", "intruders 0.5", "checkpoint-2", str(checkpoints[1])]
+    assert found.chosen.name == "checkpoint-2", "the least drift, and of equal ones the first"
+    assert not (tmp_path / "out" / "model" / "optimizer.pt").exists()
+    load_model(tuned_settings(str(tmp_path / "out" / "model"), base))
+    twice = rules.model_copy(update={"checkpoints": (checkpoints[0],) * 3})
+    with pytest.raises(InputError, match="named twice"):
+        repair_model(after, base, twice, tmp_path / "twice")
+
+
 @pytest.mark.parametrize("rules", [RepairSettings(), RepairSettings(task="a", rows="b")])
 def test_a_target_is_needed(base: ModelSettings, tmp_path: Path, rules: RepairSettings) -> None:
     with pytest.raises(InputError, match="expected a target"):

@@ -5,14 +5,16 @@ import re
 import pytest
 from tests.synthetic_report import synthetic_report
 
+from tokensieve.metrics import Estimate
 from tokensieve.report import Report
 from tokensieve.report.drift_section import correlation, drift_points, drift_section
 from tokensieve.report.page import render
 from tokensieve.report.plots import DriftPoint, drift_scatter
 from tokensieve.report.plots.style import ArmStyle
+from tokensieve.report.schema import DriftSet
 
 
-def with_runs(report: Report, **update: float | None) -> Report:
+def with_runs(report: Report, **update: object) -> Report:
     """The report with the same values in every run."""
     targets = []
     for target in report.targets:
@@ -75,3 +77,22 @@ def test_the_axis_is_logarithmic_where_drift_spans_decades(drifts: tuple[float, 
     points = [DriftPoint("t", "a", 0, drift, -5.0, ArmStyle("arm-0", "circle")) for drift in drifts]
     picture = str(drift_scatter(points, 600))
     assert [f">{tick}<" in picture for tick in ticks] == [True] * len(ticks)
+
+
+def test_each_set_of_rows_has_its_drift_change_of_nll_and_perplexity() -> None:
+    kl = Estimate.of(0.25, 0.125, 0.5)
+    sets = tuple(
+        DriftSet(name=name, kl=kl, nll_change=Estimate.of(-0.5), base_perplexity=2.0, tuned_perplexity=1.25)
+        for name in ("dialogues", "answers")
+    )
+    report = with_runs(synthetic_report(seeds=(0, 1)), drift_sets=sets)
+    section = drift_section(report)
+    assert section is not None
+    assert len(section.rows) == 2 * 5 * 2
+    row = section.rows[0]
+    assert (row.name, row.kl, row.spread, row.perplexity) == ("dialogues", "0.2500", "0.2500 to 0.2500", "2 → 1.25")
+    page = render(report)
+    assert page.count("0.2500 to 0.2500") == 20
+    one = drift_section(with_runs(synthetic_report(seeds=(0,)), drift_sets=sets))
+    assert one is not None
+    assert one.rows[0].spread == "0.1250 to 0.5000"

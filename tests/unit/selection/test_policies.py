@@ -1,6 +1,7 @@
 """Each policy's decision on rows whose answer was worked out by hand, and what a policy refuses."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tokensieve.config import SelectSettings
 from tokensieve.errors import InputError
 from tokensieve.selection import POLICIES, as_policy, code_digest, fit, parse_policy, policy_lines, select_tokens
+from tokensieve.selection.combine import Combined, OfScorer, UserFunction
 from tokensieve.selection.thresholds import Stm
 from tokensieve.types import Scored, Scores, Selected, Tokens, bools, ints
 
@@ -47,6 +49,13 @@ MORE = (
     "stm:2.5@tuned",
     "stm:10 & frozen:dft & keep:first:1",
 )
+
+
+def test_every_policy_says_its_formula_and_its_source() -> None:
+    for policy in (*POLICIES.values(), Combined, OfScorer, UserFunction):
+        said = " ".join((policy.__doc__ or "").split())
+        assert "ormula" in said, policy
+        assert re.search(r"[Ss]ources?: .*(arXiv \d{4}\.\d{5}|our own)", said), policy
 
 
 def row(

@@ -48,7 +48,8 @@ def run(folder: Path, out: Path, *, lora: bool, budget: float | None = None) -> 
         train_dataset=Dataset.from_list(data),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
     )
-    callback = DriftCallback(rows(), every_steps=3, budget=budget, trainer=trainer, top_k=320)
+    sets = {"first": rows()[:2], "last": rows()[2:]}
+    callback = DriftCallback(sets, every_steps=3, budget=budget, trainer=trainer, top_k=320)
     trainer.add_callback(callback)
     trainer.train()
     return trainer, callback
@@ -61,13 +62,19 @@ def test_the_last_value_is_the_exact_kl_of_the_trained_model(tiny_folder: Path, 
     trainer.save_model(str(tmp_path / "tuned"))
     load_model(str(tiny_folder)).tokenizer.save_pretrained(str(tmp_path / "tuned"))
     base = ModelSettings(model=str(tiny_folder))
-    change = {"adapter": str(tmp_path / "tuned")} if lora else {"model": str(tmp_path / "tuned")}
-    found = row_divergences(rows(), base, base.model_copy(update=change))
+    where = {"adapter": str(tmp_path / "tuned")} if lora else {"model": str(tmp_path / "tuned")}
+    found = row_divergences(rows(), base, base.model_copy(update=where))
     exact = float(np.concatenate([one.kl_N for one in found]).mean())
     assert exact > 0.001
     assert callback.history[-1][1] == pytest.approx(exact, rel=1e-3, abs=1e-5)
-    logged = [entry["drift_kl"] for entry in trainer.state.log_history if "drift_kl" in entry]
-    assert logged == [drift for _, drift in callback.history]
+    logged = [entry for entry in trainer.state.log_history if "drift_kl" in entry]
+    assert [entry["drift_kl"] for entry in logged] == [drift for _, drift in callback.history]
+    assert logged[-1]["drift_kl_low"] <= exact <= logged[-1]["drift_kl_high"]
+    change = np.concatenate([one.tuned_nll_N - one.base_nll_N for one in found]).mean()
+    assert logged[-1]["drift_nll_change"] == pytest.approx(float(change), rel=1e-3, abs=1e-5)
+    for name, part in (("first", found[:2]), ("last", found[2:])):
+        exact = float(np.concatenate([one.kl_N for one in part]).mean())
+        assert logged[-1][f"drift_kl_{name}"] == pytest.approx(exact, rel=1e-3, abs=1e-5)
     assert trainer.model.training
 
 

@@ -1,6 +1,7 @@
 """Each loss against a plain implementation of its formula: value and gradient on fixed logits."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,3 +181,9 @@ def test_a_pull_to_the_start_keeps_the_weights_near_it(base: ModelSettings, tmp_
     ]
     assert moved[1] < 0.5 * moved[0]
     assert not same(weights_of(free, base), weights_of(held, base), 1e-5)
+
+
+def test_every_loss_names_its_source() -> None:
+    for name, loss in LOSSES.items():
+        assert re.search(r"arXiv \d{4}\.\d{5}|our own|the standard", loss.source), name
+        assert loss.formula, name

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from tokensieve.errors import InputError
+
+CANDIDATES: Final = "candidates"
+"""Folder inside that of the anchors with all candidates, where training may choose again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from tokensieve.anchors.choose import choose
 from tokensieve.errors import InputError
+from tokensieve.training.anchor_choice import choose
 
 DRIFTS = [0.1, 0.9, math.nan, 0.5, 0.9, 0.0, 0.3, 0.2]
 

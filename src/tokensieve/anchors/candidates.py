@@ -1,0 +1,155 @@
+"""Candidates for anchors: dialogues, the base's own answers, rows, plain text; those left out are counted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from tokensieve.config import AnchorSettings, DataSettings, DriftSettings, GenerateSettings
+from tokensieve.data.dataset import Rows, in_memory
+from tokensieve.data.hashing import seeded_hash
+from tokensieve.data.manifest import Counts, Manifest, digest_of
+from tokensieve.drift.probe_rows import TASK_PREFIX, answer_rows, counted_since, dialogue_rows, text_rows
+from tokensieve.errors import InputError
+from tokensieve.generation import generate
+from tokensieve.models import LoadedModel
+from tokensieve.pipeline import first, load
+from tokensieve.pipeline.rows import tell_unread
+from tokensieve.tasks import get_task, split_name
+from tokensieve.types import Progress, Tokens
+
+SAME_TOKENS: Final = "same tokens as another"
+EMPTY: Final = "no response token"
+_SPLIT: Final = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows to choose anchors from.
+
+    Attributes:
+        rows: each with a response token, no two with the same tokens.
+        drawn: rows there were before any was left out.
+        dropped: rows left out, by reason.
+    """
+
+    rows: tuple[Tokens, ...]
+    drawn: int
+    dropped: Mapping[str, int]
+
+
+def find_candidates(
+    base: LoadedModel, settings: AnchorSettings, work: Path, progress: Progress | None = None
+) -> Candidates:
+    """The rows that the settings' source gives.
+
+    Args:
+        base: the model, which writes dialogues and answers.
+        settings: source, data, number and sampling.
+        work: folder that keeps drawn rows.
+        progress: called with the drawn turns or prompts and those in all.
+
+    Raises:
+        InputError: a source without its data, a task's split that is not for training, or as in drawing and reading.
+    """
+    rows = _SOURCES[settings.source](base, settings, candidates_folder(base, settings, work), progress)
+    kept, seen, dropped = [], set(), dict(rows.manifest.counts.dropped)
+    for row in rows:
+        key = row.ids_T.tobytes()
+        reason = EMPTY if not row.in_response_T[1:].any() else SAME_TOKENS if key in seen else None
+        seen.add(key)
+        if reason is None:
+            kept.append(row)
+        else:
+            dropped[reason] = dropped.get(reason, 0) + 1
+    return Candidates(tuple(kept), rows.manifest.counts.rows_in, dropped)
+
+
+def candidates_folder(base: LoadedModel, settings: AnchorSettings, work: Path) -> Path:
+    """Folder of the drawn rows, named after all that decides them."""
+    read = ("source", "data", "candidates", "n", "max_new_tokens", "temperature", "seed")
+    drawn = {"base": base.identity.model_dump(mode="json"), **settings.model_dump(mode="json", include=set(read))}
+    return work / f"candidates-{digest_of(drawn)[:12]}"
+
+
+def _sampling(settings: AnchorSettings) -> DriftSettings:
+    """The settings of drawing; the seed is one of the anchors' own, so that drift is not measured on the same draws."""
+    return DriftSettings(
+        dialogues=settings.candidates,
+        limit=settings.candidates,
+        temperature=settings.temperature,
+        max_new_tokens=settings.max_new_tokens,
+        seed=int.from_bytes(seeded_hash(settings.seed, "anchors")[:4], "big"),
+    )
+
+
+def _dialogues(base: LoadedModel, settings: AnchorSettings, out: Path, progress: Progress | None) -> Rows[Tokens]:
+    return dialogue_rows(base, _sampling(settings), out, progress)
+
+
+def _answers(base: LoadedModel, settings: AnchorSettings, out: Path, progress: Progress | None) -> Rows[Tokens]:
+    prompts = _data(settings)
+    if prompts.startswith(TASK_PREFIX):
+        return _checked_answers(prompts, base, settings, out, progress)
+    n = settings.n if settings.temperature else 1  # greedy answers are all the same
+    return answer_rows(prompts, base, _sampling(settings), out, n=n, progress=progress)
+
+
+def _checked_answers(
+    prompts: str, base: LoadedModel, settings: AnchorSettings, out: Path, progress: Progress | None
+) -> Rows[Tokens]:
+    """The likeliest correct answer to each training prompt of a task."""
+    name, split = split_name(prompts.removeprefix(TASK_PREFIX))
+    if split not in ("", _SPLIT):
+        raise InputError(
+            f"anchors are training data, and {split!r} is a split to measure on",
+            where="anchors.data",
+            fix=f"--data {TASK_PREFIX}{name}/{_SPLIT}",
+        )
+    task = get_task(name)
+    if task.likelihood_choice is not None or task.windows is not None:
+        raise InputError(f"the model writes no answers to {name}", where="anchors.data", fix="another task")
+    sampling = _sampling(settings)
+    drawing = GenerateSettings.model_validate(
+        {
+            "arm": "self-output",
+            "sampling": {
+                "n": settings.n if settings.temperature else 1,
+                "temperature": settings.temperature,
+                "top_p": 1.0,
+                "max_new_tokens": settings.max_new_tokens,
+                "seed": sampling.seed,
+            },
+        }
+    )
+    examples = generate(name, base, drawing, out / "drawn", limit=settings.candidates, progress=progress)
+    rows = load(examples, base, DataSettings(last_turn_only=True), out / "rows")
+    return counted_since(examples.manifest.counts, rows)
+
+
+def _rows(base: LoadedModel, settings: AnchorSettings, _: Path, __: Progress | None) -> Rows[Tokens]:
+    data = _data(settings)
+    rows = load(data, base)
+    tell_unread(data, rows.manifest.facts.get("noted"))
+    return first(rows, settings.candidates)
+
+
+def _text(base: LoadedModel, settings: AnchorSettings, _: Path, __: Progress | None) -> Rows[Tokens]:
+    path = Path(_data(settings))
+    rows = text_rows(path, base.tokenizer, settings.candidates, settings.max_new_tokens)
+    return in_memory(rows, Manifest(stage="tokens", model=base.identity, counts=Counts(rows_in=len(rows))))
+
+
+def _data(settings: AnchorSettings) -> str:
+    if settings.data is None:
+        raise InputError(f"source {settings.source} needs its data", where="anchors.data", fix="--data DATA")
+    return settings.data
+
+
+_Source: TypeAlias = Callable[[LoadedModel, AnchorSettings, Path, Progress | None], Rows[Tokens]]
+_SOURCES: Final[Mapping[str, _Source]] = {
+    "dialogues": _dialogues,
+    "answers": _answers,
+    "rows": _rows,
+    "text": _text,
+}

@@ -1,0 +1,109 @@
+"""Candidates for anchors from every source, and the account of what is left out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import ModelFactory
+
+from tokensieve.anchors.candidates import EMPTY, SAME_TOKENS, find_candidates
+from tokensieve.config import AnchorSettings, DriftSettings, ModelSettings
+from tokensieve.drift.probe_rows import answer_rows, dialogue_rows
+from tokensieve.errors import InputError
+from tokensieve.models import LoadedModel, load_model
+from tokensieve.sampling import LocalSampler, Request
+from tokensieve.tasks import get_task
+
+
+@pytest.fixture(scope="module")
+def pocket() -> LoadedModel:
+    return load_model(ModelSettings(model="pocket"))
+
+
+def test_text_is_cut_into_rows_that_are_all_response(tiny_model: ModelFactory, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("ab cd ef gh " * 40)
+    base = tiny_model()
+    settings = AnchorSettings(source="text", data=str(path), candidates=3, max_new_tokens=16)
+    found = find_candidates(base, settings, tmp_path)
+    assert found.drawn == 3
+    whole = base.tokenizer(path.read_text(), add_special_tokens=False)["input_ids"]
+    seen = []
+    for row in found.rows:
+        assert len(row) == 17
+        assert row.in_response_T.tolist() == [False] + [True] * 16
+        seen.append(row.ids_T[1:].tolist())
+    pieces = [whole[n : n + 16] for n in range(0, 48, 16)]
+    assert seen == [piece for n, piece in enumerate(pieces) if piece not in pieces[:n]]
+    assert found.dropped == ({SAME_TOKENS: 3 - len(seen)} if len(seen) < 3 else {})
+
+
+def test_rows_that_repeat_or_have_no_response_are_left_out_and_counted(
+    tiny_model: ModelFactory, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [("ab", "cd"), ("ab", "cd"), ("ef", "gh")]
+    path.write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in rows))
+    found = find_candidates(tiny_model(), AnchorSettings(source="rows", data=str(path)), tmp_path)
+    assert len(found.rows) + sum(found.dropped.values()) == found.drawn == 3
+    assert set(found.dropped) <= {SAME_TOKENS, EMPTY, "duplicate"}
+    assert len(found.rows) == 2
+
+
+def test_of_several_answers_the_likeliest_whole_one_is_kept(tiny_model: ModelFactory, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text, "completion": "x"}) + "\n" for text in ("ab", "cd", "ef")))
+    base, settings = tiny_model(), DriftSettings(max_new_tokens=6, seed=3)
+    found = list(answer_rows(str(path), base, settings, tmp_path / "out", n=5))
+    assert [tuple(row.ids_T[row.in_response_T]) for row in found] == [
+        _best(base, row.id, text, settings) for row, text in zip(found, ("ab", "cd", "ef"), strict=True)
+    ]
+    one = list(answer_rows(str(path), base, settings, tmp_path / "one"))
+    assert len(one) == 3
+
+
+def _best(base: LoadedModel, name: str, text: str, settings: DriftSettings) -> tuple[int, ...]:
+    from tokensieve.config import SampleSettings
+
+    request = Request(name, ({"role": "user", "content": text},), settings.max_new_tokens, n=5)
+    drawn = LocalSampler(base).draw([request], SampleSettings(temperature=1.0, seed=settings.seed))
+    return min(drawn, key=lambda sample: (not sample.finished, sample.nll)).ids
+
+
+def test_answers_to_a_task_are_correct_ones(pocket: LoadedModel, tmp_path: Path) -> None:
+    settings = AnchorSettings(source="answers", data="task:pocket_words", candidates=6, n=2, max_new_tokens=96)
+    found = find_candidates(pocket, settings, tmp_path)
+    assert found.drawn == 6
+    assert len(found.rows) + sum(found.dropped.values()) == 6
+    assert found.rows
+    problems = {one.id: one for one in get_task("pocket_words").problems("train", None, 6)}
+    for row in found.rows:
+        answer = pocket.tokenizer.decode(row.ids_T[row.in_response_T].tolist(), skip_special_tokens=True)
+        assert get_task("pocket_words").check(problems[row.id], answer).correct
+
+
+def test_dialogues_are_counted_from_the_draw_and_are_not_those_of_drift(pocket: LoadedModel, tmp_path: Path) -> None:
+    found = find_candidates(pocket, AnchorSettings(candidates=8, max_new_tokens=48), tmp_path)
+    assert found.drawn == 8
+    assert len(found.rows) + sum(found.dropped.values()) == 8
+    measured = dialogue_rows(pocket, DriftSettings(dialogues=8, max_new_tokens=48), tmp_path / "drift")
+    assert measured.manifest.counts.rows_in == 8
+    ours = {row.ids_T.tobytes() for row in found.rows}
+    assert not ours & {row.ids_T.tobytes() for row in measured}
+    assert all(np.any(row.in_response_T) for row in found.rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (AnchorSettings(source="text"), "source text needs its data"),
+        (AnchorSettings(source="answers", data="task:pocket_words/test"), "a split to measure on"),
+        (AnchorSettings(source="answers", data="task:piqa:nll"), "the model writes no answers to piqa:nll"),
+    ],
+)
+def test_what_cannot_be_anchors_is_refused(
+    tiny_model: ModelFactory, tmp_path: Path, settings: AnchorSettings, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        find_candidates(tiny_model(), settings, tmp_path)
