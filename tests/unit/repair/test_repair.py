@@ -119,7 +119,7 @@ def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp
 def test_checkpoints_and_reduced_intruders_are_candidates(base: ModelSettings, tmp_path: Path) -> None:
     after = tuned(base, tmp_path / "tuned", "lora")
     for run in ("one", "two"):
-        interpolate(after, base, 0.0, tmp_path / run / "checkpoint-2")
+        interpolate(after, base, 0.1, tmp_path / run / "checkpoint-2")
         (tmp_path / run / "checkpoint-2" / "optimizer.pt").write_text("")
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "ab cd", "completion": "ef gh"}) + "\n")
     rows = str(tmp_path / "rows.jsonl")

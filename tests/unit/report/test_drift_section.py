@@ -90,7 +90,7 @@ def test_each_set_of_rows_has_its_drift_change_of_nll_and_perplexity() -> None:
     assert section is not None
     assert len(section.rows) == 2 * 5 * 2
     row = section.rows[0]
-    assert (row.name, row.kl, row.spread, row.perplexity) == ("dialogues", "0.2500", "0.2500 to 0.2500", "2 → 1.25")
+    assert (row.name, row.kl, row.spread, row.perplexity) == ("dialogues", "0.2500", "0.2500 to 0.2500", "2.00 → 1.25")
     page = render(report)
     assert page.count("0.2500 to 0.2500") == 20
     one = drift_section(with_runs(synthetic_report(seeds=(0,)), drift_sets=sets))
