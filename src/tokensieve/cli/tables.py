@@ -120,13 +120,13 @@ def print_anchors(manifest: Manifest, folder: object) -> None:
         examples = entry["examples"] if isinstance(entry, dict) else None
         if isinstance(entry, dict) and isinstance(examples, list):
             drift = entry["drift"]
-            shown = f"{drift:.4f}" if isinstance(drift, float) else ""
+            shown = f"{drift:.3g}" if isinstance(drift, float) else ""
             shares = (_share(entry["candidates"], candidates), _share(entry["anchors"], manifest.counts.rows_out))
-            table.add_row(str(examples[0])[:48], *shares, shown)
+            table.add_row(str(examples[0])[:40], *shares, shown)
     print_table(table)
     before, after = facts["drift_of_candidates"], facts["drift_of_anchors"]
     if isinstance(before, float) and isinstance(after, float):
-        out.print(f"mean drift of the pilot: {before:.4f} nats/token on all candidates, {after:.4f} on the anchors")
+        out.print(f"mean drift of the pilot: {before:.3g} nats/token on all candidates, {after:.3g} on the anchors")
     print_counts(manifest, folder)
 
 
