@@ -113,7 +113,7 @@ class CalibrateSettings(BaseModel):
     """Weight of the KL on anchors."""
     unlikely: float = Field(2.5, gt=1)
     """Perplexity under the base above which a response token counts as unlikely in the probe."""
-    lesson_share: float = Field(0.25, gt=0, lt=1)
+    lesson_share: float = Field(0.5, gt=0, lt=1)
     """The lesson counts as sitting in the unlikely tokens where the pilot takes at least this share of their nll, on
     validation rows."""
     anchors: AnchorSettings = AnchorSettings()
