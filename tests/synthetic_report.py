@@ -15,6 +15,7 @@ import numpy as np
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
+from tokensieve.analysis.update_results import ModuleUpdate, WeightUpdate
 from tokensieve.config import ArmSettings, SelectSettings
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.report import (
@@ -193,6 +194,7 @@ def _arm(
         dropped={} if kept == _ROWS else {"no_correct_sample": _ROWS - kept},
         protected_tokens=kept,
         protected_share_of_kept_nll=0.234,
+        self_bleu=0.31 if arm.data is Origin.GROUND_TRUTH else 0.74,
         profile=profile(rows, threshold_nats=threshold, piece=piece),
         results=tuple(_result(task, [run[task] for run in own]) for task in before),
         target_improvement=found.ti,
@@ -233,9 +235,20 @@ def _run(arm: str, spec: _Spec, seed: int, before: dict[str, BoolArray], flags: 
         seed=seed,
         backward_transfer=transfer,
         drift=0.002 + 0.004 * abs(min(0.0, transfer)) * float(rng.uniform(0.7, 1.3)),
+        update=_update(arm, seed),
         curve=_curve(arm, seed),
         wall_s=21.0,
     )
+
+
+def _update(arm: str, seed: int) -> WeightUpdate:
+    rng = np.random.default_rng([len(arm), seed, 1])
+    spectrum = tuple(float(value) for value in 0.3 * np.exp(-np.arange(16) / len(arm)) * rng.uniform(0.9, 1.1))
+    modules = tuple(
+        ModuleUpdate(kind=kind, modules=6, norm=norm, relative_norm=0.01, effective_rank=7.5, spectrum=spectrum)
+        for kind, norm in (("down_proj", 0.62), ("q_proj", 0.31))
+    )
+    return WeightUpdate(norm=0.7, relative_norm=0.012, modules=modules)
 
 
 def _curve(arm: str, seed: int) -> tuple[CurvePoint, ...]:

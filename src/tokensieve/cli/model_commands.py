@@ -210,6 +210,7 @@ def drift(
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     settings: Annotated[DriftSettings, FLAT] = DriftSettings(),
     out_: Annotated[Path | None, Parameter(name="--out")] = None,
+    update: bool = False,
 ) -> int:
     """Measure how far a tuned model has moved from its base: forward KL divergence in nats per token.
 
@@ -219,15 +220,23 @@ def drift(
         base: The model before training: a Hub name, a folder or pocket.
         tuned: The adapter or model after training: a folder or a Hub name.
         out_: Folder for the rows and drift.json; without it the drawn rows are kept in the cache.
+        update: Print the weight update of a local folder too: norm, effective rank and largest singular value by kind
+            of module.
     """
-    from tokensieve.cli.tables import print_drift
+    from tokensieve.cli.tables import print_drift, print_update
     from tokensieve.drift import measure_drift, tuned_settings
+    from tokensieve.drift.update import weight_update
+    from tokensieve.models import load_model
 
     if model.model != ModelSettings().model:
         raise InputError(f"the base is named twice, {base} and --model {model.model}", fix="leave --model out")
     hush_transformers()
     settings_of_base = model.model_copy(update={"model": base})
+    if update and not Path(tuned).is_dir():
+        raise InputError("the update is read from a local folder of weights", where=tuned, fix="leave --update out")
     print_drift(measure_drift(settings_of_base, tuned_settings(tuned, settings_of_base), settings, out_))
+    if update:
+        print_update(weight_update(tuned, load_model(settings_of_base)))
     return 0
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.table import Table
 
+from tokensieve.analysis.update_results import WeightUpdate
 from tokensieve.cli.console import duration, out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
@@ -146,6 +147,21 @@ def print_drift(found: "Drift") -> None:
         kl = "" if probe.kl.value is None else f"{probe.kl.value:.4f}"
         table.add_row(probe.name, f"{probe.rows:,}", f"{probe.tokens:,}", kl, ends, change, perplexity)
     print_table(table)
+
+
+def print_update(found: WeightUpdate) -> None:
+    """One line a kind of module: number, norm, norm relative to the base's, effective rank, largest singular value."""
+    table = table_of("modules", "number", "norm", "of the base's", "effective rank", "largest singular value")
+    for one in found.modules:
+        rank = "" if one.effective_rank is None else f"{one.effective_rank:.1f}"
+        largest = f"{one.spectrum[0]:.3g}" if one.spectrum else ""
+        table.add_row(one.kind, f"{one.modules}", f"{one.norm:.3g}", _share(one.relative_norm), rank, largest)
+    print_table(table)
+    out.print(f"update as a whole: norm {found.norm:.3g}, {_share(found.relative_norm)} of the trained weights' own")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 def print_calibration(found: "Calibration", folder: object) -> None:

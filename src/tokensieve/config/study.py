@@ -100,12 +100,14 @@ class StudyEvaluateSettings(EvaluateSettings):
 
     drift: DriftSettings | None = None
     """Rows on which the drift of every trained model from the base is measured; None measures none."""
+    update: bool = False
+    """Measure every trained model's weight update: its norm, singular values and effective rank by kind of module."""
 
     def of(self, task: str, *, is_target: bool) -> EvaluateSettings:
         """The settings of evaluating one task."""
         limit = self.limit if is_target else self.other_limit or self.limit
         return EvaluateSettings.model_validate(
-            {**self.model_dump(exclude={"other_limit", "drift"}), "tasks": (task,), "limit": limit}
+            {**self.model_dump(exclude={"other_limit", "drift", "update"}), "tasks": (task,), "limit": limit}
         )
 
 

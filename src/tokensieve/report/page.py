@@ -14,6 +14,7 @@ from tokensieve.analysis import PERPLEXITY_STEPS
 from tokensieve.report import number_format, plots
 from tokensieve.report.drift_section import drift_section
 from tokensieve.report.schema import ArmReport, Report, TargetReport
+from tokensieve.report.update_section import update_section
 from tokensieve.report.verdict import TargetVerdict, judge
 from tokensieve.selection import parse_policy
 from tokensieve.types import JSON
@@ -59,6 +60,7 @@ def render(report: Report) -> str:
         script=trusted(script),
         policy=content_policy(style, script),
         drift=drift_section(report),
+        updates=update_section(report),
     )
 
 

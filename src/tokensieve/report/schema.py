@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tokensieve.analysis.results import Profile
+from tokensieve.analysis.update_results import WeightUpdate
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
 from tokensieve.types import JSON, Origin
@@ -115,6 +116,8 @@ class SeedRun(BaseModel):
     """Forward KL(base || model) in nats per token, the mean over sets; None where the study does not measure it."""
     drift_sets: tuple[DriftSet, ...] = ()
     """Drift by set of rows; empty where the study does not measure it."""
+    update: WeightUpdate | None = None
+    """Norms, singular values and effective ranks of its weight update; None where the study does not measure them."""
     curve: tuple[CurvePoint, ...] = ()
     """Training loss by step."""
     wall_s: float | None = None
@@ -183,6 +186,8 @@ class ArmReport(BaseModel):
     """Rows dropped, by reason."""
     noted: dict[str, int] = Field(default_factory=dict)
     """Rows that were kept but changed or handled in a way worth telling, by what was done."""
+    self_bleu: float | None = None
+    """Self-BLEU of its responses, in [0, 1]: the higher, the less diverse; None where there are too few."""
     white_space: dict[str, float] = Field(default_factory=dict)
     """Fraction of the tokens of high perplexity that are white space which a normalisation changes, by its name."""
     protected_tokens: int = 0

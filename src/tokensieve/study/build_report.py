@@ -13,10 +13,13 @@ import numpy as np
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
+from tokensieve.analysis.diversity import diversity
+from tokensieve.analysis.update_results import WeightUpdate
 from tokensieve.config import ArmSettings
 from tokensieve.data.dataset import open_rows
 from tokensieve.data.manifest import package_versions, read_manifest
 from tokensieve.drift import Drift
+from tokensieve.drift.update import UPDATE_NAME
 from tokensieve.errors import InputError
 from tokensieve.pipeline import open_selected
 from tokensieve.pipeline.load import STRUCTURE_IDS
@@ -199,6 +202,7 @@ def _arm(
         dropped=dropped,
         noted=cast("dict[str, int]", facts["noted"]),
         white_space=_white_space(facts),
+        self_bleu=diversity(row.tokens for row in selected),
         protected_tokens=cast(int, facts["protected_tokens"]),
         protected_share_of_kept_nll=cast(float, facts["protected_share_of_kept_nll"]),
         profile=profile(selected, threshold_nats=threshold, piece=source.piece),
@@ -280,6 +284,7 @@ def _run(
         target_accuracy=tuned[target],
         drift=_mean_kl(sets),
         drift_sets=sets,
+        update=_update(run, source),
         curve=tuple(CurvePoint(step=entry.step, loss=entry.loss) for entry in log[::every]),
         wall_s=record.wall_s if record else None,
     )
@@ -298,6 +303,12 @@ def _mean_kl(sets: Sequence[DriftSet]) -> float | None:
     """Mean over the sets of rows of KL(base || model), nats per token."""
     values = [one.kl.value for one in sets if one.kl.value is not None]
     return float(np.mean(values)) if values else None
+
+
+def _update(run: ArmRun, source: _Source) -> WeightUpdate | None:
+    if run.update is None:
+        return None
+    return WeightUpdate.model_validate_json((source.runner.folder(run.update) / UPDATE_NAME).read_bytes())
 
 
 def _number(value: float) -> float | None:

@@ -93,7 +93,8 @@ class Planner:
         tuned = repair or train
         evaluations = {task: self._evaluate(task, label, tuned) for task in (target.task, *target.others)}
         rows = self._drift_rows(target)
-        return ArmRun(seed, train, repair, evaluations, None if rows is None else self._drift(label, rows, tuned))
+        drift = None if rows is None else self._drift(label, rows, tuned)
+        return ArmRun(seed, train, repair, evaluations, drift, self._update(label, tuned))
 
     def _repair(self, label: str, alpha: float, train: Step) -> Step:
         """The trained model interpolated with the base."""
@@ -153,6 +154,23 @@ class Planner:
 
         key = step_key("drift", _json(rows, exclude={"data"}), [self._model_key, train.key])
         return Step("drift", label, key, build)
+
+    def _update(self, label: str, train: Step) -> Step | None:
+        """The weight update of one trained model; None where the study does not measure it."""
+        if not self.settings.evaluate.update:
+            return None
+
+        def build(folder: Path, progress: Progress) -> None:
+            from tokensieve.drift.update import UPDATE_NAME, weight_update
+
+            if (self.root / train.folder_name / NOT_TRAINED).is_file():
+                write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
+                return
+            progress(0, 1)
+            found = weight_update(self.root / train.folder_name, self.base())
+            write_atomically(folder / UPDATE_NAME, found.model_dump_json(indent=2).encode())
+
+        return Step("update", label, step_key("update", {}, [self._model_key, train.key]), build)
 
     def _generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
         from tokensieve.generation import generate

@@ -77,6 +77,7 @@ class ArmRun:
         repair: interpolates it with the base; None where the arm does not.
         evaluations: one step a task, by the task's name.
         drift: measures the model's drift from the base; None where the study does not.
+        update: measures its weight update, likewise.
     """
 
     seed: int
@@ -84,6 +85,7 @@ class ArmRun:
     repair: Step | None
     evaluations: Mapping[str, Step]
     drift: Step | None = None
+    update: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,7 @@ class ArmPlan:
             if run.repair is not None:
                 yield run.repair
             yield from run.evaluations.values()
-            if run.drift is not None:
-                yield run.drift
+            yield from (step for step in (run.drift, run.update) if step is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,11 +105,11 @@ def curves(arms: Sequence[ArmReport], styles: Mapping[str, ArmStyle], width: flo
         points = [(left + s / last * (right - left), bottom - v / peak * (bottom - top)) for s, v in line]
         canvas.polyline(points, f"curve {styles[name].colour}", name)
         ends.append(points[-1])
-    _end_names(canvas, list(lines), ends, right, (top, bottom), styles)
+    end_names(canvas, list(lines), ends, right, (top, bottom), styles)
     return canvas.markup()
 
 
-def _end_names(
+def end_names(
     canvas: Canvas,
     names: Sequence[str],
     ends: Sequence[tuple[float, float]],
