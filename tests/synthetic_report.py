@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from tests.synthetic_answers import answers_of, problems_of
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
@@ -33,7 +34,8 @@ from tokensieve.report import (
     write_report,
 )
 from tokensieve.selection import fit, select_tokens
-from tokensieve.types import BoolArray, Origin, Scored, Scores, Selected, Tokens, ints
+from tokensieve.study.flips import with_flips
+from tokensieve.types import BoolArray, IntArray, Origin, Scored, Scores, Selected, Tokens, ints
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
 """Stands in every third training row: the page must show it as text."""
@@ -161,13 +163,22 @@ def _target(spec: _Spec, seeds: Sequence[int], paired: bool, base_of_zero: bool)
         for arm in _ARMS
     }
     arms = tuple(_arm(arm, spec, before, answers, seeds, paired) for arm in _ARMS)
-    return TargetReport(
+    report = TargetReport(
         task=spec.task,
         title=spec.title,
         others=spec.others,
         dropped_from_transfer=metrics.undefined_tasks({t: float(f.mean()) for t, f in before.items()}, spec.task),
         base=tuple(_result(task, [before[task]]) for task in tasks),
         arms=arms,
+    )
+    return with_flips(
+        report,
+        answers_of(before),
+        {name: [answers_of(run) for run in runs] for name, runs in answers.items()},
+        problems_of,
+        _training_rows(_ARMS[0], spec)[0],
+        lambda ids: "".join(map(piece, ids)),
+        characters=6000,
     )
 
 
@@ -205,7 +216,7 @@ def _arm(
             _run(arm.name, spec, seed, before, flags) for seed, flags in zip(seeds, answers[arm.name], strict=True)
         ),
         wall_s=30.0,
-        samples=sample_rows(rows, piece, limit=12),
+        samples=sample_rows(rows, piece, limit=12, preferred=_preferred),
     )
 
 
@@ -289,7 +300,15 @@ def _scored(
     ends_turn_T = np.arange(len(parts)) == len(parts) - 1
     nll_T = np.array([rng.gamma(0.35, surprise(part) / 0.35) for part in parts], dtype=np.float32)
     nll_T[~in_response_T] = np.nan
-    return Scored(Tokens(name, ids, in_response_T, ends_turn_T, spec.task, origin), {"base": Scores(nll_T)})
+    base = Scores(nll_T, entropy_T=nll_T * np.float32(0.8), rank_T=np.floor(np.exp(nll_T) - 1))
+    tuned = Scores((nll_T * rng.uniform(0.2, 1.3, len(nll_T))).astype(np.float32))
+    tokens = Tokens(name, ids, in_response_T, ends_turn_T, spec.task, origin)
+    return Scored(tokens, {"base": base, "tuned": tuned})
+
+
+def _preferred(rows: Sequence[Tokens]) -> list[IntArray]:
+    """At every response token the one before it."""
+    return [np.where(row.in_response_T, np.roll(row.ids_T, 1), -1).astype(np.int32) for row in rows]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ The tests share one loaded page and each sets what it needs: to start a page is 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -273,6 +273,75 @@ def test_hostile_tokens_are_shown_as_text(opened: Opened, page: "Page") -> None:
     page.locator("#pick-row").select_option(label=hostile.id)
     assert HOSTILE in page.locator("#row").inner_text()
     assert page.locator("#row img, #row script").count() == 0
+    assert opened.complaints == []
+
+
+def test_tokens_are_coloured_by_what_is_chosen_and_the_bases_choice_is_told(page: "Page") -> None:
+    arm = synthetic_report().targets[0].arms[1]
+    row = shown_row(page, arm)
+    levels = """() => [...document.querySelectorAll('#row i')].map(
+        node => Number(([...node.classList].find(name => /^p[0-9]$/.test(name)) ?? 'p0').slice(1)))"""
+    limits = {"rank": [0, 1, 3, 10, 100, 1000, 10000], "entropy": [0.1, 0.5, 1, 1.5, 2, 3, 4]}
+    measures: dict[str, Sequence[float | None]] = {"rank": row.rank, "entropy": row.entropy}
+    for name, values in measures.items():
+        page.locator("#pick-colour").select_option(label=name)
+        assert page.evaluate(levels) == [
+            0 if value is None else sum(value > limit + 1e-9 for limit in limits[name]) for value in values
+        ]
+        assert name in page.locator("#scale").inner_text()
+    page.locator("#pick-colour").select_option(label="likelier after training")
+    expected = [
+        nll is not None and after is not None and nll - after > 1e-9
+        for nll, after in zip(row.nll, row.tuned_nll, strict=True)
+    ]
+    assert [bool(level) for level in page.evaluate(levels)] == expected
+    page.locator("#pick-colour").select_option(label="weight")
+    assert [level == 7 for level in page.evaluate(levels)] == [
+        inside and not train for inside, train in zip(row.in_response, row.train, strict=True)
+    ]
+    page.locator("#pick-colour").select_option(label="perplexity")
+    page.locator("#row i.out").first.hover()
+    told = page.locator("#tip").inner_text()
+    assert "the base prefers" in told
+    assert "rank" in told
+    assert "by tuned: perplexity" in told
+
+
+def test_flips_are_filtered_by_arm_task_and_kind_and_open_to_both_answers(opened: Opened, page: "Page") -> None:
+    target = synthetic_report().targets[0]
+    cell = next(cell for cell in target.arms[0].flips if cell.task == "pocket_sql")
+    page.locator("#flip-arm").select_option(label="plain")
+    page.locator("#flip-task").select_option(label="pocket_sql")
+    assert f"{sum(cell.counts.values())} answers changed sides" in page.locator("#flip-facts").inner_text()
+    kind, number = next((kind, number) for kind, number in cell.counts.items() if kind == "right → wrong form")
+    page.locator("#flip-kind").select_option(label=f"{kind} ({number})")
+    kinds = page.locator("#flip-list .flip-kind").all_inner_texts()
+    assert kinds
+    assert set(kinds) == {kind}
+    first = page.locator("#flip-list details").first
+    first.locator("summary").click()
+    flip = next(one for one in cell.shown if one.outcome == "no_answer")
+    text = first.inner_text()
+    assert target.flip_problems[flip.problem].question in text
+    assert target.flip_problems[flip.problem].gold in text
+    assert flip.after.split(".")[0] in text
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("kind", ["SVG", "PNG"])
+def test_a_picture_is_saved_as_a_file(opened: Opened, page: "Page", kind: str) -> None:
+    figure = page.locator("#drift figure")
+    figure.hover()
+    with page.expect_download(timeout=60_000) as download:
+        figure.get_by_role("button", name=kind).click()
+    content = Path(download.value.path()).read_bytes()
+    assert download.value.suggested_filename.endswith(f".{kind.lower()}")
+    if kind == "SVG":
+        assert content.startswith(b"<svg")
+        assert b"class=" not in content
+    else:
+        assert content[:8] == b"\x89PNG\r\n\x1a\n"
+        assert int.from_bytes(content[16:20], "big") == 2 * 1080
     assert opened.complaints == []
 
 

@@ -20,6 +20,7 @@ from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
 
 if TYPE_CHECKING:
+    from tokensieve.report import Report
     from tokensieve.study.steps import Step
 
 _UNITS = {"score": "rows", "train": "steps", "generate": "answers", "evaluate": "answers", "select": "rows"}
@@ -77,11 +78,12 @@ def run(
     return 0
 
 
-def report(folder: Path, /) -> int:
+def report(folder: Path, /, *, plots: Path | None = None) -> int:
     """Write the report of a study's run again from its stages.
 
     Args:
         folder: Folder of the run.
+        plots: Folder for the report's pictures as SVG files, and as PNG files where a Chromium is installed.
     """
     from tokensieve.cli.tables import print_study
     from tokensieve.study.runner import prepare, settings_of_run
@@ -98,7 +100,23 @@ def report(folder: Path, /) -> int:
     page, report_ = study.make(report_again=True)
     print_study(report_)
     out.print(f"\nreport: {page}")
+    if plots is not None:
+        _write_plots(report_, plots)
     return 0
+
+
+def _write_plots(report_: "Report", folder: Path) -> None:
+    """Write the pictures and say where they are."""
+    from tokensieve.report.plot_files import find_chromium, write_plots, write_png
+
+    written = write_plots(report_, folder)
+    chromium = find_chromium()
+    if chromium is not None:
+        written += [write_png(path, chromium) for path in written]
+    for path in written:
+        out.print(f"wrote {path}")
+    if chromium is None:
+        out.print("no PNG files: there is no Chromium here to draw them (Debian: apt install chromium)")
 
 
 class _Printer:

@@ -68,7 +68,7 @@ def weight_update(tuned: str | Path, base: LoadedModel) -> WeightUpdate:
 
 
 def effective_rank(singular_S: torch.Tensor) -> float:
-    """exp of the entropy of the singular values as shares of their sum; NaN where all are 0. Roy and Vetterli 2007."""
+    """Effective rank: exp of the entropy of the singular values as shares of their sum; NaN where all are 0."""
     total = singular_S.sum()
     if not bool(total > 0):
         return math.nan
@@ -80,7 +80,8 @@ def singular_of_factors(b_OR: torch.Tensor, a_RI: torch.Tensor, scale: float) ->
     """Singular values of ``scale B A``, descending, as many as the rank: those of an R x R matrix."""
     left_RR = torch.linalg.qr(b_OR.double(), mode="r").R
     right_RR = torch.linalg.qr(a_RI.double().T, mode="r").R
-    return torch.linalg.svdvals(left_RR @ right_RR.T) * abs(scale)
+    singular_R: torch.Tensor = torch.linalg.svdvals(left_RR @ right_RR.T) * abs(scale)
+    return singular_R
 
 
 def _singular(change: torch.Tensor) -> torch.Tensor | None:
@@ -90,7 +91,8 @@ def _singular(change: torch.Tensor) -> torch.Tensor | None:
     matrix = change.double().reshape(-1, change.shape[-1])
     wide = matrix.shape[0] < matrix.shape[1]
     gram = matrix @ matrix.T if wide else matrix.T @ matrix
-    return torch.linalg.eigvalsh(gram).clamp_min(0.0).sqrt().flip(0)
+    squares_S: torch.Tensor = torch.linalg.eigvalsh(gram)
+    return squares_S.clamp_min(0.0).sqrt().flip(0)
 
 
 def _of_adapter(folder: Path, weights: Mapping[str, torch.nn.Parameter]) -> Iterator[_Change]:

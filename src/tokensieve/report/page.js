@@ -1,74 +1,58 @@
-"use strict";
 // The token browser: pick a target, an arm and a row; read a token's perplexity by hover, touch or arrow keys.
 (() => {
   const panel = document.getElementById("browser");
   if (!panel) return;
-  const { targets, texts, steps } = JSON.parse(document.getElementById("token-data").textContent);
-  const state = { target: 0, arm: 0, row: 0, policy: "trained", value: null, other: "none", otherValue: null, blanks: false };
+  const { targets, texts, steps } = pageData("token-data");
+  const state = { target: 0, arm: 0, row: 0, policy: "trained", value: null, other: "none", otherValue: null, blanks: false, colour: "nll" };
 
-  // Policies by their text in `select`. Each takes the nll of a row's candidates and says which of them are trained.
-  const notAbove = (nlls, limit) => nlls.map((nll) => nll <= limit);
-  const POLICIES = {
-    trained: { label: "as trained" },
-    plain: { label: "plain", decide: (nlls) => nlls.map(() => true) },
-    stm: { label: "stm:PPL", start: 2.5, low: 1, step: 0.1, decide: (nlls, ppl) => notAbove(nlls, Math.log(ppl)) },
-    share: { label: "share:FRACTION:row", start: 0.1, low: 0, high: 1, step: 0.01, decide: (nlls, share) => {
-      const leftOut = Math.floor(share * nlls.length + 1e-9);
-      if (leftOut === nlls.length) return nlls.map(() => false);
-      return notAbove(nlls, [...nlls].sort((a, b) => a - b)[nlls.length - 1 - leftOut] ?? Infinity);
-    } },
-    nll_budget: { label: "nll_budget:FRACTION:row", start: 0.5, low: 0, high: 1, step: 0.05, decide: (nlls, share) => {
-      let budget = share * nlls.reduce((sum, nll) => sum + nll, 0) + 1e-9;
-      for (const value of [...new Set(nlls)].sort((a, b) => b - a)) {
-        budget -= value * nlls.filter((nll) => nll === value).length;
-        if (budget < 0) return notAbove(nlls, value);
-      }
-      return nlls.map(() => false);
-    } },
-  };
-
-  // For each token of a row whether it is trained: "1" or "0".
-  function decided(text, row, policy, value) {
-    if (policy === "trained") return row.train;
-    const bits = [...text.response];
-    const pool = bits.map((_, at) => at).filter((at) => bits[at] === "1" && text.protected[at] !== "1" && text.nll[at] !== null);
-    const kept = POLICIES[policy].decide(pool.map((at) => text.nll[at]), value);
-    pool.forEach((at, place) => { bits[at] = kept[place] ? "1" : "0"; });
-    return bits.join("");
+  // Lists of one value a response token become lists of one value a token.
+  for (const text of texts) {
+    for (const name of ["entropy", "rank", "tuned", "preferred"]) {
+      if (!text[name]) continue;
+      let next = 0;
+      text[name] = [...text.response].map((bit) => (bit === "1" ? text[name][next++] : null));
+    }
   }
+
+  // Colourings: the limits between the levels, each token's value, and whether a row has it. Steps of the nll are in perplexity.
+  const COLOURINGS = {
+    nll: { label: "perplexity", limits: steps, value: (text, row, at) => (text.nll[at] === null ? null : Math.exp(text.nll[at])) },
+    entropy: { label: "entropy, nats", limits: [0.1, 0.5, 1, 1.5, 2, 3, 4], value: (text, row, at) => text.entropy?.[at] ?? null },
+    rank: { label: "rank", limits: [0, 1, 3, 10, 100, 1000, 10000], value: (text, row, at) => text.rank?.[at] ?? null },
+    weight: { label: "1 − weight", limits: [0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99], value: (text, row, at) => (row.weight ? 1 - row.weight[at] : 1 - Number(row.train[at])) },
+    change: { label: "nll less than base, nats", limits: [0, 0.1, 0.3, 1, 2, 4, 8], value: (text, row, at) => (text.tuned?.[at] == null || text.nll[at] === null ? null : text.nll[at] - text.tuned[at]) },
+    rise: { label: "nll more than base, nats", limits: [0, 0.1, 0.3, 1, 2, 4, 8], value: (text, row, at) => (text.tuned?.[at] == null || text.nll[at] === null ? null : text.tuned[at] - text.nll[at]) },
+  };
+  const COLOUR_NAMES = { nll: "perplexity", entropy: "entropy", rank: "rank", weight: "weight", change: "likelier after training", rise: "less likely after training" };
+
   const [rowBox, tip, picker] = ["row", "tip", "pick-row"].map((id) => document.getElementById(id));
 
   const grouped = (value) => value.toLocaleString("en").replaceAll(",", "\u202f");
-  const step = (perplexity) => steps.filter((limit) => perplexity > limit).length;
+  const level = (text, row, index) => {
+    const { limits, value } = COLOURINGS[state.colour];
+    const found = value(text, row, index);
+    return found === null ? 0 : limits.filter((limit) => found > limit + 1e-9).length;
+  };
   const three = (value) =>
     value >= 1e6 ? value.toExponential(1).replace("e+", "e") : value >= 100 ? grouped(Math.round(value)) : Number(value.toPrecision(3)).toString();
   const percent = (p) => (p >= 0.9995 ? "over 99.9" : p < 0.0001 ? "under 0.01" : p < 0.01 ? (100 * p).toFixed(2) : (100 * p).toFixed(1)) + " %";
   const visible = (piece) => piece.replaceAll("\r", "\\r").replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "(empty)";
-
-  function segments(id, names, chosen, choose) {
-    const box = document.getElementById(id);
-    box.replaceChildren(
-      ...names.map((name, index) => {
-        const label = document.createElement("label");
-        const input = document.createElement("input");
-        const text = document.createElement("span");
-        input.type = "radio";
-        input.name = id;
-        input.checked = index === chosen;
-        input.addEventListener("change", () => choose(index));
-        text.textContent = name;
-        label.append(input, text);
-        return label;
-      }),
-    );
-  }
 
   function describe(text, row, index) {
     if (text.response[index] !== "1") return ["", "prompt: read, never trained"];
     const nll = text.nll[index];
     const trained = (train()[index] === "1" ? "trained" : "not trained") + (text.protected[index] === "1" ? ", protected" : "");
     if (nll === null) return ["not scored", trained];
-    return [`perplexity ${three(Math.exp(nll))} · probability ${percent(Math.exp(-nll))}`, trained];
+    const weighted = row.weight ? `, weight ${row.weight[index]}` : "";
+    const lines = [`perplexity ${three(Math.exp(nll))} · probability ${percent(Math.exp(-nll))}`, trained + weighted];
+    const beside = [
+      text.rank?.[index] != null ? `rank ${grouped(text.rank[index])}` : "",
+      text.entropy?.[index] != null ? `entropy ${text.entropy[index]} nats` : "",
+    ].filter(Boolean);
+    if (beside.length) lines.push(beside.join(" · "));
+    if (text.preferred?.[index]) lines.push(`the base prefers ${visible(text.preferred[index])}`);
+    if (text.tuned?.[index] != null) lines.push(`by ${text.tunedName}: perplexity ${three(Math.exp(text.tuned[index]))}`);
+    return lines;
   }
 
   // Blanks that carry a token's colour stay; a line end is shown as a mark and then breaks the line.
@@ -90,10 +74,9 @@
   function token(text, row, index) {
     const node = document.createElement("i");
     const inResponse = text.response[index] === "1";
-    const nll = text.nll[index];
-    const level = inResponse && nll !== null ? step(Math.exp(nll)) : 0;
+    const shade = inResponse ? level(text, row, index) : 0;
     const differs = state.other !== "none" && other()[index] !== train()[index];
-    const classes = [level ? `p${level}` : "", inResponse ? (train()[index] === "1" ? "" : "out") : "prompt", differs ? "differs" : ""];
+    const classes = [shade ? `p${shade}` : "", inResponse ? (train()[index] === "1" ? "" : "out") : "prompt", differs ? "differs" : ""];
     node.className = classes.filter(Boolean).join(" ");
     node.dataset.index = index;
     node.tabIndex = -1;
@@ -163,14 +146,7 @@
     rows.splice(0, rows.length, ...order);
     const same = rows.findIndex((row) => row.id === wanted);
     state.row = same >= 0 ? same : 0;
-    picker.replaceChildren(
-      ...rows.map((row, index) => {
-        const option = document.createElement("option");
-        option.value = String(index);
-        option.textContent = row.id;
-        return option;
-      }),
-    );
+    fillOptions(picker, rows.map((row, index) => [String(index), row.id]));
     draw();
   }
 
@@ -236,12 +212,7 @@
   function policyPicker(id, valueId, extra, key, valueKey) {
     const pick = document.getElementById(id);
     const value = document.getElementById(valueId);
-    for (const [name, label] of [...extra, ...Object.entries(POLICIES).map(([name, one]) => [name, one.label])]) {
-      const option = document.createElement("option");
-      option.value = name;
-      option.textContent = label;
-      pick.append(option);
-    }
+    fillOptions(pick, [...extra, ...Object.entries(POLICIES).map(([name, one]) => [name, one.label])]);
     const again = () => drawRows(current().row.id);
     pick.addEventListener("change", () => {
       const { start, low, high, step } = POLICIES[pick.value] ?? {};
@@ -263,14 +234,19 @@
   document.getElementById("by-nll").addEventListener("change", () => drawRows());
   document.getElementById("white-space").addEventListener("change", (event) => { state.blanks = event.target.checked; draw(); });
 
-  const scale = document.getElementById("scale");
-  scale.append("perplexity above ");
-  steps.forEach((limit, index) => {
-    const part = document.createElement("span");
-    part.className = `p${index + 1}`;
-    part.textContent = grouped(limit);
-    scale.append(part);
-  });
+  // Colourings that some row has the values of.
+  const has = { nll: true, entropy: "entropy", rank: "rank", weight: true, change: "tuned", rise: "tuned" };
+  const offered = Object.keys(COLOURINGS).filter((name) => has[name] === true || texts.some((text) => text[has[name]]));
+  const colourPick = document.getElementById("pick-colour");
+  fillOptions(colourPick, offered.map((name) => [name, COLOUR_NAMES[name]]));
+
+  function drawScale() {
+    const { label, limits } = COLOURINGS[state.colour];
+    const parts = limits.map((limit, index) => element("span", `p${index + 1}`, grouped(limit)));
+    document.getElementById("scale").replaceChildren(`${label} above `, ...parts);
+  }
+  colourPick.addEventListener("change", () => { state.colour = colourPick.value; drawScale(); draw(); });
+  drawScale();
 
   segments("pick-target", targets.map((target) => target.name), 0, (index) => {
     const { name } = arm();

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from tokensieve.analysis import PERPLEXITY_STEPS
 from tokensieve.report import number_format, plots
 from tokensieve.report.drift_section import drift_section
-from tokensieve.report.schema import ArmReport, Report, TargetReport
+from tokensieve.report.flips_section import flip_data
+from tokensieve.report.schema import ArmReport, Report, SampleRow, TargetReport
 from tokensieve.report.update_section import update_section
 from tokensieve.report.verdict import TargetVerdict, judge
 from tokensieve.selection import parse_policy
@@ -21,8 +22,10 @@ from tokensieve.types import JSON
 
 _WIDE, _NARROW = 592.0, 350.0
 _FULL = 1080.0
+TOKENS_ON_PAGE = 80_000
+"""Tokens of all arms' rows in the token browser, each at about 30 bytes; the first row of an arm is always there."""
 _STYLES = ("page.css", "sections.css")
-_SCRIPTS = ("page.js",)
+_SCRIPTS = ("controls.js", "policies.js", "page.js", "flips.js", "save.js")
 """Files of the page's one style sheet and its one script, in their order."""
 
 
@@ -45,6 +48,7 @@ def render(report: Report) -> str:
     style, script = ("".join(map(_asset, names)) for names in (_STYLES, _SCRIPTS))
     template = page_environment().get_template("report.html.j2")
     verdict = judge(report)
+    flips = flip_data(report)
     names = short_task_names(report)
     pairs = zip(report.targets, verdict.targets, strict=True)
     return template.render(
@@ -61,6 +65,7 @@ def render(report: Report) -> str:
         policy=content_policy(style, script),
         drift=drift_section(report),
         updates=update_section(report),
+        flips=None if flips is None else _as_script_data(flips),
     )
 
 
@@ -112,7 +117,12 @@ def flatten(settings: dict[str, JSON], prefix: str = "") -> Sequence[tuple[str, 
 
 
 def token_data(report: Report) -> JSON:
-    """Data of the token browser: each distinct text once, and for every arm the trained tokens as bits."""
+    """Data of the token browser: each distinct text once, and for every arm the trained tokens as bits.
+
+    Arms with many long rows show the first of them only, so that the page stays small; report.json holds all.
+    """
+    listed = [arm for target in report.targets for arm in target.arms if arm.samples]
+    tokens_left = {id(arm): TOKENS_ON_PAGE // len(listed) for arm in listed}
     texts: list[JSON] = []
     places: dict[tuple[object, ...], int] = {}
     targets: list[JSON] = []
@@ -121,18 +131,35 @@ def token_data(report: Report) -> JSON:
         for arm in target.arms:
             rows: list[JSON] = []
             for row in arm.samples:
-                key = (row.pieces, row.nll, row.in_response, row.protected)
+                tokens_left[id(arm)] -= len(row.pieces)
+                if rows and tokens_left[id(arm)] < 0:
+                    break
+                key = (row.pieces, row.nll, row.in_response, row.protected, row.tuned_nll)
                 if key not in places:
                     places[key] = len(texts)
                     nll: list[JSON] = [None if value is None else round(value, 4) for value in row.nll]
                     bits = {"response": _bits(row.in_response), "protected": _bits(row.protected)}
-                    texts.append({"pieces": list(row.pieces), "nll": nll, **bits})
-                rows.append({"id": row.id, "text": places[key], "train": _bits(row.train), "notShown": row.not_shown})
+                    texts.append({"pieces": list(row.pieces), "nll": nll, **bits, **_measures(row)})
+                shown: dict[str, JSON] = {"id": row.id, "text": places[key], "train": _bits(row.train)}
+                if row.weight:
+                    shown["weight"] = list(row.weight)
+                rows.append({**shown, "notShown": row.not_shown})
             if rows:
                 arms.append({"name": arm.name, "rows": rows})
         if arms:
             targets.append({"name": target.title or target.task, "arms": arms})
     return {"targets": targets, "texts": texts, "steps": list(PERPLEXITY_STEPS)}
+
+
+def _measures(row: SampleRow) -> dict[str, JSON]:
+    """Measures of a row beside the nll, as far as they are known: one value a response token, in their order."""
+    lists = {"entropy": row.entropy, "rank": row.rank, "tuned": row.tuned_nll, "preferred": row.preferred}
+    found: dict[str, JSON] = {
+        name: [value for value, inside in zip(values, row.in_response, strict=True) if inside]
+        for name, values in lists.items()
+        if values
+    }
+    return {**found, "tunedName": row.tuned_name} if row.tuned_nll else found
 
 
 def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict[str, str]) -> _TargetView:

@@ -2,11 +2,11 @@
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tokensieve.report.schema import SampleRow
-from tokensieve.types import BASE_SCORER, BoolArray, Selected, Tokens
+from tokensieve.types import BASE_SCORER, BoolArray, FloatArray, IntArray, Selected, Tokens
 
 ROWS: Final = 24
 """Rows of an arm that the page shows by default."""
@@ -22,6 +22,7 @@ def sample_rows(
     max_tokens: int = TOKENS,
     scorer: str = BASE_SCORER,
     protected_T: Callable[[Tokens], BoolArray] | None = None,
+    preferred: Callable[[Sequence[Tokens]], Sequence[IntArray]] | None = None,
 ) -> tuple[SampleRow, ...]:
     """Draw rows for the token browser in one pass, keeping ``limit`` of them in memory.
 
@@ -35,26 +36,50 @@ def sample_rows(
         max_tokens: how much of each.
         scorer: whose nll is shown.
         protected_T: a row's protected tokens; None is its end-of-turn tokens.
+        preferred: the base's likeliest tokens at the places of some rows, as ``preferred_ids`` gives them; None leaves
+            them out.
 
     Raises:
         InputError: a row without scores of that name.
     """
     drawn = heapq.nsmallest(limit, rows, key=lambda row: hashlib.sha256(row.tokens.id.encode()).digest())
     protected = protected_T or (lambda tokens: tokens.ends_turn_T)
-    return tuple(_sample_row(row, piece, max_tokens, scorer, protected(row.tokens)) for row in drawn)
+    likeliest = [None] * len(drawn) if preferred is None else preferred([row.tokens for row in drawn])
+    return tuple(
+        _sample_row(row, piece, max_tokens, scorer, protected(row.tokens), ids_T)
+        for row, ids_T in zip(drawn, likeliest, strict=True)
+    )
 
 
 def _sample_row(
-    row: Selected, piece: Callable[[int], str], max_tokens: int, scorer: str, protected_T: BoolArray
+    row: Selected,
+    piece: Callable[[int], str],
+    max_tokens: int,
+    scorer: str,
+    protected_T: BoolArray,
+    preferred_T: IntArray | None,
 ) -> SampleRow:
     tokens, shown = row.tokens, slice(max_tokens)
+    scores = row.scored.scores.get(scorer)
     nll_T = row.scored.nll_T(scorer)[shown]
+    tuned = next((name for name in row.scored.scores if name != scorer), "")
+    entropy_T, rank_T = (None, None) if scores is None else (scores.entropy_T, scores.rank_T)
     return SampleRow(
         id=tokens.id,
         pieces=tuple(piece(int(token)) for token in tokens.ids_T[shown]),
-        nll=tuple(None if nll != nll else round(float(nll), 4) for nll in nll_T),
+        nll=_rounded(nll_T, 4),
+        entropy=() if entropy_T is None else _rounded(entropy_T[shown], 3),
+        rank=() if rank_T is None else tuple(None if rank != rank else int(rank) for rank in rank_T[shown]),
+        weight=() if row.weight_T is None else tuple(round(float(weight), 3) for weight in row.weight_T[shown]),
+        tuned_nll=_rounded(row.scored.nll_T(tuned)[shown], 3) if tuned else (),
+        tuned_name=tuned,
+        preferred=() if preferred_T is None else tuple(piece(int(i)) if i >= 0 else "" for i in preferred_T[shown]),
         in_response=tuple(bool(flag) for flag in tokens.in_response_T[shown]),
         train=tuple(bool(flag) for flag in row.train_T[shown]),
         protected=tuple(bool(flag) for flag in protected_T[shown]),
         not_shown=max(0, len(tokens) - max_tokens),
     )
+
+
+def _rounded(values_T: FloatArray, digits: int) -> tuple[float | None, ...]:
+    return tuple(None if value != value else round(float(value), digits) for value in values_T)

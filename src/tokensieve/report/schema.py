@@ -12,6 +12,7 @@ from tokensieve.analysis.results import Profile
 from tokensieve.analysis.update_results import WeightUpdate
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
+from tokensieve.report.flip_schema import ArmFlips, FlipProblem, NearRow
 from tokensieve.types import JSON, Origin
 
 SCHEMA_VERSION: Final = 2
@@ -154,10 +155,24 @@ class SampleRow(BaseModel):
     """True where the token is trained whatever the policy says."""
     not_shown: int = 0
     """Tokens of the row after these."""
+    entropy: tuple[float | None, ...] = ()
+    """Entropy in nats of the base's next-token distribution; empty where not scored, as are those that follow."""
+    rank: tuple[int | None, ...] = ()
+    """Number of vocabulary entries that the base holds more likely."""
+    weight: tuple[float, ...] = ()
+    """Factor of the token's loss; empty where selection is hard."""
+    tuned_nll: tuple[float | None, ...] = ()
+    """Nats under another scorer, such as the model after training."""
+    tuned_name: str = ""
+    """Name of that scorer."""
+    preferred: tuple[str, ...] = ()
+    """The base's likeliest token at each place as text; empty text outside of the response."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "SampleRow":
         lengths = {len(self.pieces), len(self.nll), len(self.in_response), len(self.train), len(self.protected)}
+        optional = (self.entropy, self.rank, self.weight, self.tuned_nll, self.preferred)
+        lengths |= {len(values) for values in optional if values}
         if len(lengths) > 1:
             raise ValueError(f"row {self.id}: lists of different lengths {sorted(lengths)}, expected one value a token")
         return self
@@ -210,6 +225,8 @@ class ArmReport(BaseModel):
     """One a seed."""
     wall_s: float | None = None
     """Seconds from data to verdicts, all seeds together, data generation included."""
+    flips: tuple[ArmFlips, ...] = ()
+    """Answers whose verdict changed sides, one entry a task that has any."""
     samples: tuple[SampleRow, ...] = ()
     """Some training rows for the token browser."""
 
@@ -235,6 +252,10 @@ class TargetReport(BaseModel):
     """The base model's results, the target's among them."""
     arms: tuple[ArmReport, ...]
     """The arms that are compared."""
+    flip_problems: tuple[FlipProblem, ...] = ()
+    """Problems whose answers flipped in some run, as far as they are shown."""
+    near_rows: tuple[NearRow, ...] = ()
+    """Training rows that are near to these problems."""
 
     def base_result(self, task: str) -> TaskResult | None:
         """The base model's result on a task; None where it was not evaluated."""

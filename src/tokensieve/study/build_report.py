@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
@@ -38,11 +38,13 @@ from tokensieve.report.schema import (
     TargetReport,
     TaskResult,
 )
+from tokensieve.scoring.preferred import preferred_ids
 from tokensieve.selection.protection import protected_T
+from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
 from tokensieve.training import open_adapter
-from tokensieve.types import BASE_SCORER, JSON, BoolArray, Outcome, Sample, Tokens
+from tokensieve.types import BASE_SCORER, JSON, BoolArray, IntArray, Outcome, Problem, Sample, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
@@ -87,6 +89,7 @@ class _Source:
     model: "LoadedModel"
     data: Path | None
     _samples: dict[str, tuple[Sample, ...]] = field(default_factory=dict)
+    _preferred: dict[bytes, IntArray] = field(default_factory=dict)
 
     def samples(self, step: Step) -> tuple[Sample, ...]:
         """An evaluation's answers, in the order of the problems' ids."""
@@ -125,10 +128,18 @@ class _Source:
 
     def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
         """Number of a task's problems that were answered."""
+        available = sum(1 for _ in self.problems(task, split))
+        return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
+
+    def problems(self, task: str, split: str) -> Iterable[Problem]:
+        """A task's problems."""
         from tokensieve.tasks import get_task
 
-        available = sum(1 for _ in get_task(task).problems(split, self.data))
-        return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
+        return get_task(task).problems(split, self.data)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Token ids to text."""
+        return str(self.model.tokenizer.decode(list(ids)))
 
     def time(self, step: Step, cached: bool) -> StageTime:
         """Wall time of a step."""
@@ -140,6 +151,13 @@ class _Source:
         """Why an arm has no run, in words; empty where it has one."""
         notes = [self.runner.folder(run.train) / NOT_TRAINED for run in arm.runs]
         return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), "")
+
+    def preferred(self, rows: Sequence[Tokens]) -> list[IntArray]:
+        """The base's likeliest token at every response token; the rows that several arms show are read once."""
+        new = {row.ids_T.tobytes() + row.in_response_T.tobytes(): row for row in rows}
+        new = {key: row for key, row in new.items() if key not in self._preferred}
+        self._preferred.update(zip(new, preferred_ids(list(new.values()), self.model), strict=True))
+        return [self._preferred[row.ids_T.tobytes() + row.in_response_T.tobytes()] for row in rows]
 
     @cached_property
     def piece(self) -> Callable[[int], str]:
@@ -164,13 +182,37 @@ def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
         else _arm_without_a_run(arm, source)
         for arm in target.arms
     ]
-    return TargetReport(
+    told = TargetReport(
         task=name,
         title=target.settings.title,
         others=others,
         dropped_from_transfer=metrics.undefined_tasks(base, name),
         base=tuple(source.result(task, [step]) for task, step in base_steps.items()),
         arms=tuple(reports),
+    )
+    return _with_flips(told, target, plan, source)
+
+
+def _with_flips(report: TargetReport, target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
+    """The report with the flips of its arms, and with the training rows that are near to them."""
+    tasks = (target.settings.task, *target.settings.others)
+    trained = [arm for arm in target.arms if not source.not_trained(arm)]
+    if not trained:
+        return report
+    after = {
+        arm.settings.name: [{task: source.samples(run.evaluations[task]) for task in tasks} for run in arm.runs]
+        for arm in trained
+    }
+    cells = sum(len((t.settings.task, *t.settings.others)) * len(t.arms) for t in plan.targets)
+    select = trained[0].selects[trained[0].runs[0].seed]
+    return with_flips(
+        report,
+        {task: source.samples(plan.base[task]) for task in tasks},
+        after,
+        lambda task: source.problems(task, plan.settings.evaluate.split),
+        open_selected(source.runner.folder(select)),
+        source.text,
+        PAGE_CHARACTERS // cells,
     )
 
 
@@ -213,7 +255,12 @@ def _arm(
         against_reference=against,
         runs=tuple(_run(run, target, before, flags, source) for run, flags in zip(arm.runs, after, strict=True)),
         wall_s=sum(record.wall_s for record in steps if record),
-        samples=sample_rows(selected, source.piece, protected_T=partial(_protected_T, arm.settings, facts)),
+        samples=sample_rows(
+            selected,
+            source.piece,
+            protected_T=partial(_protected_T, arm.settings, facts),
+            preferred=source.preferred,
+        ),
     )
 
 

@@ -22,7 +22,8 @@ def adapter(folder: Path, base: LoadedModel, *, dora: bool = False, rslora: bool
     """Write an adapter with random factors, and give the change of each weight, formed densely."""
     weights = dict(base.model.named_parameters())
     torch.manual_seed(0)
-    tensors, changes = {}, {}
+    tensors: dict[str, torch.Tensor] = {}
+    changes: dict[str, torch.Tensor] = {}
     for name in NAMES:
         start = weights[f"{name}.weight"].detach()
         a, b = torch.randn(RANK, start.shape[1]) / 10, torch.randn(start.shape[0], RANK) / 10
@@ -67,7 +68,7 @@ def test_it_is_that_of_the_dense_difference(
 ) -> None:
     base = tiny_model("LlamaConfig")
     changes = write(tmp_path, base)
-    weights = dict(base.model.named_parameters())
+    weights = {name: value.detach() for name, value in base.model.named_parameters()}
     found = weight_update(tmp_path, base)
     norm = math.hypot(*(float(change.norm()) for change in changes.values()))
     assert found.norm == pytest.approx(norm, rel=1e-4)

@@ -1,0 +1,29 @@
+"""The preferred token is the argmax of full logits, at response tokens alone."""
+
+import numpy as np
+import torch
+from tests.conftest import ModelFactory
+
+from tokensieve.scoring.preferred import preferred_ids
+from tokensieve.types import Tokens
+
+
+def test_it_is_the_argmax_of_full_logits(tiny_model: ModelFactory) -> None:
+    model = tiny_model("LlamaConfig", spread=4.0)
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, (length, start) in enumerate([(12, 4), (30, 29), (7, 0), (5, 5)]):
+        in_response_T = np.arange(length) >= start
+        ids_T = rng.integers(0, 300, length).astype(np.int32)
+        rows.append(Tokens(str(number), ids_T, in_response_T, np.zeros(length, dtype=np.bool_)))
+    for row, found_T in zip(rows, preferred_ids(rows, model), strict=True):
+        with torch.inference_mode():
+            logits_TV = model.model(input_ids=torch.from_numpy(row.ids_T.astype(np.int64))[None]).logits[0]
+        expected_T = np.full(len(row), -1)
+        expected_T[1:] = logits_TV[:-1].argmax(1).numpy()
+        expected_T[~row.in_response_T] = -1
+        assert found_T.tolist() == expected_T.tolist()
+
+
+def test_no_rows_have_no_preferred_tokens(tiny_model: ModelFactory) -> None:
+    assert preferred_ids([], tiny_model("LlamaConfig")) == []
