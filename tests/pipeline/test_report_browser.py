@@ -281,7 +281,7 @@ def test_tokens_are_coloured_by_what_is_chosen_and_the_bases_choice_is_told(page
     row = shown_row(page, arm)
     levels = """() => [...document.querySelectorAll('#row i')].map(
         node => Number(([...node.classList].find(name => /^p[0-9]$/.test(name)) ?? 'p0').slice(1)))"""
-    limits = {"rank": [0, 1, 3, 10, 100, 1000, 10000], "entropy": [0.1, 0.5, 1, 1.5, 2, 3, 4]}
+    limits: dict[str, list[float]] = {"rank": [0, 1, 3, 10, 100, 1000, 10000], "entropy": [0.1, 0.5, 1, 1.5, 2, 3, 4]}
     measures: dict[str, Sequence[float | None]] = {"rank": row.rank, "entropy": row.entropy}
     for name, values in measures.items():
         page.locator("#pick-colour").select_option(label=name)

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import DatasetCard, ModelCard
 
+from tokensieve.cli.card_command import card
+from tokensieve.errors import InputError
 from tokensieve.report import Report, read_report
 from tokensieve.training.adapter import read_log
 
@@ -28,7 +31,7 @@ RECIPE: dict[str, Any] = {
     "data": {"limit": ROWS},
     "train": {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
     "generate": {"sampling": {"n": 2, "temperature": 0.7, "top_p": 0.95}, "none_correct": "ground-truth"},
-    "evaluate": {"limit": ROWS},
+    "evaluate": {"limit": ROWS, "update": True},
 }
 
 
@@ -97,6 +100,39 @@ def test_the_report_holds_what_the_steps_found(finished: tuple[Path, Path, str])
     assert any(
         not train for row in stm.samples for train, inside in zip(row.train, row.in_response, strict=True) if inside
     )
+
+
+def test_the_report_holds_updates_flips_and_the_bases_own_choice(finished: tuple[Path, Path, str]) -> None:
+    (target,) = read_report(finished[1]).targets
+    for arm in target.arms:
+        update = arm.runs[0].update
+        assert update is not None
+        assert update.norm > 0
+        assert {one.kind for one in update.modules} >= {"q_proj", "down_proj"}
+        assert arm.self_bleu is not None
+        for result in arm.results:
+            base = target.base_result(result.task)
+            cell = next((one for one in arm.flips if one.task == result.task), None)
+            counts = cell.counts if cell else {}
+            assert base is not None
+            gained = sum(number for kind, number in counts.items() if kind.endswith("→ right"))
+            lost = sum(number for kind, number in counts.items() if kind.startswith("right →"))
+            assert result.outcomes.correct - base.outcomes.correct == gained - lost
+            assert cell is None or len(cell.shown) == gained + lost
+        for row in arm.samples:
+            ranked = zip(row.rank, row.pieces, row.preferred, strict=True)
+            assert all(piece == preferred for rank, piece, preferred in ranked if rank == 0)
+
+
+def test_a_card_is_written_for_a_model_of_the_run(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
+    _, out, _ = finished
+    assert card(out, arm="STM 2.5", license="mit", out_=tmp_path) == 0
+    assert ModelCard.load(tmp_path / "README.md").data.license == "mit"
+    with pytest.raises(InputError, match="no arm 'STM'"):
+        card(out, arm="STM")
+    selected = next(out.glob("select-*/"))
+    assert card(selected, out_=tmp_path) == 0
+    assert DatasetCard.load(tmp_path / "README.md").data.license == "unknown"
 
 
 def test_the_first_loss_is_the_mean_nll_of_what_is_trained(finished: tuple[Path, Path, str]) -> None:

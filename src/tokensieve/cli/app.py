@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from tokensieve import __version__
 from tokensieve.cli import (
+    card_command,
     compare_command,
     data_commands,
     inspect_command,
@@ -35,6 +36,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     model_commands.drift,
     model_commands.repair,
     study_commands.report,
+    card_command.card,
     tool_commands.check,
     data_commands.compare_backends,
     tool_commands.doctor,
