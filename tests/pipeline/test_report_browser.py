@@ -289,7 +289,7 @@ def test_tokens_are_coloured_by_what_is_chosen_and_the_bases_choice_is_told(page
             0 if value is None else sum(value > limit + 1e-9 for limit in limits[name]) for value in values
         ]
         assert name in page.locator("#scale").inner_text()
-    page.locator("#pick-colour").select_option(label="likelier after training")
+    page.locator("#pick-colour").select_option(label="likelier by tuned")
     expected = [
         nll is not None and after is not None and nll - after > 1e-9
         for nll, after in zip(row.nll, row.tuned_nll, strict=True)

@@ -23,7 +23,7 @@
     change: { label: "nll less than base, nats", limits: [0, 0.1, 0.3, 1, 2, 4, 8], value: (text, row, at) => (text.tuned?.[at] == null || text.nll[at] === null ? null : text.nll[at] - text.tuned[at]) },
     rise: { label: "nll more than base, nats", limits: [0, 0.1, 0.3, 1, 2, 4, 8], value: (text, row, at) => (text.tuned?.[at] == null || text.nll[at] === null ? null : text.tuned[at] - text.nll[at]) },
   };
-  const COLOUR_NAMES = { nll: "perplexity", entropy: "entropy", rank: "rank", weight: "weight", change: "likelier after training", rise: "less likely after training" };
+  const COLOUR_NAMES = { nll: "perplexity", entropy: "entropy", rank: "rank", weight: "weight", change: `likelier by ${texts.find((text) => text.tuned)?.tunedName}`, rise: `less likely by ${texts.find((text) => text.tuned)?.tunedName}` };
 
   const [rowBox, tip, picker] = ["row", "tip", "pick-row"].map((id) => document.getElementById(id));
 

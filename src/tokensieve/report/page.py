@@ -22,7 +22,7 @@ from tokensieve.types import JSON
 
 _WIDE, _NARROW = 592.0, 350.0
 _FULL = 1080.0
-TOKENS_ON_PAGE = 80_000
+TOKENS_ON_PAGE = 70_000
 """Tokens of all arms' rows in the token browser, each at about 30 bytes; the first row of an arm is always there."""
 _STYLES = ("page.css", "sections.css")
 _SCRIPTS = ("controls.js", "policies.js", "page.js", "flips.js", "save.js")

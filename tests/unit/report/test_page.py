@@ -208,3 +208,10 @@ def test_the_time_is_summed_by_kind_of_stage(report: Report) -> None:
     text = re.sub(r"<[^>]+>", "|", render(timed))
     assert "train||2||45.0\u202fs||45" in text.replace("&#8239;", "\u202f")
     assert report.model_copy(update={"timing": ()}).time_by_verb() == ()
+
+
+def test_the_cost_of_every_arm_is_told(report: Report, page: str) -> None:
+    table = page.split("What each arm cost")[1].split("</table>")[0]
+    for arm in report.targets[0].arms:
+        assert f">{arm.name}<" in table
+    assert table.count("21.0\u202fs") == table.count("30.0\u202fs") == 10
