@@ -93,7 +93,7 @@ class _Builder:
     def of_task(self, task: str, flips: Sequence[_Found]) -> ArmFlips:
         """Counts of all flips, and as many of them as the budget holds, of every kind in turn."""
         left, kept = self.characters, []
-        limit = min(TEXT_CHARACTERS, self.characters // 6)
+        limit = min(TEXT_CHARACTERS, self.characters // 10)  # so that the first flip always fits
         for flip in _in_turn(flips):
             known = (task, flip.was.problem_id, flip.was.index) in self._places
             problem = self.problems[task].get(flip.was.problem_id)
