@@ -155,12 +155,12 @@ def print_update(found: WeightUpdate) -> None:
     for one in found.modules:
         rank = "" if one.effective_rank is None else f"{one.effective_rank:.1f}"
         largest = f"{one.spectrum[0]:.3g}" if one.spectrum else ""
-        table.add_row(one.kind, f"{one.modules}", f"{one.norm:.3g}", _share(one.relative_norm), rank, largest)
+        table.add_row(one.kind, f"{one.modules}", f"{one.norm:.3g}", _of_base(one.relative_norm), rank, largest)
     print_table(table)
-    out.print(f"update as a whole: norm {found.norm:.3g}, {_share(found.relative_norm)} of the trained weights' own")
+    out.print(f"update as a whole: norm {found.norm:.3g}, {_of_base(found.relative_norm)} of the trained weights' own")
 
 
-def _share(value: float | None) -> str:
+def _of_base(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
 
 

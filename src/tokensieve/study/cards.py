@@ -37,7 +37,7 @@ def write_model_card(
     of_arm = next(one for one in told.arms if one.name == arm)
     if of_arm.not_trained:
         raise InputError(f"there is no model: {of_arm.not_trained}", where=arm)
-    folder = study.runner.folder(run.train)
+    folder = study.runner.folder(run.repair or run.train)
     card = model_card(report, told, of_arm, open_adapter(folder).method, facts)
     return write_card(out or folder, card)
 
