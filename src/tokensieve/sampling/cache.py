@@ -4,6 +4,7 @@ Every row's newest token lies in the same column, so a step writes one column fo
 in with its prompt ending at the current column; what lies before its start is not attended to.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -137,6 +138,19 @@ class ColumnCache(Cache):  # type: ignore[misc]
             layer.keys[:, :, :size] = layer.keys[:, :, begin : layer.end].clone()
             layer.values[:, :, :size] = layer.values[:, :, begin : layer.end].clone()
             layer.begin, layer.end = 0, size
+
+    def settle(self, end: int, moves: Mapping[int, tuple[int, int]]) -> None:
+        """Let all rows end before one column after a step of several, of which some rows keep fewer than others.
+
+        Args:
+            end: the column behind the row that keeps most.
+            moves: row to its first column and the columns by which it moves to the right, up to ``end``.
+        """
+        for layer in self.layers:
+            for row, (start, by) in moves.items():
+                for stored in (layer.keys, layer.values):
+                    stored[row, :, start + by : end] = stored[row, :, start : end - by].clone()
+            layer.end = end
 
     def keep(self, rows: torch.Tensor | None, begin: int, capacity: int) -> None:
         """Copy the rows and the columns from ``begin`` on to the front of fresh storage."""

@@ -14,6 +14,7 @@ import torch
 
 from tokensieve.config import SampleSettings
 from tokensieve.sampling.cache import ColumnCache
+from tokensieve.sampling.guesses import Guesser, logits_of_guesses, worth
 from tokensieve.sampling.request import uniforms
 from tokensieve.sampling.static_step import StaticStep
 from tokensieve.sampling.top_p import pick
@@ -32,6 +33,12 @@ _STATIC_SHRINK_SHARE: Final = 0.5
 """The same where a batch of another size is captured anew."""
 
 _SPARE_COLUMNS: Final = 32
+
+_LIKE_LENGTH: Final = 0.75
+"""Prompts at least so long, as a share of the longest, run in one pass with it."""
+
+_FEW: Final = 8
+"""Rows up to which a CPU's step is as slow as its memory, and checks guesses on the side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +77,10 @@ class _Row:
     start: int = 0
     ids: list[int] = field(default_factory=list)
     nll: float = 0.0
+    guesser: Guesser = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guesser = Guesser(self.job.prompt_T)
 
     def drawn(self, stops: frozenset[int]) -> Drawn:
         return Drawn(self.job, tuple(self.ids), self.ids[-1] in stops, self.nll / len(self.ids))
@@ -104,6 +115,7 @@ class Decoder:
         wanted = model.device.type == "cuda" if static is None else static
         self._static = wanted and self._plain_mask
         self._static_step: StaticStep | None = None
+        self._guessing = self._plain_mask and not self._static and model.device.type == "cpu"
         self._rows: list[_Row | None] = []
         self._cache: ColumnCache | None = None
 
@@ -120,12 +132,15 @@ class Decoder:
             free = slots - self._active()
             if waiting and free >= max(1, int(slots * _REFILL_SHARE)):
                 taken = [waiting.pop() for _ in range(min(free, len(waiting)))]
-                yield from self._admit(taken, slots if waiting else len(taken))
+                rows = slots if waiting else len(taken)
+                for alike in _alike(taken):
+                    yield from self._admit(alike, rows)
             else:
-                share = _STATIC_SHRINK_SHARE if self._static else _SHRINK_SHARE
+                few = not waiting and self._guessing and self._active() <= _FEW
+                share = 1.0 if few else _STATIC_SHRINK_SHARE if self._static else _SHRINK_SHARE
                 if not waiting and self._active() < share * len(self._rows):
                     self._compact(shrink=True)
-                yield from self._step()
+                yield from self._guessed_step() if few else self._step()
 
     def _active(self) -> int:
         return sum(row is not None for row in self._rows)
@@ -215,6 +230,51 @@ class Decoder:
             self._static_step = StaticStep(self._model, self._require_cache(), len(ids), capture=capture)
         return self._static_step(ids, starts)
 
+    def _guessed_step(self) -> Iterator[Drawn]:
+        """As many tokens for each of the rows as guesses at them come true, and one; there are no free slots."""
+        cache = self._require_cache()
+        rows = [row for row in self._rows if row is not None]
+        guesses = [row.guesser.guess(row.ids, row.job.limit - len(row.ids) - 1) for row in rows]
+        width = 1 + worth(guesses)
+        guesses = [guess[: width - 1] for guess in guesses]
+        if cache.end + width > cache.capacity:
+            self._compact(shrink=False)
+        end = cache.end
+        starts = [row.start for row in rows]
+        ids = [[row.ids[-1], *guess] for row, guess in zip(rows, guesses, strict=True)]
+        logits_BQV = logits_of_guesses(self._model, cache, ids, starts, self._pad_id)
+        taken, finished = self._take(rows, guesses, logits_BQV)
+        most = max(taken)
+        moves = {slot: (rows[slot].start, most - own) for slot, own in enumerate(taken) if own < most}
+        cache.settle(end + most, moves)
+        for slot, (_, by) in moves.items():
+            rows[slot].start += by
+        for slot, row in enumerate(rows):
+            if finished[slot]:
+                self._rows[slot] = None
+                yield row.drawn(self._stops)
+
+    def _take(
+        self, rows: list[_Row], guesses: list[list[int]], logits_BQV: torch.Tensor
+    ) -> tuple[list[int], list[bool]]:
+        """Draw each row's tokens as long as they are those guessed; their numbers, and which rows are finished."""
+        taken, finished = [0] * len(rows), [False] * len(rows)
+        going = list(range(len(rows)))
+        for place in range(logits_BQV.shape[1]):
+            done = self._append([rows[slot] for slot in going], logits_BQV[going, place])
+            for slot, stopped in zip(going, done, strict=True):
+                taken[slot], finished[slot] = place + 1, stopped
+            going = [
+                slot
+                for slot in going
+                if not finished[slot] and place < len(guesses[slot]) and rows[slot].ids[-1] == guesses[slot][place]
+            ]
+            if not going:
+                break
+        for row, guess, number in zip(rows, guesses, taken, strict=True):
+            row.guesser.learn(len(guess), number - 1)
+        return taken, finished
+
     def _append(self, rows: list[_Row], logits_BV: torch.Tensor) -> list[bool]:
         """Draw each row's next token; True where the row is finished with it."""
         uniform_B = None
@@ -258,6 +318,16 @@ class Decoder:
 
     def _tensor(self, values: object) -> torch.Tensor:
         return torch.as_tensor(values, device=self._model.device)
+
+
+def _alike(jobs: list[Job]) -> Iterator[list[Job]]:
+    """Jobs, longest prompt first, in portions of like length, so that little of a pass over prompts is padding."""
+    first = 0
+    for place, job in enumerate(jobs):
+        if len(job.prompt_T) < _LIKE_LENGTH * len(jobs[first].prompt_T):
+            yield jobs[first:place]
+            first = place
+    yield jobs[first:]
 
 
 def takes_plain_mask(model: "PreTrainedModel") -> bool:

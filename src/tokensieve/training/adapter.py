@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, cast
 from tokensieve.config import ModelSettings, TrainSettings
 from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.errors import InputError
+from tokensieve.types import JSON
 
 LOG_NAME: Final = "log.jsonl"
 CHECKPOINTS: Final = "checkpoints"
@@ -60,6 +61,17 @@ class Adapter:
     log: tuple[StepLog, ...]
     model: ModelIdentity
     manifest: Manifest
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint that validation chose, in a sentence; None where the last one is the result."""
+        chosen = cast("dict[str, JSON] | None", self.manifest.facts.get("checkpoint"))
+        if chosen is None:
+            return None
+        return (
+            f"weights of step {chosen['step']} of {self.manifest.facts['steps']}: {chosen['measure']} "
+            f"{chosen['score']:.4g}, {chosen['why']}"
+        )
 
     def on(self, base: ModelSettings) -> ModelSettings:
         """The settings that load the trained model.

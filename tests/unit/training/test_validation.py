@@ -68,6 +68,8 @@ def test_the_result_is_the_checkpoint_of_the_lowest_nll(
     assert found["score"] == min(scores.values())
     assert found["measure"] == f"mean nll (nats) on 7 rows of {validation_rows}"
     assert found["why"] == "the lowest of 4, the earliest of equals"
+    assert adapter.checkpoint is not None
+    assert adapter.checkpoint.startswith(f"weights of step {found['step']} of 10: mean nll (nats) on 7 rows of ")
     tuned = load_model(adapter.on(base))
     assert mean_nll(load(str(validation_rows), tuned), tuned) == pytest.approx(found["score"], rel=1e-4)
     assert len(adapter.log) == 10, "the log is of all steps"
