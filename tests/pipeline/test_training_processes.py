@@ -70,7 +70,7 @@ def _settings(given: dict[str, object], anchors: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("sharded", "names"), [(False, list(CASES)), (True, ["selected tokens", "all weights", "dft"])]
+    ("sharded", "names"), [(False, list(CASES)), (True, ["selected tokens", "all weights", "dft", "anchors"])]
 )
 def test_two_processes_have_the_loss_curve_of_one(
     tiny_folder: Path, tmp_path: Path, sharded: bool, names: list[str]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from tokensieve.config import DataSettings, SampleSettings, TrainSettings, ValidationSettings
 from tokensieve.data.manifest import digest_of
-from tokensieve.errors import InputError
+from tokensieve.errors import CheckFailed, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.pipeline import load
 from tokensieve.pipeline.rows import tell_unread
@@ -117,8 +117,10 @@ def validate(
         else:
             part = _accuracy_part(validation, validation.task, model, loaded, accelerator)
     model.train(training)
-    total, count = accelerator.reduce(torch.tensor(part, dtype=torch.float64, device=accelerator.device)).tolist()
-    return float(total / count)
+    total, count = part
+    if accelerator.num_processes > 1:
+        total, count = accelerator.reduce(torch.tensor(part, dtype=torch.float64, device=accelerator.device)).tolist()
+    return total / count
 
 
 def _nll_part(
@@ -207,9 +209,15 @@ def keep_best(trainer: "Trainer", validation: Validation) -> None:
 
 
 def choice_of(state: TrainerState, validation: Validation) -> dict[str, JSON]:
-    """The chosen checkpoint for the manifest: its step and score, all scores, and why."""
+    """The chosen checkpoint for the manifest: its step and score, all scores, and why.
+
+    Raises:
+        CheckFailed: every score was NaN.
+    """
     scores = {entry["step"]: entry[SCORE] for entry in state.log_history if SCORE in entry}
     best = state.best_global_step
+    if best is None:
+        raise CheckFailed(f"no validation gave a number: {validation.measure}", fix="lower train.learning_rate")
     order = "highest" if validation.greater_is_better else "lowest"
     return {
         "step": best,
