@@ -31,7 +31,7 @@ RECIPE: dict[str, Any] = {
     "data": {"limit": ROWS},
     "train": {"method": "full", "learning_rate": 1e-4, "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
     "generate": {"sampling": {"n": 2, "temperature": 0.7, "top_p": 0.95}, "none_correct": "ground-truth"},
-    "evaluate": {"limit": ROWS, "update": True},
+    "evaluate": {"limit": ROWS, "update": True, "tokens": True},
 }
 
 
@@ -122,6 +122,9 @@ def test_the_report_holds_updates_flips_and_the_bases_own_choice(finished: tuple
         for row in arm.samples:
             ranked = zip(row.rank, row.pieces, row.preferred, strict=True)
             assert all(piece == preferred for rank, piece, preferred in ranked if rank == 0)
+            assert row.tuned_name == "the trained model"
+            assert [nll is None for nll in row.tuned_nll] == [nll is None for nll in row.nll]
+            assert row.tuned_nll != row.nll
 
 
 def test_a_card_is_written_for_a_model_of_the_run(finished: tuple[Path, Path, str], tmp_path: Path) -> None:

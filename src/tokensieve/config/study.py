@@ -102,12 +102,14 @@ class StudyEvaluateSettings(EvaluateSettings):
     """Rows on which the drift of every trained model from the base is measured; None measures none."""
     update: bool = False
     """Measure every trained model's weight update: its norm, singular values and effective rank by kind of module."""
+    tokens: bool = False
+    """Score the training rows that the page shows by every arm's model (first seed), for the change of each token."""
 
     def of(self, task: str, *, is_target: bool) -> EvaluateSettings:
         """The settings of evaluating one task."""
         limit = self.limit if is_target else self.other_limit or self.limit
         return EvaluateSettings.model_validate(
-            {**self.model_dump(exclude={"other_limit", "drift", "update"}), "tasks": (task,), "limit": limit}
+            {**self.model_dump(exclude={"other_limit", "drift", "update", "tokens"}), "tasks": (task,), "limit": limit}
         )
 
 

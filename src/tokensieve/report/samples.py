@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from tokensieve.report.schema import SampleRow
@@ -23,6 +23,7 @@ def sample_rows(
     scorer: str = BASE_SCORER,
     protected_T: Callable[[Tokens], BoolArray] | None = None,
     preferred: Callable[[Sequence[Tokens]], Sequence[IntArray]] | None = None,
+    tuned: Mapping[str, FloatArray] | None = None,
 ) -> tuple[SampleRow, ...]:
     """Draw rows for the token browser in one pass, keeping ``limit`` of them in memory.
 
@@ -38,17 +39,24 @@ def sample_rows(
         protected_T: a row's protected tokens; None is its end-of-turn tokens.
         preferred: the base's likeliest tokens at the places of some rows, as ``preferred_ids`` gives them; None leaves
             them out.
+        tuned: nll of the rows' tokens under the arm's trained model, by row id; without it those of another scorer than
+            ``scorer`` are shown, where the rows have one.
 
     Raises:
         InputError: a row without scores of that name.
     """
-    drawn = heapq.nsmallest(limit, rows, key=lambda row: hashlib.sha256(row.tokens.id.encode()).digest())
+    drawn = drawn_rows(rows, limit)
     protected = protected_T or (lambda tokens: tokens.ends_turn_T)
     likeliest = [None] * len(drawn) if preferred is None else preferred([row.tokens for row in drawn])
     return tuple(
-        _sample_row(row, piece, max_tokens, scorer, protected(row.tokens), ids_T)
+        _sample_row(row, piece, max_tokens, scorer, protected(row.tokens), ids_T, (tuned or {}).get(row.tokens.id))
         for row, ids_T in zip(drawn, likeliest, strict=True)
     )
+
+
+def drawn_rows(rows: Iterable[Selected], limit: int = ROWS) -> list[Selected]:
+    """The rows that are shown: those of the lowest digests of their ids, so that any training set draws alike."""
+    return heapq.nsmallest(limit, rows, key=lambda row: hashlib.sha256(row.tokens.id.encode()).digest())
 
 
 def _sample_row(
@@ -58,11 +66,15 @@ def _sample_row(
     scorer: str,
     protected_T: BoolArray,
     preferred_T: IntArray | None,
+    tuned_T: FloatArray | None,
 ) -> SampleRow:
     tokens, shown = row.tokens, slice(max_tokens)
     scores = row.scored.scores.get(scorer)
     nll_T = row.scored.nll_T(scorer)[shown]
-    tuned = next((name for name in row.scored.scores if name != scorer), "")
+    tuned = "the trained model"
+    if tuned_T is None:
+        tuned = next((name for name in row.scored.scores if name != scorer), "")
+        tuned_T = row.scored.nll_T(tuned) if tuned else None
     entropy_T, rank_T = (None, None) if scores is None else (scores.entropy_T, scores.rank_T)
     return SampleRow(
         id=tokens.id,
@@ -71,7 +83,7 @@ def _sample_row(
         entropy=() if entropy_T is None else _rounded(entropy_T[shown], 3),
         rank=() if rank_T is None else tuple(None if rank != rank else int(rank) for rank in rank_T[shown]),
         weight=() if row.weight_T is None else tuple(round(float(weight), 3) for weight in row.weight_T[shown]),
-        tuned_nll=_rounded(row.scored.nll_T(tuned)[shown], 3) if tuned else (),
+        tuned_nll=() if tuned_T is None else _rounded(tuned_T[shown], 3),
         tuned_name=tuned,
         preferred=() if preferred_T is None else tuple(piece(int(i)) if i >= 0 else "" for i in preferred_T[shown]),
         in_response=tuple(bool(flag) for flag in tokens.in_response_T[shown]),

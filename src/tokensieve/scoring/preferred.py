@@ -1,4 +1,4 @@
-"""The token that a model prefers at each place of a response: the likeliest entry of its vocabulary."""
+"""A few rows under a model, beside the score store: the token that it prefers at each place, and the nll of theirs."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 
 from tokensieve.models import LoadedModel
-from tokensieve.scoring.backend import request_for
+from tokensieve.scoring.backend import Measures, request_for
 from tokensieve.scoring.response_states import response_states
-from tokensieve.types import IntArray, Tokens
+from tokensieve.types import FloatArray, IntArray, Tokens
 
 _LOGITS_AT_ONCE: Final = 2**24
 """Float32 logits in one chunk of positions: 64 MiB."""
@@ -38,3 +38,18 @@ def preferred_ids(rows: Sequence[Tokens], model: LoadedModel) -> list[IntArray]:
         ids_T[request.positions_N] = found_N[first:last]
         preferred.append(ids_T)
     return preferred
+
+
+def nll_of_rows(rows: Sequence[Tokens], model: LoadedModel) -> list[FloatArray]:
+    """The nll in nats at every response token of some rows, one array [T] a row; NaN where nothing was scored."""
+    requests = [request_for(row, prompts=False) for row in rows]
+    starts = np.cumsum([0, *(len(request.positions_N) for request in requests)])
+    found_N = np.full(int(starts[-1]), np.nan, dtype=np.float32)
+    for places_M, hidden_MD, head, targets_M in response_states(model, requests, None):
+        found_N[places_M] = head.measure(hidden_MD, targets_M, Measures()).nll_N.cpu().numpy()
+    scored = []
+    for row, request, first, last in zip(rows, requests, starts[:-1], starts[1:], strict=True):
+        nll_T = np.full(len(row), np.nan, dtype=np.float32)
+        nll_T[request.positions_N] = found_N[first:last]
+        scored.append(nll_T)
+    return scored

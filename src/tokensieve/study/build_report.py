@@ -43,6 +43,7 @@ from tokensieve.selection.protection import protected_T
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
+from tokensieve.study.trained_model import read_shown_tokens
 from tokensieve.training import open_adapter
 from tokensieve.types import BASE_SCORER, JSON, BoolArray, IntArray, Outcome, Problem, Sample, Tokens
 
@@ -260,6 +261,7 @@ def _arm(
             source.piece,
             protected_T=partial(_protected_T, arm.settings, facts),
             preferred=source.preferred,
+            tuned=None if arm.runs[0].tokens is None else read_shown_tokens(source.runner.folder(arm.runs[0].tokens)),
         ),
     )
 

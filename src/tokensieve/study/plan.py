@@ -1,6 +1,7 @@
 """From a study's settings to its steps: what depends on what, and under which key each result is kept."""
 
 import shutil
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -23,6 +24,7 @@ from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.errors import InputError
 from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Step, TargetPlan, step_key
+from tokensieve.study.trained_model import write_shown_tokens, write_update
 from tokensieve.types import BASE_SCORER, JSON, Example, Origin, Progress
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ class Planner:
         evaluations = {task: self._evaluate(task, label, tuned) for task in (target.task, *target.others)}
         rows = self._drift_rows(target)
         drift = None if rows is None else self._drift(label, rows, tuned)
-        return ArmRun(seed, train, repair, evaluations, drift, self._update(label, tuned))
+        shown = self._tokens(label, select, seed, tuned)
+        return ArmRun(seed, train, repair, evaluations, drift, self._update(label, tuned), shown)
 
     def _repair(self, label: str, alpha: float, train: Step) -> Step:
         """The trained model interpolated with the base."""
@@ -155,22 +158,39 @@ class Planner:
         key = step_key("drift", _json(rows, exclude={"data"}), [self._model_key, train.key])
         return Step("drift", label, key, build)
 
-    def _update(self, label: str, train: Step) -> Step | None:
-        """The weight update of one trained model; None where the study does not measure it."""
-        if not self.settings.evaluate.update:
-            return None
+    def _of_trained(self, verb: str, label: str, inputs: list[str], tuned: Step, write: Callable[[Path], None]) -> Step:
+        """A step that measures a trained model, and says so where there is none."""
 
         def build(folder: Path, progress: Progress) -> None:
-            from tokensieve.drift.update import UPDATE_NAME, weight_update
-
-            if (self.root / train.folder_name / NOT_TRAINED).is_file():
+            if (self.root / tuned.folder_name / NOT_TRAINED).is_file():
                 write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
                 return
             progress(0, 1)
-            found = weight_update(self.root / train.folder_name, self.base())
-            write_atomically(folder / UPDATE_NAME, found.model_dump_json(indent=2).encode())
+            write(folder)
 
-        return Step("update", label, step_key("update", {}, [self._model_key, train.key]), build)
+        return Step(verb, label, step_key(verb, {}, [*inputs, tuned.key]), build)
+
+    def _update(self, label: str, tuned: Step) -> Step | None:
+        """The weight update of one trained model; None where the study does not measure it."""
+        if not self.settings.evaluate.update:
+            return None
+        trained = self.root / tuned.folder_name
+        return self._of_trained(
+            "update", label, [self._model_key], tuned, lambda folder: write_update(trained, self.base(), folder)
+        )
+
+    def _tokens(self, label: str, select: Step, seed: int, tuned: Step) -> Step | None:
+        """The shown rows under the trained model of the first seed; None for other seeds, or where it is not asked."""
+        if not self.settings.evaluate.tokens or seed != self.settings.seeds[0]:
+            return None
+        selected = self.root / select.folder_name
+        return self._of_trained(
+            "tokens",
+            label,
+            [select.key],
+            tuned,
+            lambda folder: write_shown_tokens(selected, self._after(tuned), folder),
+        )
 
     def _generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
         from tokensieve.generation import generate

@@ -78,6 +78,7 @@ class ArmRun:
         evaluations: one step a task, by the task's name.
         drift: measures the model's drift from the base; None where the study does not.
         update: measures its weight update, likewise.
+        tokens: scores the training rows that the page shows by the trained model, likewise.
     """
 
     seed: int
@@ -86,6 +87,7 @@ class ArmRun:
     evaluations: Mapping[str, Step]
     drift: Step | None = None
     update: Step | None = None
+    tokens: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class ArmPlan:
             if run.repair is not None:
                 yield run.repair
             yield from run.evaluations.values()
-            yield from (step for step in (run.drift, run.update) if step is not None)
+            yield from (step for step in (run.drift, run.update, run.tokens) if step is not None)
 
 
 @dataclass(frozen=True, slots=True)
