@@ -113,7 +113,7 @@ def page(opened: Opened) -> "Page":
 
 
 def choose(page: "Page", name: str) -> None:
-    page.get_by_role("radio", name=name, exact=True).check(force=True)
+    page.locator("#browser").get_by_role("radio", name=name, exact=True).check(force=True)
 
 
 def shown_row(page: "Page", arm: ArmReport) -> SampleRow:
