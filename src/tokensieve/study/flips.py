@@ -18,6 +18,10 @@ TEXT_CHARACTERS: Final = 1200
 """Characters of one text; longer ones are shortened and say by how much."""
 NEAR_CHARACTERS: Final = 300
 """Characters of a training row's prompt, and of its response."""
+EXTRACTED_CHARACTERS: Final = 100
+"""Characters of the part of an answer that was judged."""
+OVERHEAD_CHARACTERS: Final = 120
+"""Characters of a flip or problem beside its texts: ids, findings, names of fields."""
 NEAREST: Final = 2
 """Training rows that are shown beside a problem."""
 ROWS_SEARCHED: Final = 5000
@@ -75,6 +79,27 @@ class _Found:
         return kind_of(_outcome(self.was), _outcome(self.now))
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A problem that may be shown, before it is known whether the budget holds it.
+
+    Attributes:
+        problem: without the rows near to it.
+        near: places of the near rows in the training set, with their cosines.
+        rows: those of them that are not shown yet.
+    """
+
+    problem: FlipProblem
+    near: Sequence[tuple[int, float]]
+    rows: Mapping[int, NearRow]
+
+    @property
+    def characters(self) -> int:
+        """Characters of all its texts."""
+        own = (self.problem.question, self.problem.gold, self.problem.before)
+        return sum(map(len, own)) + sum(len(row.prompt) + len(row.response) for row in self.rows.values())
+
+
 @dataclass(slots=True)
 class _Builder:
     """Collects problems and near rows, each once, while the arms go by."""
@@ -95,60 +120,60 @@ class _Builder:
         left, kept = self.characters, []
         limit = min(TEXT_CHARACTERS, self.characters // 10)  # so that the first flip always fits
         for flip in _in_turn(flips):
-            known = (task, flip.was.problem_id, flip.was.index) in self._places
-            problem = self.problems[task].get(flip.was.problem_id)
-            cost = min(len(flip.now.text), limit) + 100
-            if not known:
-                cost += sum(min(len(text), limit) for text in (_question(problem), _gold(problem), flip.was.text))
-                cost += 2 * NEAREST * min(NEAR_CHARACTERS, limit)
+            key = (task, flip.was.problem_id, flip.was.index)
+            shown = Flip(
+                problem=self._places.get(key, len(self.shown)),
+                seed=flip.seed,
+                after=shortened(flip.now.text, limit),
+                outcome=_outcome(flip.now),
+                extracted=shortened(_extracted(flip.now), EXTRACTED_CHARACTERS),
+            )
+            cost = OVERHEAD_CHARACTERS + len(shown.after)
+            new = None if key in self._places else self._problem(task, flip.was, limit)
+            if new is not None:
+                cost += OVERHEAD_CHARACTERS + new.characters
             if cost > left:
                 break
             left -= cost
-            kept.append(
-                Flip(
-                    problem=self._place(task, flip.was, problem, limit),
-                    seed=flip.seed,
-                    after=shortened(flip.now.text, limit),
-                    outcome=_outcome(flip.now),
-                    extracted=shortened(_extracted(flip.now), 100),
-                )
-            )
+            kept.append(shown)
+            if new is not None:
+                self._places[key] = len(self.shown)
+                self._add(new)
         counts = Counter(flip.kind for flip in flips)
         return ArmFlips(task=task, counts=dict(sorted(counts.items())), shown=tuple(kept))
 
-    def _place(self, task: str, was: Sample, problem: Problem | None, limit: int) -> int:
-        """Place of a problem among those that are shown; it is added where it is new."""
-        key = (task, was.problem_id, was.index)
-        if key not in self._places:
-            self._places[key] = len(self.shown)
-            question = _question(problem)
-            self.shown.append(
-                FlipProblem(
-                    id=was.problem_id,
-                    task=task,
-                    question=shortened(question, limit),
-                    gold=shortened(_gold(problem), limit),
-                    before=shortened(was.text, limit),
-                    outcome=_outcome(was),
-                    extracted=shortened(_extracted(was), 100),
-                    nearest=self._nearest(question, min(NEAR_CHARACTERS, limit)),
-                )
-            )
-        return self._places[key]
-
-    def _nearest(self, question: str, limit: int) -> tuple[Nearness, ...]:
+    def _problem(self, task: str, was: Sample, limit: int) -> _Shown:
+        """A problem that is not shown yet, with the rows near to it."""
+        problem = self.problems[task].get(was.problem_id)
+        question = _question(problem)
         if self._index is None:
             self._index = NearestRows([self._prompt(row) for row in self.rows])
-        found = []
-        for place, cosine in self._index.nearest(question, NEAREST):
-            if place not in self._near_places:
-                row = self.rows[place]
-                self._near_places[place] = len(self.near)
-                response = self.text(row.tokens.ids_T[row.tokens.in_response_T].tolist())
-                prompt, response = (shortened(text, limit) for text in (self._prompt(row), response))
-                self.near.append(NearRow(id=row.tokens.id, prompt=prompt, response=response))
-            found.append(Nearness(row=self._near_places[place], cosine=round(cosine, 3)))
-        return tuple(found)
+        near = self._index.nearest(question, NEAREST)
+        told = FlipProblem(
+            id=was.problem_id,
+            task=task,
+            question=shortened(question, limit),
+            gold=shortened(_gold(problem), limit),
+            before=shortened(was.text, limit),
+            outcome=_outcome(was),
+            extracted=shortened(_extracted(was), EXTRACTED_CHARACTERS),
+        )
+        rows = {row: self._near_row(row, limit) for row, _ in near if row not in self._near_places}
+        return _Shown(told, near, rows)
+
+    def _add(self, new: _Shown) -> None:
+        for row, told in new.rows.items():
+            self._near_places[row] = len(self.near)
+            self.near.append(told)
+        nearest = tuple(Nearness(row=self._near_places[row], cosine=round(cosine, 3)) for row, cosine in new.near)
+        self.shown.append(new.problem.model_copy(update={"nearest": nearest}))
+
+    def _near_row(self, place: int, limit: int) -> NearRow:
+        row, limit = self.rows[place], min(NEAR_CHARACTERS, limit)
+        response = self.text(row.tokens.ids_T[row.tokens.in_response_T].tolist())
+        return NearRow(
+            id=row.tokens.id, prompt=shortened(self._prompt(row), limit), response=shortened(response, limit)
+        )
 
     def _prompt(self, row: Selected) -> str:
         """Text before the first response token."""

@@ -98,7 +98,7 @@ def test_the_budget_holds_whatever_the_answers_are(characters: int) -> None:
 def test_kinds_take_turns_so_that_a_rare_one_is_shown() -> None:
     before = {"t": answers(R, R, R, R, W, text="b" * 400)}
     after = {"a": [{"t": answers(W, W, W, W, R, text="a" * 400)}]}
-    (cell,) = with_flips(target(("a", 1)), before, after, problems, ROWS, text, 8000).arms[0].flips
+    (cell,) = with_flips(target(("a", 1)), before, after, problems, ROWS, text, 4000).arms[0].flips
     assert len(cell.shown) < 5
     assert R in [flip.outcome for flip in cell.shown]
 
