@@ -1,4 +1,4 @@
-"""Successive halving over candidates that are scored by accuracy, nll and drift."""
+"""Successive halving over candidates, each worth its share of the best gain minus a price for its drift."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +16,6 @@ from tokensieve.training.losses import parse_loss
 _LEAST_KEPT = 3
 _NLL_TELLS: Final = -0.5
 """Rank correlation of accuracy and nll from which on nll is read as a finer measure of accuracy."""
-_NLL_TOLERANCE: Final = 0.1
-"""Share of the largest fall of the nll that a finalist may lack."""
 
 
 class Candidate(BaseModel):
@@ -89,16 +87,20 @@ class Trial(BaseModel):
     """Seconds of training and measuring."""
 
 
-def tied(one: Trial, other: Trial) -> bool:
-    """True where two accuracies are within one standard error of each other, or there are none.
+class Baseline(BaseModel):
+    """The base on the target's validation data."""
 
-    The standard error is that of a share of correct answers at the mean of both, of one run; so two trials on the same
-    problems count as different a little later than a paired test would say.
-    """
-    if one.accuracy is None or other.accuracy is None:
-        return True
-    mean = (one.accuracy + other.accuracy) / 2
-    return abs(one.accuracy - other.accuracy) <= math.sqrt(max(mean * (1 - mean), 1e-9) / max(one.problems, 1))
+    model_config = STRICT
+
+    accuracy: float | None
+    """A fraction; None where the target is rows."""
+    nll: float
+    """Mean nll of the responses in nats."""
+
+
+def _standard_error(accuracy: float, problems: int) -> float:
+    """Of a share of correct answers, of one run."""
+    return math.sqrt(max(accuracy * (1 - accuracy), 1e-9) / max(problems, 1))
 
 
 def nll_tells(trials: Sequence[Trial]) -> bool:
@@ -116,33 +118,57 @@ def nll_tells(trials: Sequence[Trial]) -> bool:
     return bool(spearman(accuracies, nlls) < _NLL_TELLS)
 
 
-def ranked(trials: Iterable[Trial]) -> list[Trial]:
-    """Best first: again and again, of those whose accuracy is tied with the highest that is left, the lowest nll.
+def utilities(trials: Sequence[Trial], base: Baseline, price: float) -> list[float]:
+    """Value of each trial: its share of the best gain, minus ``price`` times its share of the best's drift.
 
-    Where nll does not tell (see `nll_tells`), the highest accuracy, then the least drift.
+    The best is the trial of the largest gain, so its own value is ``1 - price``; that of a model left as it is would be
+    0. Gain is the rise of the accuracy above the base's, or the fall of the nll where there is no accuracy, or where no
+    accuracy can be told from the base's and nll tells (see ``nll_tells``). A gain below one standard error is not
+    blown up to a whole one.
+
+    Args:
+        trials: to be compared, of one rung.
+        base: accuracy and nll before training.
+        price: 0 looks at the gain alone; 1 gives up a tenth of the best gain for a tenth of its drift.
     """
-    left = list(trials)
-    by_nll = nll_tells(left)
-    order: list[Trial] = []
-    while left:
-        best = max(left, key=lambda trial: (trial.accuracy or 0.0, -trial.drift))
-        order.append(min((trial for trial in left if tied(trial, best)), key=lambda t: t.nll) if by_nll else best)
-        left = [trial for trial in left if trial is not order[-1]]
-    return order
+    noise = max(_standard_error(base.accuracy or 0.0, trial.problems) for trial in trials)
+    gains = [(trial.accuracy or 0.0) - (base.accuracy or 0.0) for trial in trials]
+    if base.accuracy is None or (max(gains) <= noise and nll_tells(trials)):
+        gains, noise = [base.nll - trial.nll for trial in trials], 0.0
+    best = max(range(len(trials)), key=lambda place: (gains[place], -trials[place].drift))
+    scale, drift = max(gains[best], noise, 1e-9), max(trials[best].drift, 1e-9)
+    return [gain / scale - price * trial.drift / drift for gain, trial in zip(gains, trials, strict=True)]
+
+
+def most_accurate(trials: Iterable[Trial]) -> Trial:
+    """The trial of the highest accuracy; of equal ones the lowest nll."""
+    return max(trials, key=lambda trial: (trial.accuracy or 0.0, -trial.nll))
+
+
+def ranked(trials: Sequence[Trial], base: Baseline, price: float) -> list[Trial]:
+    """Highest value first (see ``utilities``)."""
+    values = utilities(trials, base, price)
+    return [trials[place] for place in sorted(range(len(trials)), key=lambda place: -values[place])]
 
 
 def halve(
-    candidates: Sequence[Candidate], rungs: Sequence[float], run: Callable[[Candidate, float], Trial]
+    candidates: Sequence[Candidate],
+    rungs: Sequence[float],
+    run: Callable[[Candidate, float], Trial],
+    base: Baseline,
+    price: float,
 ) -> list[list[Trial]]:
     """Try all candidates on the first share of the rows, the better half on the next, and so on.
 
-    Of every kind (policy, loss, anchors) the best candidate goes on to the second rung whatever its rank, since short
-    runs favour high learning rates. At least three go on where there are as many.
+    Beside the better half there go on: of every kind (policy, loss, anchors) its best, on the first rung, and the most
+    accurate candidate of all, by which the others' gain is measured. At least three go on where there are as many.
 
     Args:
         candidates: what is tried.
         rungs: shares of the rows, ascending.
         run: trains and measures one candidate on a share of the rows.
+        base: accuracy and nll before training.
+        price: of drift, see ``utilities``.
 
     Returns:
         For each rung its trials, best first.
@@ -150,34 +176,12 @@ def halve(
     left = list(candidates)
     done: list[list[Trial]] = []
     for number, share in enumerate(rungs):
-        trials = ranked([run(candidate, share) for candidate in left])
+        trials = ranked([run(candidate, share) for candidate in left], base, price)
         done.append(trials)
         kept = trials[: max(_LEAST_KEPT, -(-len(trials) // 2))]
+        extra = [most_accurate(trials)]
         if number == 0:
-            kinds = {trial.candidate.kind for trial in kept}
-            for trial in trials:
-                if trial.candidate.kind not in kinds:
-                    kinds.add(trial.candidate.kind)
-                    kept.append(trial)
-        left = [trial.candidate for trial in kept]
+            firsts = {trial.candidate.kind: trial for trial in reversed(trials)}
+            extra.extend(trial for trial in trials if firsts[trial.candidate.kind] is trial)
+        left = [trial.candidate for trial in trials if any(trial is one for one in (*kept, *extra))]
     return done
-
-
-def choose(finalists: Sequence[Trial], base_nll: float, earlier: Sequence[Trial] = ()) -> Trial:
-    """The finalist of least drift among those that have learnt as much as the best.
-
-    These are the ones whose accuracy is within one standard error of the best; and where nll tells (see `nll_tells`),
-    with at least nine tenths of the largest fall of the nll from the base's among them.
-
-    Args:
-        finalists: trials on all rows, interpolations among them.
-        base_nll: the base's nll in nats on the same responses.
-        earlier: trials of earlier rungs, which help to see whether nll tells.
-    """
-    best = max(finalists, key=lambda trial: (trial.accuracy or 0.0, -trial.nll))
-    near = [trial for trial in finalists if tied(trial, best)]
-    if nll_tells([*finalists, *earlier]):
-        lowest = min(trial.nll for trial in near)
-        worst = lowest + max(0.0, base_nll - lowest) * _NLL_TOLERANCE
-        near = [trial for trial in near if trial.nll <= worst]
-    return min(near, key=lambda trial: (trial.drift, -(trial.accuracy or 0.0), trial.nll))

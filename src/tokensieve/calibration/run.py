@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from tokensieve.anchors import make_anchors, train_pilot
-from tokensieve.calibration.halving import Candidate, Trial, choose, halve, parse_candidates
+from tokensieve.calibration.halving import Baseline, Candidate, Trial, halve, most_accurate, parse_candidates, ranked
 from tokensieve.calibration.probe import Probe, probe_lesson
 from tokensieve.config import (
     STRICT,
@@ -82,10 +82,11 @@ def calibrate(
 
     A pilot says first whether the lesson sits in the unlikely tokens. Then every candidate is trained on a share of the
     rows and compared on target validation data; the better half goes on to a larger share. The last rung's models are
-    also interpolated with the base. Of those that have learnt as much as the best (see ``choose``), the one of least
-    drift from the base is taken. With ``by = "rule"`` the pilot alone decides: policy ``stm`` at the settings'
-    perplexity where the lesson sits in the likely tokens, all tokens with anchors where it does not, at the training
-    settings' own learning rate. ``out/recipe.yaml`` is a study of the choice beside plain fine-tuning and STM 2.5, for
+    also interpolated with the base. Each is worth its share of the best gain minus its share of the best's drift (see
+    ``utilities``), and the one of the highest value is taken. With ``by = "rule"`` the pilot alone decides: policy
+    ``stm`` at the settings' perplexity where the lesson sits in the likely tokens, all tokens with anchors where it
+    does not, at the training settings' own learning rate. ``out/recipe.yaml`` is a study of the choice beside plain
+    fine-tuning and STM 2.5, for
     ``tokensieve run``.
 
     Args:
@@ -123,10 +124,11 @@ def calibrate(
         chosen = _by_rule(probe, settings, training)
         reasons.append(f"{chosen.name} follows from it by rule; no run was compared.")
     else:
-        rungs = halve([one for text in settings.candidates for one in parse_candidates(text, settings.rates)],
-                      settings.rungs, trials.run)  # fmt: skip
+        base_point, price = Baseline(accuracy=accuracy, nll=nll), settings.drift_price
+        candidates = [one for text in settings.candidates for one in parse_candidates(text, settings.rates)]
+        rungs = halve(candidates, settings.rungs, trials.run, base_point, price)
         mixed = [trials.interpolated(one.candidate, alpha) for one in rungs[-1][:_FINALISTS] for alpha in trials.alphas]
-        best = choose([*rungs[-1], *mixed], nll, [trial for rung in rungs[:-1] for trial in rung])
+        best = ranked([*rungs[-1], *mixed], base_point, price)[0]
         chosen = best.candidate
         reasons.extend(_reasons(best, [*rungs[-1], *mixed], accuracy))
     result = Calibration(
@@ -153,11 +155,12 @@ def _recipe(
     found: Calibration, base: ModelSettings, training: TrainSettings, scored: Rows[Scored]
 ) -> dict[str, object]:
     """A study of the choice beside plain and STM 2.5, each at its own best learning rate of the calibration."""
-    last = [trial.candidate for rung in reversed(found.rungs) for trial in rung]
     arms: list[dict[str, object]] = []
     for name, policy in (("plain", "plain"), ("STM 2.5", "stm:2.5")):
         kind = Candidate(policy=policy, learning_rate=found.chosen.learning_rate)
-        best = next((one for one in last if one.kind == kind.kind), kind)
+        rungs = [[trial for trial in rung if trial.candidate.kind == kind.kind] for rung in reversed(found.rungs)]
+        known = next((rung for rung in rungs if rung), None)
+        best = kind if known is None else most_accurate(known).candidate
         arms.append({"name": name, "policy": policy, "train": {"learning_rate": best.learning_rate}})
     objective: dict[str, object] = {} if found.chosen.loss == "nll" else {"loss": found.chosen.loss}
     if found.chosen.anchors:
@@ -354,18 +357,16 @@ def _reasons(best: Trial, finalists: list[Trial], base_accuracy: float | None) -
     said = [
         f"{best.candidate.name} was chosen among {len(finalists)} finalists trained on {best.share:.0%} of the rows."
     ]
-    top = max(finalists, key=lambda trial: (trial.accuracy or 0.0, -trial.nll))
+    top = most_accurate(finalists)
     if best.accuracy is not None and top.accuracy is not None and base_accuracy is not None:
         said.append(
             f"It solves {best.accuracy:.0%} of the target's validation problems; the best finalist solves "
             f"{top.accuracy:.0%}, the base {base_accuracy:.0%}."
         )
-    others = [trial.drift for trial in finalists if trial is not best]
-    if others:
+    if top is not best:
         said.append(
-            f"Its drift from the base is {best.drift:.4f} nats per token; the other finalists' are "
-            f"{min(others):.4f} to {max(others):.4f}. Among finalists that cannot be told from the best, the least "
-            "drift decides."
+            f"Its drift from the base is {best.drift:.4f} nats per token, that of {top.candidate.name} is "
+            f"{top.drift:.4f}: it gives up a smaller share of the gain than of the drift."
         )
     if best.candidate.alpha != 1.0:
         said.append(f"Only {best.candidate.alpha:g} of the update is kept: it gives up less of what the base can do.")

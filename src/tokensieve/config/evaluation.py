@@ -109,6 +109,9 @@ class CalibrateSettings(BaseModel):
     """Interpolations base + alpha (tuned - base) of the last rung's models, tried without training; not for DoRA."""
     rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
+    drift_price: float = Field(1.0, ge=0)
+    """Price of drift: 1 gives up a tenth of the best candidate's gain for a tenth of its drift; 0 looks at the gain
+    alone."""
     kl_weight: float = Field(5.0, gt=0)
     """Weight of the KL on anchors."""
     unlikely: float = Field(2.5, gt=1)

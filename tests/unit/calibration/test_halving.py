@@ -2,7 +2,16 @@
 
 import pytest
 
-from tokensieve.calibration.halving import Candidate, Trial, choose, halve, nll_tells, parse_candidates, ranked, tied
+from tokensieve.calibration.halving import (
+    Baseline,
+    Candidate,
+    Trial,
+    halve,
+    nll_tells,
+    parse_candidates,
+    ranked,
+    utilities,
+)
 from tokensieve.errors import InputError
 
 
@@ -15,23 +24,28 @@ def trial(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [(0.50, 0.54, True), (0.50, 0.56, False), (0.0, 0.0, True), (0.0, 0.02, False), (None, None, True)],
-)
-def test_accuracies_within_one_standard_error_are_tied(one: float | None, other: float | None, expected: bool) -> None:
-    assert tied(trial(one, 1.0), trial(other, 1.0)) is expected
+BASE = Baseline(accuracy=0.1, nll=2.0)
 
 
-def test_accuracy_ranks_first_and_nll_breaks_ties_where_it_tells() -> None:
-    trials = [trial(0.50, 0.9), trial(0.10, 2.0), trial(0.52, 1.2), trial(0.90, 0.1)]
-    assert [(one.accuracy, one.nll) for one in ranked(trials)] == [(0.90, 0.1), (0.50, 0.9), (0.52, 1.2), (0.10, 2.0)]
+def test_the_best_gain_is_worth_one_less_the_price_and_the_base_nothing() -> None:
+    trials = [trial(0.9, 0.2, 0.4), trial(0.7, 0.3, 0.1), trial(0.1, 2.0, 0.0)]
+    assert utilities(trials, BASE, price=1.0) == pytest.approx([0.0, 0.6 / 0.8 - 0.25, 0.0])
+    assert utilities(trials, BASE, price=0.0) == pytest.approx([1.0, 0.75, 0.0])
+    assert ranked(trials, BASE, 1.0)[0] is trials[1]
+    assert ranked(trials, BASE, 0.0)[0] is trials[0]
 
 
-def test_nll_that_falls_while_accuracy_does_breaks_no_ties() -> None:
-    trials = [trial(0.50, 0.9), trial(0.10, 0.1), trial(0.52, 1.2), trial(0.90, 3.0)]
-    assert not nll_tells(trials)
-    assert [one.accuracy for one in ranked(trials)] == [0.90, 0.52, 0.50, 0.10]
+def test_a_gain_within_noise_is_no_whole_gain() -> None:
+    base = Baseline(accuracy=0.5, nll=2.0)  # standard error of 100 problems: 0.05
+    trials = [trial(0.51, 1.0, 0.4), trial(0.3, 0.5, 0.8)]
+    assert utilities(trials, base, price=0.0) == pytest.approx([0.2, -4.0])
+
+
+@pytest.mark.parametrize("accuracy", [None, 0.0])
+def test_nll_is_the_gain_where_accuracy_says_nothing(accuracy: float | None) -> None:
+    base = Baseline(accuracy=accuracy, nll=2.0)
+    trials = [trial(accuracy, 1.0, 0.4), trial(accuracy, 1.5, 0.1)]
+    assert utilities(trials, base, price=1.0) == pytest.approx([0.0, 0.25])
 
 
 @pytest.mark.parametrize(
@@ -62,22 +76,7 @@ def test_what_is_no_candidate_is_refused(text: str) -> None:
         parse_candidates(text, (1e-4,))
 
 
-@pytest.mark.parametrize(
-    ("finalists", "expected"),
-    [
-        ([trial(0.60, 1.0, 0.50), trial(0.57, 1.02, 0.05), trial(0.20, 1.5, 0.0)], 1),  # tied, as low a nll, less drift
-        ([trial(0.60, 1.0, 0.50), trial(0.57, 1.3, 0.05), trial(0.20, 1.5, 0.0)], 0),  # tied, but has learnt less
-        ([trial(0.60, 1.5, 0.50), trial(0.57, 1.8, 0.05), trial(0.20, 0.5, 0.0)], 1),  # nll does not tell
-        ([trial(0.60, 1.0, 0.50), trial(0.40, 1.1, 0.05)], 0),  # clearly better
-        ([trial(0.0, 1.00, 0.50), trial(0.0, 1.05, 0.30), trial(0.0, 1.5, 0.0)], 1),  # by nll where all are 0
-        ([trial(None, 1.00, 0.50), trial(None, 1.05, 0.30), trial(None, 1.5, 0.0)], 1),
-    ],
-)
-def test_the_least_drift_of_those_that_learnt_as_much_is_chosen(finalists: list[Trial], expected: int) -> None:
-    assert choose(finalists, base_nll=2.0) is finalists[expected]
-
-
-def test_half_goes_on_and_of_every_policy_the_best() -> None:
+def test_half_goes_on_and_of_every_policy_the_best_and_the_most_accurate() -> None:
     candidates = [
         Candidate(policy=policy, anchors=False, learning_rate=rate)
         for policy in ("plain", "stm:2.5", "share:0.1")
@@ -87,14 +86,14 @@ def test_half_goes_on_and_of_every_policy_the_best() -> None:
 
     def run(candidate: Candidate, share: float) -> Trial:
         asked.append((candidate.name, share))
-        accuracy = {"plain": 0.8, "stm:2.5": 0.4, "share:0.1": 0.1}[candidate.policy]
-        return trial(
-            accuracy, (1 - accuracy) / candidate.learning_rate, policy=candidate.policy, rate=candidate.learning_rate
-        )
+        accuracy = {"plain": 0.8, "stm:2.5": 0.4, "share:0.1": 0.1}[candidate.policy] * (candidate.learning_rate / 4e-4)
+        drift = {"plain": 1e4, "stm:2.5": 1e2, "share:0.1": 1e5}[candidate.policy] * candidate.learning_rate
+        return trial(accuracy, 1 - accuracy, drift, policy=candidate.policy, rate=candidate.learning_rate)
 
-    rungs = halve(candidates, (0.25, 0.5, 1.0), run)
-    assert [len(rung) for rung in rungs] == [9, 6, 3]
+    rungs = halve(candidates, (0.25, 0.5, 1.0), run, Baseline(accuracy=0.0, nll=1.0), 1.0)
     second = [one.candidate.name for one in rungs[1]]
-    assert "share:0.1 at 0.0004" in second, "its policy's best goes on though its rank is low"
-    assert [one.candidate.name for one in rungs[2]] == ["plain at 0.0004", "plain at 0.0002", "plain at 0.0001"]
-    assert len(asked) == len(set(asked)) == 18
+    assert "plain at 0.0004" in second, "the most accurate goes on though its drift is high"
+    assert "share:0.1 at 0.0001" in second, "its policy's best goes on though its rank is low"
+    assert rungs[2][0].candidate.name == "stm:2.5 at 0.0004"
+    assert "plain at 0.0004" in [one.candidate.name for one in rungs[2]]
+    assert len(asked) == len(set(asked))
