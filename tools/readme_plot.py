@@ -1,4 +1,4 @@
-"""Write a report's scatter plots (BWT against the target's gain) as SVG files of their own, for the README.
+"""Write the pictures of a report's targets (what was learnt against what was kept) as SVG files, for the README.
 
 python -m tools.readme_plot RUN_FOLDER docs/images
 """
@@ -16,7 +16,7 @@ def main(run: Path, out: Path) -> None:
     """Write one SVG a target."""
     out.mkdir(parents=True, exist_ok=True)
     for target in read_report(run).targets:
-        drawn = plots.scatter(target, plots.arm_styles(target.arms), _WIDTH)
+        drawn = plots.target_picture(target, plots.arm_styles(target.arms), _WIDTH)
         if drawn is None:
             sys.exit(f"{target.task}: nothing to draw")
         path = out / f"{target.task}.svg"

@@ -230,6 +230,67 @@ def difference(
     )
 
 
+def best_within(
+    before: Flags,
+    settings: Sequence[Sequence[Flags]],
+    target: str,
+    losses: Sequence[float],
+    *,
+    seed: int = 0,
+    draws: int = BOOTSTRAP_DRAWS,
+    level: float = 0.95,
+) -> list[tuple[int | None, Estimate]]:
+    """The best accuracy on the target among settings of one arm whose BWT is not below minus each of the losses.
+
+    The base itself, which loses nothing, is one of the choices, so there always is a best. The choice is made on the
+    problems that measure it, and is made anew in every replicate of the bootstrap.
+
+    Args:
+        before: as in ``forgetting``, and so are ``target``, ``seed``, ``draws`` and ``level``.
+        settings: the runs of each setting.
+        target: the task that was trained.
+        losses: most that the other tasks may lose, in percent.
+        seed: of the bootstrap.
+        draws: bootstrap replicates.
+        level: coverage of the intervals.
+
+    Returns:
+        For each loss the chosen setting's place, None for the base, and its accuracy, a fraction.
+
+    Raises:
+        InputError: as ``forgetting``.
+    """
+    replicates, arms = _replicates(before, settings, target, seed, draws)
+    base, tuned = _means(before), [_mean_over_runs(before, runs) for runs in settings]
+    kept = [backward_transfer(base, one, target) for one in tuned]
+    kept_drawn = [_transfer(before, replicates, drawn, target) for drawn in arms]
+    found: list[tuple[int | None, Estimate]] = []
+    for loss in losses:
+        least = -loss - 1e-9  # a loss of exactly that much is allowed
+        values = [one[target] if bwt >= least else -math.inf for one, bwt in zip(tuned, kept, strict=True)]
+        best = max(range(len(values)), key=values.__getitem__)
+        place = best if values[best] > base[target] else None
+        drawn = [np.where(bwt >= least, arm[target], -np.inf) for arm, bwt in zip(arms, kept_drawn, strict=True)]
+        highest = np.max([replicates[target], *drawn], axis=0)
+        found.append((place, _estimate(base[target] if place is None else values[place], highest, level)))
+    return found
+
+
+def within_standard_error(one: float, other: float, problems: int) -> bool:
+    """True where two accuracies, fractions, are within one standard error of each other.
+
+    The standard error is that of a share of correct answers at the mean of both, of one run; so two models on the same
+    problems count as different a little later than a paired test would say.
+
+    Args:
+        one: an accuracy.
+        other: another one on the same problems.
+        problems: number of those problems.
+    """
+    mean = (one + other) / 2
+    return abs(one - other) <= math.sqrt(max(mean * (1 - mean), 1e-9) / max(problems, 1))
+
+
 def mean_per_token(
     sums_R: NDArray[np.float64],
     tokens_R: NDArray[np.float64],

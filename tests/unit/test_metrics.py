@@ -11,10 +11,12 @@ from tokensieve.metrics import (
     Estimate,
     accuracy,
     backward_transfer,
+    best_within,
     difference,
     forgetting,
     target_improvement,
     undefined_tasks,
+    within_standard_error,
 )
 from tokensieve.types import BoolArray
 
@@ -227,3 +229,39 @@ def test_what_cannot_be_compared_is_refused() -> None:
         forgetting({"t": flags(0, 0)}, [{"t": flags(0, 0)}], "t")
     with pytest.raises(InputError, match="do not pair up"):
         difference(some, [some], [{"o": flags(1, 4)}], "t")
+
+
+def test_the_best_within_a_loss_is_the_base_where_no_setting_keeps_enough() -> None:
+    before = {"target": flags(20, 100), "a": flags(80, 100), "b": flags(50, 100)}
+    gentle = {"target": flags(40, 100), "a": flags(78, 100), "b": flags(49, 100)}  # BWT -2.25 %
+    rough = {"target": flags(70, 100), "a": flags(40, 100), "b": flags(25, 100)}  # BWT -50 %
+    found = best_within(before, [[gentle], [rough]], "target", (2.0, 5.0, 60.0), draws=200)
+    assert [place for place, _ in found] == [None, 0, 1]
+    assert [estimate.value for _, estimate in found] == pytest.approx([0.2, 0.4, 0.7])
+    for _, estimate in found:
+        low, high = ends(estimate)
+        assert low < high
+    _, free = found[2]
+    assert holds(free, 0.7)
+
+
+def test_a_loss_of_exactly_the_bound_is_allowed() -> None:
+    before = {"target": flags(20, 100), "a": flags(80, 100)}
+    after = {"target": flags(40, 100), "a": flags(76, 100)}
+    ((place, _),) = best_within(before, [[after]], "target", (5.0,), draws=20)
+    assert place == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problems", "expected"),
+    [
+        (0.5, 0.54, 100, True),
+        (0.5, 0.56, 100, False),
+        (0.5, 0.56, 50, True),
+        (0.0, 0.0, 10, True),
+        (1.0, 0.9, 1000, False),
+    ],
+)
+def test_accuracies_within_one_standard_error(one: float, other: float, problems: int, expected: bool) -> None:
+    assert within_standard_error(one, other, problems) is expected
+    assert within_standard_error(other, one, problems) is expected

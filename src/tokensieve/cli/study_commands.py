@@ -1,5 +1,7 @@
 """Commands on whole studies: run, report."""
 
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +16,12 @@ from tokensieve.cli.console import (
     err,
     hush_transformers,
     out,
+    show_warning,
     take_weak_sandbox,
 )
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
+from tokensieve.report.number_format import learning_rate
 
 if TYPE_CHECKING:
     from tokensieve.report import Report
@@ -33,6 +37,7 @@ def run(
     out_: OptionalOut = None,
     limit: Limit = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    workers: int | None = None,
     dry_run: bool = False,
     allow_weak_sandbox: bool = False,
 ) -> int:
@@ -45,13 +50,18 @@ def run(
         out_: Folder of the run; runs/NAME by default.
         limit: The first N training rows and problems only: a quick look.
         set_: Settings other than the recipe's, e.g. train.learning_rate=1e-4.
+        workers: Processes that share the work out. By default one a CPU core for a model of under 50 M parameters; one
+            for a larger model or on a GPU.
         dry_run: Say what would be done and how long it would take, and stop.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.cli.tables import print_study
     from tokensieve.study.recipes import read_recipe, with_overrides
     from tokensieve.study.runner import estimate_seconds, prepare
+    from tokensieve.study.workers import default_workers
 
+    if workers is not None and workers < 1:
+        raise InputError(f"expected at least 1, got {workers}", where="--workers")
     take_weak_sandbox(allow_weak_sandbox)
     settings = with_overrides(read_recipe(recipe), dict(_change(text) for text in set_))
     if limit is not None:
@@ -63,14 +73,17 @@ def run(
     done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
     err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
     if missing:
-        err.print(f"about {duration(estimate_seconds(study, missing))} on this machine")
+        workers = workers or default_workers(study.planner.base())
+        about = duration(estimate_seconds(study, missing, workers))
+        err.print(f"{_extent(settings)}, {_counted(workers, 'worker')}: about {about} on this machine")
+        printer.bars = workers == 1
     _say_subset(settings)
     if dry_run:
         for step in missing:
             out.print(f"{step.verb} {step.label}")
         return 0
     try:
-        page, report_ = study.make()
+        page, report_ = study.make(workers=workers or 1, prepare=partial(_begin_worker, allow_weak_sandbox))
     finally:
         printer.stop()
     print_study(report_)
@@ -119,15 +132,42 @@ def _write_plots(report_: "Report", folder: Path) -> None:
         out.print("no PNG files: there is no Chromium here to draw them (Debian: apt install chromium)")
 
 
+def _begin_worker(allow_weak_sandbox: bool) -> None:
+    """Make a worker process print as this one does."""
+    warnings.showwarning = show_warning
+    take_weak_sandbox(allow_weak_sandbox)
+    hush_transformers()
+
+
+def _extent(settings: StudySettings) -> str:
+    """Size of a study in words, e.g. 2 targets, 5 arms, 3 learning rates (5e-5, 1e-4, 2e-4), 1 seed."""
+    rates = sorted({rate for arm in settings.arms for rate in settings.rates_of(arm)})
+    listed = ", ".join(map(learning_rate, rates))
+    sizes = ((len(settings.targets), "target"), (len(settings.arms), "arm"), (len(rates), "learning rate"))
+    told = ", ".join(_counted(number, noun) for number, noun in sizes)
+    return f"{told} ({listed}), {_counted(len(settings.seeds), 'seed')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class _Printer:
-    """Says which step runs, with a bar for it, and how long it took."""
+    """Says which step runs, with a bar for it, and how long it took.
+
+    Attributes:
+        bars: False where several steps run at a time, so that no bar is of one of them.
+    """
 
     def __init__(self) -> None:
+        self.bars = True
         self._work: Work | None = None
         self._place = ""
 
     def started(self, step: "Step", number: int, total: int) -> None:
         self._place = f"[{number}/{total}]"
+        if not self.bars:
+            return
         self._work = Work(f"{step.verb} {step.label}", _UNITS.get(step.verb, "rows"))
         self._work.__enter__()
 

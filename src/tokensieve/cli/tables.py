@@ -13,6 +13,7 @@ from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_r
 from tokensieve.data.manifest import Manifest
 from tokensieve.metrics import Estimate
 from tokensieve.report import ArmReport, Report, TargetReport
+from tokensieve.report.number_format import learning_rate
 from tokensieve.types import JSON, Outcome
 
 if TYPE_CHECKING:  # these import torch, which compare and report have no need of
@@ -215,6 +216,8 @@ def print_comparison(comparison: EvalComparison, flips: int) -> None:
 
 def print_study(report: Report) -> None:
     """A table a target: every arm's rows, share left out, target accuracy, TI and BWT with intervals."""
+    from tokensieve.cli.frontier_tables import print_frontier
+
     for target in report.targets:
         out.print()
         out.print(target.title or target.task, style="bold")
@@ -223,6 +226,7 @@ def print_study(report: Report) -> None:
             others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
             out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
         print_table(_arms(target))
+        print_frontier(target)
         for arm in target.arms:
             if arm.not_trained:
                 out.print(f"{arm.name} was not trained: {arm.not_trained}")
@@ -260,16 +264,18 @@ def print_store(models: Iterable["StoredModel"]) -> None:
 def _arms(target: TargetReport) -> Table:
     measured = any(run.drift is not None for arm in target.arms for run in arm.runs)
     drift = ("drift",) if measured else ()
-    table = table_of("arm", "rows", "left out", "target", "TI (95 %)", "BWT (95 %)", *drift)
+    rate = ("rate",) if target.frontier else ()
+    table = table_of("arm", *rate, "rows", "left out", "target", "TI (95 %)", "BWT (95 %)", *drift)
     for arm in target.arms:
         if arm.not_trained:
-            table.add_row(arm.name, f"{arm.rows_out:,}", "", "not trained")
+            table.add_row(arm.name, *([""] * len(rate)), f"{arm.rows_out:,}", "", "not trained")
             continue
         result = arm.result(target.task)
         accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
         gain = arm.target_points if target.gain_in_points else arm.target_improvement
         unit = _POINTS if target.gain_in_points else " %"
-        row = (f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
+        own = [learning_rate(arm.learning_rate)] * len(rate) if arm.learning_rate else []
+        row = (*own, f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
         table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
     return table
 

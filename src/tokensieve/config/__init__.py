@@ -17,6 +17,7 @@ from tokensieve.config.study import (
     StudyEvaluateSettings,
     StudyScoreSettings,
     StudySettings,
+    SweepSettings,
     TargetSettings,
 )
 from tokensieve.config.training import (
@@ -59,6 +60,7 @@ __all__ = [
     "StudyEvaluateSettings",
     "StudyScoreSettings",
     "StudySettings",
+    "SweepSettings",
     "TargetSettings",
     "TemplateArgument",
     "TrainSettings",

@@ -1,5 +1,6 @@
 """Settings of a study: arms, targets, seeds."""
 
+import math
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -45,8 +46,16 @@ class ArmSettings(BaseModel):
     """Interpolation after training: the model is base + alpha (tuned - base); not for DoRA."""
     mix: str | None = None
     """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
+    targets: tuple[str, ...] = ()
+    """Only for these targets of the study; empty is all of them."""
+    rates: tuple[float, ...] = ()
+    """Peak learning rates in place of the sweep's; empty is the sweep's."""
     train: dict[str, JSON] = Field(default_factory=dict)
     """Settings of `train` that differ from the study's, nested as there, e.g. {learning_rate: 1.0e-4, lora: {r: 8}}."""
+
+    def is_for(self, task: str) -> bool:
+        """True if it is trained on this target."""
+        return not self.targets or task in self.targets
 
     def select_settings(self, seed: int) -> SelectSettings:
         """The settings of its selection."""
@@ -113,6 +122,17 @@ class StudyEvaluateSettings(EvaluateSettings):
         )
 
 
+class SweepSettings(BaseModel):
+    """Learning rates at which every arm is trained; one of them is chosen for each arm and target on validation."""
+
+    model_config = STRICT
+
+    learning_rates: tuple[float, ...] = ()
+    """Peak learning rates; empty trains at `train.learning_rate` alone."""
+    validation_limit: int | None = Field(None, gt=0)
+    """The first N validation problems of the target, on which a rate is chosen; None is `evaluate.limit`."""
+
+
 class StudySettings(BaseModel):
     """Arms x targets x seeds with one setting of everything else."""
 
@@ -129,7 +149,9 @@ class StudySettings(BaseModel):
     arms: tuple[ArmSettings, ...] = Field(min_length=1)
     """Runs to compare; an arm named `plain` is the reference."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    """One run of every arm for each."""
+    """One run of every arm for each, at every rate."""
+    sweep: SweepSettings = SweepSettings()
+    """Learning rates to try."""
     data: DataSettings = DataSettings()
     """Reading and tokenisation of the training rows; `limit` takes the first N of each target."""
     score: StudyScoreSettings = StudyScoreSettings()
@@ -176,6 +198,7 @@ class StudySettings(BaseModel):
                 raise ValueError(f"arm {held.name!r} names a folder of anchors and settings that make one")
             if held.anchors is not None and self.train_of(held).objective.kl.refresh and not held.anchors.refreshable:
                 raise ValueError(f"arm {held.name!r} chooses anchors again; its anchors need refreshable: true")
+        self._check_sweep()
         names = [arm.name for arm in self.arms]
         for scorer, model in self.score.models.items():
             arm = model.removeprefix(ARM_PREFIX) if isinstance(model, str) else ""
@@ -188,6 +211,29 @@ class StudySettings(BaseModel):
                 raise ValueError(f"arm {one.name!r}: a DoRA update cannot be interpolated; leave alpha out")
             one.select_settings(0)
         return self
+
+    def _check_sweep(self) -> None:
+        """Refuse rates that are wrong or have no effect, and arms of targets that are not there."""
+        tasks = [target.task for target in self.targets]
+        for arm in self.arms:
+            for task in arm.targets:
+                if task not in tasks:
+                    raise ValueError(f"arm {arm.name!r}: no target {task!r} in this study ({', '.join(tasks)})")
+            for rate in (*arm.rates, *self.sweep.learning_rates):
+                if not 0 < rate < math.inf:
+                    raise ValueError(f"expected learning rates above 0, got {rate}")
+            if "learning_rate" in arm.train and (arm.rates or self.sweep.learning_rates):
+                raise ValueError(f"arm {arm.name!r}: train.learning_rate has no effect in a sweep; give rates")
+        for task in tasks:
+            if not any(arm.is_for(task) for arm in self.arms):
+                raise ValueError(f"target {task!r} has no arm")
+        if self.evaluate.split == "validation" and any(len(self.rates_of(arm)) > 1 for arm in self.arms):
+            raise ValueError("evaluate.split: rates are chosen on validation, so the arms are compared on another one")
+
+    def rates_of(self, arm: ArmSettings) -> tuple[float, ...]:
+        """The peak learning rates at which an arm is trained, ascending."""
+        given = arm.rates or self.sweep.learning_rates or (self.train_of(arm).learning_rate,)
+        return tuple(sorted(set(given)))
 
     def train_of(self, arm: ArmSettings) -> TrainSettings:
         """An arm's training settings: the study's, with its own in their place.

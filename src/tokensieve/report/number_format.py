@@ -79,6 +79,12 @@ def count(value: int | None, one: str, many: str = "") -> str:
     return f"{number(value)} {one if value == 1 else many or one + 's'}"
 
 
+def learning_rate(value: float) -> str:
+    """A learning rate with at most four significant digits, always with an exponent: 5e-5, 1.5e-4."""
+    mantissa, _, exponent = f"{value:.3e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round values (1, 2 or 5 times a power of ten apart) that lie within [low, high]."""
     if not high > low:

@@ -14,6 +14,7 @@ from tokensieve.analysis import PERPLEXITY_STEPS
 from tokensieve.report import number_format, plots
 from tokensieve.report.drift_section import drift_section
 from tokensieve.report.flips_section import flip_data
+from tokensieve.report.frontier import LOSSES
 from tokensieve.report.schema import ArmReport, Report, SampleRow, TargetReport
 from tokensieve.report.update_section import update_section
 from tokensieve.report.verdict import TargetVerdict, judge
@@ -59,6 +60,7 @@ def render(report: Report) -> str:
         settings=list(flatten(report.settings)),
         tokens=_as_script_data(token_data(report)),
         has_unjudged=has_unjudged,
+        losses=LOSSES,
         has_tokens=any(arm.samples for target in report.targets for arm in target.arms),
         style=trusted(style),
         script=trusted(script),
@@ -166,7 +168,7 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
     styles = plots.arm_styles(target.arms)
     profiled = [(arm, arm.profile) for arm in target.arms if arm.profile and arm.profile.scored_tokens]
     decades, top = plots.histogram_scale([profile for _, profile in profiled])
-    wide, narrow = (plots.scatter(target, styles, width) for width in (_WIDE, _NARROW))
+    wide, narrow = (plots.target_picture(target, styles, width) for width in (_WIDE, _NARROW))
     wide_curves, narrow_curves = (plots.curves(target.arms, styles, width) for width in (_WIDE, _NARROW))
     draw_wide = plots.accuracy_grid if plots.fits_grid(target) else plots.accuracy_lanes
     return _TargetView(

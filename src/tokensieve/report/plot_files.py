@@ -45,7 +45,7 @@ def pictures(report: Report) -> Iterator[tuple[str, str]]:
     for target in report.targets:
         styles = plots.arm_styles(target.arms)
         drawn = {
-            "": plots.scatter(target, styles, _WIDTH),
+            "": plots.target_picture(target, styles, _WIDTH),
             "-skills": plots.accuracy_lanes(target, styles, names, _WIDTH) if target.base else None,
             "-loss": plots.curves(target.arms, styles, _WIDTH),
         }

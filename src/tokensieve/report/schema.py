@@ -13,6 +13,7 @@ from tokensieve.analysis.update_results import WeightUpdate
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
 from tokensieve.report.flip_schema import ArmFlips, FlipProblem, NearRow
+from tokensieve.report.frontier import ArmFrontier
 from tokensieve.types import JSON, Origin
 
 SCHEMA_VERSION: Final = 2
@@ -187,6 +188,8 @@ class ArmReport(BaseModel):
     """Its name in tables."""
     policy: str
     """The policy, as in `select`."""
+    learning_rate: float | None = None
+    """Peak of its runs; where several were tried, the one that validation chose."""
     own_settings: dict[str, JSON] = Field(default_factory=dict)
     """Settings that it has in place of the study's, by dotted key."""
     origin: Origin = Origin.GROUND_TRUTH
@@ -251,7 +254,9 @@ class TargetReport(BaseModel):
     base: tuple[TaskResult, ...]
     """The base model's results, the target's among them."""
     arms: tuple[ArmReport, ...]
-    """The arms that are compared."""
+    """The arms that are compared, each at its own best learning rate on validation."""
+    frontier: tuple[ArmFrontier, ...] = ()
+    """Every arm at every learning rate; empty where each has one."""
     flip_problems: tuple[FlipProblem, ...] = ()
     """Problems whose answers flipped in some run, as far as they are shown."""
     near_rows: tuple[NearRow, ...] = ()
@@ -260,6 +265,10 @@ class TargetReport(BaseModel):
     def base_result(self, task: str) -> TaskResult | None:
         """The base model's result on a task; None where it was not evaluated."""
         return next((result for result in self.base if result.task == task), None)
+
+    def frontier_of(self, arm: str) -> ArmFrontier | None:
+        """An arm's frontier; None where there is none."""
+        return next((one for one in self.frontier if one.arm == arm), None)
 
     @property
     def gain_in_points(self) -> bool:

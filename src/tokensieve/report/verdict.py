@@ -41,12 +41,14 @@ class TargetVerdict:
         headline: the first arm with a policy against plain.
         arms: each arm against the base model.
         control: the same arm against a control; empty where the study has none.
+        rates: the learning rate of each arm, and what differs at plain's; empty where each has one rate.
     """
 
     title: str
     headline: str
     arms: tuple[ArmVerdict, ...]
     control: str
+    rates: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ def _judge_target(target: TargetReport) -> TargetVerdict:
     plain = target.reference
     first = next((arm for arm in target.arms if _is_treatment(arm)), None)
     arms = tuple(_judge_arm(target, arm) for arm in target.arms)
-    return TargetVerdict(title, _headline(first, plain), arms, _control_sentence(target, first))
+    return TargetVerdict(
+        title, _headline(first, plain), arms, _control_sentence(target, first), _rates_sentence(target, first)
+    )
 
 
 def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
@@ -185,6 +189,38 @@ def _control_sentence(target: TargetReport, stm: ArmReport | None) -> str:
     if transfer is Finding.OPEN:
         return f"{told}: that the choice of tokens matters for forgetting, and not only their number, is not shown."
     return f"{told}."
+
+
+def _rates_sentence(target: TargetReport, stm: ArmReport | None) -> str:
+    """The arms' own rates, and the arm with a policy against plain at plain's rate where its own is another."""
+    rates = {one.arm: one.chosen.learning_rate for one in target.frontier if one.chosen is not None}
+    if not rates:
+        return ""
+    own = ", ".join(f"{arm} at {number_format.learning_rate(rate)}" for arm, rate in rates.items())
+    told = f"Each arm is told at its own best learning rate on validation: {own}."
+    frontier = None if stm is None else target.frontier_of(stm.name)
+    point = None if frontier is None else frontier.at_plain_rate
+    if stm is None or point is None or point.chosen or REFERENCE_ARM not in rates:
+        return told
+    gain = {
+        Finding.HIGHER: "ends higher on the target than plain",
+        Finding.LOWER: "ends lower on the target than plain",
+        Finding.OPEN: "shows no clear difference to plain on the target",
+        Finding.UNKNOWN: "has nothing to compare on the target",
+    }[_sign(point.points_against_plain)]
+    keeps = {
+        Finding.HIGHER: "keeps more of the other skills",
+        Finding.LOWER: "keeps less of the other skills",
+        Finding.OPEN: "shows no clear difference in what it keeps of the other skills",
+        Finding.UNKNOWN: "has nothing to compare on the other skills",
+    }[_sign(point.transfer_against_plain)]
+    rate = number_format.learning_rate(point.learning_rate)
+    points = number_format.change(point.points_against_plain, "points")
+    transfer = number_format.change(point.transfer_against_plain, "%")
+    return (
+        f"{told} At plain’s rate, {rate}, {stm.name} {gain} and {keeps}: "
+        f"the difference is {points} on the target and {transfer} in BWT."
+    )
 
 
 def _caveats(report: Report) -> list[str]:

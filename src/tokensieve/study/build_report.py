@@ -21,6 +21,7 @@ from tokensieve.data.manifest import package_versions, read_manifest
 from tokensieve.drift import Drift
 from tokensieve.drift.update import UPDATE_NAME
 from tokensieve.errors import InputError
+from tokensieve.metrics import Flags
 from tokensieve.pipeline import open_selected
 from tokensieve.pipeline.load import STRUCTURE_IDS
 from tokensieve.report.samples import sample_rows
@@ -43,6 +44,7 @@ from tokensieve.selection.protection import protected_T
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
+from tokensieve.study.sweep import frontier, swept
 from tokensieve.study.trained_model import read_shown_tokens
 from tokensieve.training import open_adapter
 from tokensieve.types import BASE_SCORER, JSON, BoolArray, IntArray, Outcome, Problem, Sample, Tokens
@@ -127,6 +129,20 @@ class _Source:
             ),
         )
 
+    def accuracy(self, task: str, runs: Sequence[ArmRun]) -> metrics.Estimate:
+        """Accuracy of several seeds' runs on a task."""
+        return self.result(task, [run.evaluations[task] for run in runs]).accuracy
+
+    def validation(self, task: str, runs: Sequence[ArmRun]) -> tuple[metrics.Estimate, int]:
+        """Accuracy of several seeds' runs on the target's validation problems, and the number of those."""
+        steps = [run.validation for run in runs if run.validation is not None]
+        problems = len({sample.problem_id for sample in self.samples(steps[0])})
+        return self.result(task, steps).accuracy, problems
+
+    def drift(self, run: ArmRun) -> float | None:
+        """Mean drift of a run; None where it is not measured."""
+        return _mean_kl(_drift_sets(run, self))
+
     def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
         """Number of a task's problems that were answered."""
         available = sum(1 for _ in self.problems(task, split))
@@ -172,16 +188,23 @@ def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
     base_steps = {task: plan.base[task] for task in (name, *others)}
     before = source.flags(base_steps, base_steps)
     base = {task: float(flags.mean()) for task, flags in before.items()}
-    after = {
-        arm.settings.name: [source.flags(run.evaluations, base_steps) for run in arm.runs]
+    trained = {
+        arm.settings.name: swept(
+            arm, lambda run: source.flags(run.evaluations, base_steps), partial(source.validation, name)
+        )
         for arm in target.arms
         if not source.not_trained(arm)
     }
+    reference = trained.get(REFERENCE_ARM)
+    against = None if reference is None else reference.after[reference.chosen]
     reports = [
-        _arm(arm, name, before, after[arm.settings.name], after.get(REFERENCE_ARM), source)
-        if arm.settings.name in after
+        _arm(one.arm.at(one.chosen), name, before, one.after[one.chosen], against, source)
+        if (one := trained.get(arm.settings.name)) is not None
         else _arm_without_a_run(arm, source)
         for arm in target.arms
+    ]
+    points = [
+        frontier(one, before, name, reference, partial(source.accuracy, name), source.drift) for one in trained.values()
     ]
     told = TargetReport(
         task=name,
@@ -190,14 +213,17 @@ def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
         dropped_from_transfer=metrics.undefined_tasks(base, name),
         base=tuple(source.result(task, [step]) for task, step in base_steps.items()),
         arms=tuple(reports),
+        frontier=tuple(points) if any(one.validation for one in trained.values()) else (),
     )
-    return _with_flips(told, target, plan, source)
+    own = tuple(one.arm.at(one.chosen) for one in trained.values())
+    return _with_flips(told, own, target, plan, source)
 
 
-def _with_flips(report: TargetReport, target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
+def _with_flips(
+    report: TargetReport, trained: Sequence[ArmPlan], target: TargetPlan, plan: Plan, source: _Source
+) -> TargetReport:
     """The report with the flips of its arms, and with the training rows that are near to them."""
     tasks = (target.settings.task, *target.settings.others)
-    trained = [arm for arm in target.arms if not source.not_trained(arm)]
     if not trained:
         return report
     after = {
@@ -220,9 +246,9 @@ def _with_flips(report: TargetReport, target: TargetPlan, plan: Plan, source: _S
 def _arm(
     arm: ArmPlan,
     target: str,
-    before: Mapping[str, BoolArray],
-    after: Sequence[Mapping[str, BoolArray]],
-    reference: Sequence[Mapping[str, BoolArray]] | None,
+    before: Flags,
+    after: Sequence[Flags],
+    reference: Sequence[Flags] | None,
     source: _Source,
 ) -> ArmReport:
     selected = open_selected(source.runner.folder(arm.selects[arm.runs[0].seed]))
@@ -239,6 +265,7 @@ def _arm(
         name=arm.settings.name,
         policy=arm.settings.policy,
         origin=arm.settings.data,
+        learning_rate=arm.runs[0].learning_rate,
         rows_in=rows_in,
         own_settings=_own_settings(arm.settings),
         rows_out=len(selected),
@@ -273,7 +300,9 @@ def _protected_T(arm: ArmSettings, facts: Mapping[str, JSON], tokens: Tokens) ->
 
 def _own_settings(arm: ArmSettings) -> dict[str, JSON]:
     """An arm's settings beside its name, origin and policy, by dotted key."""
-    given = arm.model_dump(mode="json", exclude_defaults=True, exclude={"name", "data", "policy", "train"})
+    given = arm.model_dump(
+        mode="json", exclude_defaults=True, exclude={"name", "data", "policy", "targets", "rates", "train"}
+    )
     return {**given, **dict(_flat(arm.train))}
 
 
@@ -317,9 +346,7 @@ def _rows(arm: ArmPlan, source: _Source) -> tuple[int, dict[str, int]]:
     return counts[0].rows_in, dict(dropped)
 
 
-def _run(
-    run: ArmRun, target: str, before: Mapping[str, BoolArray], after: Mapping[str, BoolArray], source: _Source
-) -> SeedRun:
+def _run(run: ArmRun, target: str, before: Flags, after: Flags, source: _Source) -> SeedRun:
     base = {task: float(flags.mean()) for task, flags in before.items()}
     tuned = {task: float(flags.mean()) for task, flags in after.items()}
     record = source.runner.record(run.train)

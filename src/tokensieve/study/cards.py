@@ -29,14 +29,15 @@ def write_model_card(
     study = prepare(settings_of_run(root), root)
     plan = _target(study.plan.targets, target)
     chosen = _arm(plan, arm)
-    run = next((run for run in chosen.runs if seed is None or run.seed == seed), None)
-    if run is None:
-        raise InputError(f"no run with seed {seed}; there are: {', '.join(str(r.seed) for r in chosen.runs)}")
     report = read_report(root)
     told = next(one for one in report.targets if one.task == plan.settings.task)
     of_arm = next(one for one in told.arms if one.name == arm)
     if of_arm.not_trained:
         raise InputError(f"there is no model: {of_arm.not_trained}", where=arm)
+    runs = [run for run in chosen.runs if run.learning_rate == of_arm.learning_rate]  # the rate that was chosen
+    run = next((run for run in runs if seed is None or run.seed == seed), None)
+    if run is None:
+        raise InputError(f"no run with seed {seed}; there are: {', '.join(str(r.seed) for r in runs)}")
     folder = study.runner.folder(run.repair or run.train)
     card = model_card(report, told, of_arm, open_adapter(folder).method, facts)
     return write_card(out or folder, card)

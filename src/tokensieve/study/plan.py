@@ -13,6 +13,7 @@ from tokensieve.config import (
     AnchorSettings,
     ArmSettings,
     DriftSettings,
+    EvaluateSettings,
     ModelSettings,
     ScoreSettings,
     StudySettings,
@@ -20,8 +21,9 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.data.dataset import Rows
-from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
+from tokensieve.report.number_format import learning_rate
 from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Step, TargetPlan, step_key
 from tokensieve.study.trained_model import write_shown_tokens, write_update
@@ -55,15 +57,18 @@ class Planner:
         self.root = root
         self._base: LoadedModel | None = None
         self._tuned: tuple[str, LoadedModel] | None = None
-        self._probe: tuple[DriftSettings, DriftProbe] | None = None
+        self._probe: tuple[Step, DriftProbe] | None = None
+        self._draws: dict[str, Step] = {}
         self._problems: dict[tuple[str, str, int | None, Path | None], str] = {}
         self._runs: dict[tuple[str, str], tuple[ArmRun, ...]] = {}
 
     def plan(self) -> Plan:
         """All steps of the study with their keys; nothing is run."""
+        self._check_validation()
         tasks = dict.fromkeys(task for target in self.settings.targets for task in (target.task, *target.others))
         base = {task: self._evaluate(task, "base", None) for task in tasks}
-        return Plan(self.settings, base, tuple(self._target(target) for target in self.settings.targets))
+        targets = tuple(self._target(target) for target in self.settings.targets)
+        return Plan(self.settings, base, targets, tuple(self._draws.values()))
 
     def base(self) -> "LoadedModel":
         """The model under study."""
@@ -74,7 +79,8 @@ class Planner:
         return self._base
 
     def _target(self, target: TargetSettings) -> TargetPlan:
-        return TargetPlan(target, tuple(self._arm(target, arm) for arm in self.settings.arms))
+        arms = (arm for arm in self.settings.arms if arm.is_for(target.task))
+        return TargetPlan(target, tuple(self._arm(target, arm) for arm in arms))
 
     def _arm(self, target: TargetSettings, arm: ArmSettings) -> ArmPlan:
         generate = None if arm.data is Origin.GROUND_TRUTH else self._generate(target, arm)
@@ -82,22 +88,27 @@ class Planner:
         seeds = self.settings.seeds
         selects = {seed: self._select(target, arm, scores[-1], seed) for seed in seeds}
         anchors = () if arm.anchors is None else self._anchors(target, arm, arm.anchors, scores[0])
-        runs = tuple(self._run(target, arm, selects[seed], seed, anchors) for seed in seeds)
+        rates = self.settings.rates_of(arm)
+        runs = tuple(self._run(target, arm, selects[seed], seed, rate, anchors) for rate in rates for seed in seeds)
         self._runs[target.task, arm.name] = runs
         return ArmPlan(arm, generate, scores, selects, runs, anchors)
 
     def _run(
-        self, target: TargetSettings, arm: ArmSettings, select: Step, seed: int, anchors: tuple[Step, ...]
+        self, target: TargetSettings, arm: ArmSettings, select: Step, seed: int, rate: float, anchors: tuple[Step, ...]
     ) -> ArmRun:
-        label = f"{target.task} · {arm.name} · seed {seed}"
-        train = self._train(label, arm, select, seed, anchors[-1] if anchors else None)
+        several = len(self.settings.rates_of(arm)) > 1
+        label = f"{target.task} · {arm.name}{f' · {learning_rate(rate)}' if several else ''} · seed {seed}"
+        settings = self.settings.train_of(arm).model_copy(update={"seed": seed, "learning_rate": rate})
+        train = self._train(label, settings, select, anchors[-1] if anchors else None)
         repair = None if arm.alpha == 1.0 else self._repair(label, arm.alpha, train)
         tuned = repair or train
         evaluations = {task: self._evaluate(task, label, tuned) for task in (target.task, *target.others)}
+        validation = self._evaluate(target.task, label, tuned, validation=True) if several else None
         rows = self._drift_rows(target)
         drift = None if rows is None else self._drift(label, rows, tuned)
         shown = self._tokens(label, select, seed, tuned)
-        return ArmRun(seed, train, repair, evaluations, drift, self._update(label, tuned), shown)
+        update = self._update(label, tuned)
+        return ArmRun(seed, rate, train, repair, evaluations, validation, drift, update, shown)
 
     def _repair(self, label: str, alpha: float, train: Step) -> Step:
         """The trained model interpolated with the base."""
@@ -112,7 +123,7 @@ class Planner:
             shutil.rmtree(folder, ignore_errors=True)  # left half done by a kill
             interpolate(source, self.settings.model, alpha, folder)
 
-        return Step("repair", label, step_key("repair", {"alpha": alpha}, [train.key]), build)
+        return Step("repair", label, step_key("repair", {"alpha": alpha}, [train.key]), build, (train,))
 
     def _drift_rows(self, target: TargetSettings) -> DriftSettings | None:
         """The rows on which drift is measured; the prompts ``target`` are those of the target's own training split."""
@@ -142,21 +153,34 @@ class Planner:
             make_anchors(rows, self.settings.model, settings, folder, work=self.root / "anchors-work")
 
         key = step_key("anchors", _json(settings), [self._model_key, select.key])
-        return select, Step("anchors", f"{target.task} · {arm.name}", key, build)
+        return select, Step("anchors", f"{target.task} · {arm.name}", key, build, (select,))
+
+    def _draw(self, rows: DriftSettings) -> Step:
+        """The base's rows on which drift is measured, drawn once for all runs that are measured on them."""
+        from tokensieve.drift import probe_sets
+
+        def build(folder: Path, progress: Progress) -> None:
+            progress(0, 1)
+            folder.mkdir(parents=True, exist_ok=True)  # rows that are read, not drawn, leave nothing in it
+            probe_sets(self.base(), rows, folder)
+
+        key = step_key("draw", _json(rows, exclude={"data"}), [self._model_key])
+        return self._draws.setdefault(key, Step("draw", "rows for drift", key, build))
 
     def _drift(self, label: str, rows: DriftSettings, train: Step) -> Step:
-        """The drift of one trained model from the base; the base's rows are drawn once for the study."""
+        """The drift of one trained model from the base."""
+        drawn = self._draw(rows)
 
         def build(folder: Path, progress: Progress) -> None:
             if (self.root / train.folder_name / NOT_TRAINED).is_file():
                 write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
                 return
             progress(0, 1)
-            found = self._drift_probe(rows).measure(self._after(train))
+            found = self._drift_probe(rows, drawn).measure(self._after(train))
             write_atomically(folder / DRIFT_NAME, found.model_dump_json(indent=2).encode())
 
         key = step_key("drift", _json(rows, exclude={"data"}), [self._model_key, train.key])
-        return Step("drift", label, key, build)
+        return Step("drift", label, key, build, (train, drawn))
 
     def _of_trained(self, verb: str, label: str, inputs: list[str], tuned: Step, write: Callable[[Path], None]) -> Step:
         """A step that measures a trained model, and says so where there is none."""
@@ -168,7 +192,7 @@ class Planner:
             progress(0, 1)
             write(folder)
 
-        return Step(verb, label, step_key(verb, {}, [*inputs, tuned.key]), build)
+        return Step(verb, label, step_key(verb, {}, [*inputs, tuned.key]), build, (tuned,))
 
     def _update(self, label: str, tuned: Step) -> Step | None:
         """The weight update of one trained model; None where the study does not measure it."""
@@ -251,7 +275,8 @@ class Planner:
 
         settings = {**_score_json(scoring), "data": _json(reading, exclude={"data", "limit"})}
         label = f"{target.task} · {arm.data.value}"
-        return Step("score", label, step_key("score", settings, [self._model_key, source]), build)
+        needs = () if generate is None else (generate,)
+        return Step("score", label, step_key("score", settings, [self._model_key, source]), build, needs)
 
     def _score_by(self, scorer: str, target: TargetSettings, arm: ArmSettings, before: Step) -> Step:
         """Scores by another model, beside those that an earlier step has made."""
@@ -269,16 +294,18 @@ class Planner:
             )
         settings = self.settings.score.by(scorer)
         if isinstance(model, ModelSettings):
+            needs: tuple[Step, ...] = (before,)
             key, load = fingerprint(model), partial(load_model, model)
         else:
             train = self._trained_by(model.removeprefix(ARM_PREFIX), target, arm)
+            needs = (before, train)
             key, load = train.key, partial(self._after, train)
 
         def build(folder: Path, progress: Progress) -> None:
             score(open_scored(self.root / before.folder_name), load(), settings, out=folder, progress=progress)
 
         label = f"{target.task} · {arm.data.value} · by {scorer}"
-        return Step("score", label, step_key("score", _score_json(settings), [before.key, key]), build)
+        return Step("score", label, step_key("score", _score_json(settings), [before.key, key]), build, needs)
 
     def _trained_by(self, name: str, target: TargetSettings, arm: ArmSettings) -> Step:
         """The training step of an earlier arm with the first seed, whose model scores another arm's rows."""
@@ -287,7 +314,13 @@ class Planner:
             raise InputError(
                 f"the model of arm {name!r} is to score this arm's rows, so {name!r} must stand before it",
                 where=arm.name,
-                fix="change the order of the arms",
+                fix=f"change the order of the arms, and train {name!r} on {target.task} too",
+            )
+        if len({run.learning_rate for run in runs}) > 1:
+            raise InputError(
+                f"the model of arm {name!r} is to score this arm's rows, but {name!r} is trained at several rates",
+                where=arm.name,
+                fix=f"name an arm of one rate: {{name: {name} for scores, rates: [{runs[0].learning_rate:g}]}}",
             )
         return runs[0].train
 
@@ -305,24 +338,20 @@ class Planner:
 
         mix = [] if arm.mix is None else [arm.mix, *mix_digest(arm.mix).values()]
         key = step_key("select", settings.for_key(), [score.key, code_digest(policy), *mix])
-        return Step("select", f"{target.task} · {arm.name}", key, build)
+        return Step("select", f"{target.task} · {arm.name}", key, build, (score,))
 
-    def _drift_probe(self, rows: DriftSettings) -> "DriftProbe":
+    def _drift_probe(self, rows: DriftSettings, drawn: Step) -> "DriftProbe":
         """The base's rows and hidden states, made once for all runs of a target; the last ones are kept."""
         from tokensieve.drift import DriftProbe
 
-        if self._probe is None or self._probe[0] != rows:
+        if self._probe is None or self._probe[0] is not drawn:
             self._probe = None  # frees the one before
-            drawn = _json(rows, exclude={"rows", "text", "data"})
-            folder = self.root / "drift-rows" / digest_of(drawn)[:12]
-            self._probe = (rows, DriftProbe(self.base(), rows, folder))
+            self._probe = (drawn, DriftProbe(self.base(), rows, self.root / drawn.folder_name))
         return self._probe[1]
 
-    def _train(self, label: str, arm: ArmSettings, select: Step, seed: int, anchors: Step | None) -> Step:
+    def _train(self, label: str, settings: TrainSettings, select: Step, anchors: Step | None) -> Step:
         from tokensieve.pipeline import open_selected
         from tokensieve.training import train
-
-        settings = self.settings.train_of(arm).model_copy(update={"seed": seed})
 
         def build(folder: Path, progress: Progress) -> None:
             rows = open_selected(self.root / select.folder_name)
@@ -331,8 +360,9 @@ class Planner:
             else:
                 train(rows, self.settings.model, self._held(settings, anchors), folder, progress=progress)
 
-        inputs = [self._model_key, select.key, *([] if anchors is None else [anchors.key])]
-        return Step("train", label, step_key("train", _json(settings), inputs), build)
+        needs = (select,) if anchors is None else (select, anchors)
+        key = step_key("train", _json(settings), [self._model_key, *(step.key for step in needs)])
+        return Step("train", label, key, build, needs)
 
     def _held(self, settings: TrainSettings, anchors: Step | None) -> TrainSettings:
         """The settings of a run with the folder of its anchors."""
@@ -341,11 +371,13 @@ class Planner:
         kl = settings.objective.kl.model_copy(update={"anchors": self.root / anchors.folder_name})
         return settings.model_copy(update={"objective": settings.objective.model_copy(update={"kl": kl})})
 
-    def _evaluate(self, task: str, label: str, train: Step | None) -> Step:
+    def _evaluate(self, task: str, label: str, train: Step | None, *, validation: bool = False) -> Step:
         from tokensieve.evaluation import evaluate
 
         is_target = any(task == t.task for t in self.settings.targets)
         settings = self.settings.evaluate.of(task, is_target=is_target)
+        if validation:
+            settings = self._on_validation(settings)
 
         def build(folder: Path, progress: Progress) -> None:
             if train is not None and (self.root / train.folder_name / NOT_TRAINED).is_file():
@@ -356,7 +388,28 @@ class Planner:
 
         problems = self._task_key(task, settings.split, settings.limit, settings.data)
         inputs = [self._model_key, problems] if train is None else [train.key, problems]
-        return Step("evaluate", f"{task} · {label}", step_key("evaluate", _json(settings), inputs), build)
+        told = f"{task} {settings.split} · {label}" if validation else f"{task} · {label}"
+        needs = () if train is None else (train,)
+        return Step("evaluate", told, step_key("evaluate", _json(settings), inputs), build, needs)
+
+    def _check_validation(self) -> None:
+        """Refuse a target without validation problems for an arm whose rate is chosen on them."""
+        from tokensieve.tasks import get_task
+
+        for task in (target.task for target in self.settings.targets):
+            swept = any(arm.is_for(task) and len(self.settings.rates_of(arm)) > 1 for arm in self.settings.arms)
+            if swept and "validation" not in (splits := get_task(task).splits):
+                raise InputError(
+                    f"a learning rate is chosen on the target's validation problems, and {task} has none; its splits"
+                    f" are: {', '.join(splits)}",
+                    where="sweep",
+                    fix="another target, or one learning rate for every arm",
+                )
+
+    def _on_validation(self, settings: EvaluateSettings) -> EvaluateSettings:
+        """The settings of answering the problems on which a rate is chosen."""
+        limit = self.settings.sweep.validation_limit or settings.limit
+        return settings.model_copy(update={"split": "validation", "limit": limit})
 
     def _after(self, train: Step) -> "LoadedModel":
         """The trained model; the last one stays loaded, since its evaluations follow each other."""

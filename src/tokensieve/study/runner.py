@@ -17,7 +17,8 @@ from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_r
 from tokensieve.study.build_report import assemble
 from tokensieve.study.plan import Planner
 from tokensieve.study.recipes import read_recipe
-from tokensieve.study.steps import Plan, Runner, Step, Watcher
+from tokensieve.study.steps import Plan, Runner, Silent, Step, Watcher
+from tokensieve.study.workers import Prepare, cores, jobs_of, makespan, run_jobs
 from tokensieve.types import Origin
 
 SETTINGS_NAME: Final = "study.json"
@@ -25,19 +26,6 @@ _ROW_TOKENS = 200
 """Tokens of a training row where nothing is known of the data yet."""
 _ANSWER_TOKENS = 80
 """Tokens of an answer, likewise."""
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def started(self, step: Step, number: int, total: int) -> None:
-        """Nothing."""
-
-    def advanced(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def finished(self, step: Step, wall_s: float, *, cached: bool) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +47,15 @@ class StudyRun:
         """The steps that are not finished, in the order in which they will be made."""
         return tuple(step for step in self.plan.steps() if self.runner.record(step) is None)
 
-    def make(self, *, report_again: bool = False) -> tuple[Path, Report]:
+    def make(
+        self, *, report_again: bool = False, workers: int = 1, prepare: Prepare | None = None
+    ) -> tuple[Path, Report]:
         """Make every missing step, then the report; returns the page's path and what is on it.
 
         Args:
             report_again: write the report anew where nothing is missing and it is there already.
+            workers: processes among which the steps are shared out; 1 makes them in this one.
+            prepare: called in each of several workers first; a function of a module.
         """
         root = self.runner.root
         _check_place(root)
@@ -71,7 +63,10 @@ class StudyRun:
             return root / HTML_NAME, finished
         write_atomically(root / SETTINGS_NAME, self.plan.settings.model_dump_json(indent=2).encode() + b"\n")
         cached = frozenset(step.key for step in self.plan.steps()) - {step.key for step in self.missing}
-        self.runner.run(self.plan.steps())
+        if workers > 1 and self.missing:
+            run_jobs(self.plan, self.runner, workers, prepare)
+        else:
+            self.runner.run(self.plan.steps())
         report = assemble(self.plan, self.runner, self.planner.base(), cached)
         return write_report(report, root), report
 
@@ -106,6 +101,7 @@ def run(
     recipe: str | Path | StudySettings | Mapping[str, object],
     out: str | Path | None = None,
     watcher: Watcher | None = None,
+    workers: int = 1,
 ) -> tuple[Path, Report]:
     """Run a study from its recipe, or go on with it where it stopped.
 
@@ -113,6 +109,8 @@ def run(
         recipe: a shipped recipe's name, a YAML file, or settings, also as a dict.
         out: folder of the run; ``runs/NAME`` for None.
         watcher: told of every step.
+        workers: processes among which the steps are shared out. More than one are spawned, so a script that calls this
+            must do so under ``if __name__ == "__main__"``.
 
     Returns:
         Path of the report's page, and the report.
@@ -121,7 +119,7 @@ def run(
         InputError: the recipe or what it names is wrong.
     """
     settings = read_recipe(recipe) if isinstance(recipe, str | Path) else as_settings(StudySettings, recipe, "recipe")
-    return prepare(settings, Path(out or Path("runs") / settings.name), watcher).make()
+    return prepare(settings, Path(out or Path("runs") / settings.name), watcher).make(workers=workers)
 
 
 def settings_of_run(root: Path) -> StudySettings:
@@ -143,15 +141,19 @@ def settings_of_run(root: Path) -> StudySettings:
         ) from None
 
 
-def estimate_seconds(study: StudyRun, steps: Iterable[Step]) -> float:
+def estimate_seconds(study: StudyRun, steps: Iterable[Step], workers: int = 1) -> float:
     """Seconds that the steps will take, roughly.
 
     Args:
         study: gives the model and the numbers of rows.
         steps: those that are to be made.
+        workers: processes among which they are shared out.
     """
     settings = study.plan.settings
-    per_operation = study.planner.base().model.num_parameters() / matmul_rate(str(study.planner.base().device))
+    model = study.planner.base()
+    per_operation = model.model.num_parameters() / matmul_rate(str(model.device))
+    if model.device.type == "cpu":
+        per_operation *= min(workers, cores())  # each has its share of the cores
     rows = settings.data.limit or 400
     problems = settings.evaluate.limit or 200
     work = {
@@ -160,7 +162,8 @@ def estimate_seconds(study: StudyRun, steps: Iterable[Step]) -> float:
         "generate": rows * _samples(settings) * _ANSWER_TOKENS * SAMPLE,
         "evaluate": min(problems, settings.evaluate.other_limit or problems) * _ANSWER_TOKENS * SAMPLE,
     }
-    return float(sum(work.get(step.verb, 0.0) * per_operation for step in steps))
+    jobs = jobs_of(study.plan, steps)
+    return makespan(jobs, lambda step: work.get(step.verb, 0.0) * per_operation, workers)
 
 
 def _samples(settings: StudySettings) -> float:

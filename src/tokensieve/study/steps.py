@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,19 @@ class Watcher(Protocol):
         """A step's result is there."""
 
 
+class Silent:
+    """A watcher that says nothing."""
+
+    def started(self, step: "Step", number: int, total: int) -> None:
+        """Nothing."""
+
+    def advanced(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def finished(self, step: "Step", wall_s: float, *, cached: bool) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One stage on one input.
@@ -50,12 +63,14 @@ class Step:
         key: digest of the verb, its settings and the keys of its inputs: equal keys mean equal results, so a
             result is found again before anything has run.
         build: makes the result in the folder given; may be called again on a folder that a kill left half done.
+        needs: the steps whose results it reads.
     """
 
     verb: str
     label: str
     key: str
     build: Callable[[Path, Progress], None]
+    needs: "tuple[Step, ...]" = ()
 
     @property
     def folder_name(self) -> str:
@@ -70,24 +85,37 @@ def step_key(verb: str, settings: Mapping[str, JSON], inputs: Iterable[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class ArmRun:
-    """One arm of one target with one seed.
+    """One arm of one target at one learning rate with one seed.
 
     Attributes:
+        learning_rate: the peak.
         train: makes the trained model.
         repair: interpolates it with the base; None where the arm does not.
         evaluations: one step a task, by the task's name.
+        validation: answers the target's validation problems; None where the arm has one rate, so none is chosen.
         drift: measures the model's drift from the base; None where the study does not.
         update: measures its weight update, likewise.
         tokens: scores the training rows that the page shows by the trained model, likewise.
     """
 
     seed: int
+    learning_rate: float
     train: Step
     repair: Step | None
     evaluations: Mapping[str, Step]
+    validation: Step | None = None
     drift: Step | None = None
     update: Step | None = None
     tokens: Step | None = None
+
+    def steps(self) -> Iterator[Step]:
+        """Training and what is done with the trained model, in the order in which they can be made."""
+        yield self.train
+        if self.repair is not None:
+            yield self.repair
+        yield from self.evaluations.values()
+        measured = (self.validation, self.drift, self.update, self.tokens)
+        yield from (step for step in measured if step is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +144,16 @@ class ArmPlan:
         yield from self.anchors
         for run in self.runs:
             yield self.selects[run.seed]
-            yield run.train
-            if run.repair is not None:
-                yield run.repair
-            yield from run.evaluations.values()
-            yield from (step for step in (run.drift, run.update, run.tokens) if step is not None)
+            yield from run.steps()
+
+    def by_rate(self) -> dict[float, tuple[ArmRun, ...]]:
+        """Learning rate, ascending, to its runs in the order of the seeds."""
+        rates = sorted({run.learning_rate for run in self.runs})
+        return {rate: tuple(run for run in self.runs if run.learning_rate == rate) for rate in rates}
+
+    def at(self, rate: float) -> "ArmPlan":
+        """The arm with the runs at one learning rate only."""
+        return replace(self, runs=self.by_rate()[rate])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +166,22 @@ class TargetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole study: the base model's evaluations, then every target."""
+    """A whole study: the base model's evaluations, then every target.
+
+    Attributes:
+        base: one evaluation a task, by the task's name.
+        draws: draw the rows on which drift is measured; empty where it is not.
+    """
 
     settings: StudySettings
     base: Mapping[str, Step]
     targets: tuple[TargetPlan, ...]
+    draws: tuple[Step, ...] = ()
 
     def steps(self) -> tuple[Step, ...]:
         """All steps, each once, in the order in which they can be made."""
-        listed = [*self.base.values(), *(s for target in self.targets for arm in target.arms for s in arm.steps())]
+        arms = (step for target in self.targets for arm in target.arms for step in arm.steps())
+        listed = [*self.base.values(), *self.draws, *arms]
         return tuple({step.key: step for step in listed}.values())
 
 
@@ -172,12 +212,16 @@ class Runner:
                 self.watcher.finished(step, record.wall_s, cached=True)
                 continue
             self.watcher.started(step, number, len(unique))
-            began = time.monotonic()
-            step.build(self.folder(step), self.watcher.advanced)
-            wall_s = time.monotonic() - began
-            done = StepRecord(verb=step.verb, label=step.label, key=step.key, wall_s=wall_s)
-            write_atomically(self._marker(step), done.model_dump_json(indent=2).encode())
-            self.watcher.finished(step, wall_s, cached=False)
+            self.watcher.finished(step, self.make(step), cached=False)
+
+    def make(self, step: Step) -> float:
+        """Make one step whose needs are made, and return the seconds that it took."""
+        began = time.monotonic()
+        step.build(self.folder(step), self.watcher.advanced)
+        wall_s = time.monotonic() - began
+        done = StepRecord(verb=step.verb, label=step.label, key=step.key, wall_s=wall_s)
+        write_atomically(self._marker(step), done.model_dump_json(indent=2).encode())
+        return wall_s
 
     def _marker(self, step: Step) -> Path:
         return self.root / f"{step.folder_name}.json"

@@ -1,0 +1,121 @@
+"""The choice of a learning rate on validation, and an arm's frontier over its rates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from tokensieve import metrics
+from tokensieve.metrics import Estimate, Flags
+from tokensieve.report.frontier import LOSSES, ArmFrontier, BestWithin, FrontierPoint
+from tokensieve.study.steps import ArmPlan, ArmRun
+
+RunFlags: TypeAlias = dict[float, list[Flags]]
+"""Learning rate to the answers of its runs, one mapping a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One trained arm of one target at all its rates.
+
+    Attributes:
+        arm: its plan.
+        after: its answers by rate.
+        validation: accuracy on the target's validation problems by rate; empty where there is one rate.
+        chosen: the rate that validation chooses.
+    """
+
+    arm: ArmPlan
+    after: RunFlags
+    validation: Mapping[float, Estimate]
+    chosen: float
+
+
+def choose_rate(accuracies: Mapping[float, float], problems: int) -> float:
+    """The lowest rate among those that cannot be told from the best.
+
+    The best is the highest mean accuracy over seeds on the target's validation problems; a rate within one standard
+    error of it counts as equally good, and of those the lowest moves the model least.
+
+    Args:
+        accuracies: learning rate to mean accuracy over seeds, a fraction.
+        problems: number of validation problems.
+    """
+    best = max(accuracies.values())
+    return min(rate for rate, value in accuracies.items() if metrics.within_standard_error(value, best, problems))
+
+
+def swept(
+    arm: ArmPlan,
+    flags: Callable[[ArmRun], Flags],
+    validation: Callable[[Sequence[ArmRun]], tuple[Estimate, int]],
+) -> Swept:
+    """An arm's answers at every rate, and the rate that is chosen.
+
+    Args:
+        arm: its plan; its runs are made.
+        flags: answers of a run.
+        validation: accuracy of several seeds' runs on the validation problems, and the number of those.
+    """
+    by_rate = arm.by_rate()
+    after = {rate: [flags(run) for run in runs] for rate, runs in by_rate.items()}
+    if len(by_rate) == 1:
+        return Swept(arm, after, {}, next(iter(by_rate)))
+    found = {rate: validation(runs) for rate, runs in by_rate.items()}
+    problems = min(number for _, number in found.values())
+    chosen = choose_rate({rate: estimate.value or 0.0 for rate, (estimate, _) in found.items()}, problems)
+    return Swept(arm, after, {rate: estimate for rate, (estimate, _) in found.items()}, chosen)
+
+
+def frontier(
+    one: Swept,
+    before: Flags,
+    target: str,
+    reference: Swept | None,
+    accuracy: Callable[[Sequence[ArmRun]], Estimate],
+    drift: Callable[[ArmRun], float | None],
+) -> ArmFrontier:
+    """An arm's points, one a rate, and its best accuracy within a loss of the other skills.
+
+    Args:
+        one: the arm.
+        before: the base's answers.
+        target: the task that is learnt.
+        reference: the plain arm, None where the study has none.
+        accuracy: of several seeds' runs on the target, with its interval.
+        drift: of a run.
+    """
+    rates = one.arm.by_rate()
+    points = []
+    for rate, runs in rates.items():
+        found = metrics.forgetting(before, one.after[rate], target)
+        drifts = [value for value in map(drift, runs) if value is not None]
+        at_plain = reference is not None and rate == reference.chosen
+        gain, transfer = Estimate(), Estimate()
+        if reference is not None and at_plain and reference is not one:
+            gain, transfer = metrics.difference(before, one.after[rate], reference.after[rate], target)
+        points.append(
+            FrontierPoint(
+                learning_rate=rate,
+                target_accuracy=accuracy(runs),
+                target_improvement=found.ti,
+                target_points=found.ti_points,
+                backward_transfer=found.bwt,
+                drift=float(np.mean(drifts)) if drifts else None,
+                validation_accuracy=one.validation.get(rate),
+                chosen=rate == one.chosen,
+                at_plain_rate=at_plain,
+                points_against_plain=gain,
+                transfer_against_plain=transfer,
+            )
+        )
+    best: list[BestWithin] = []
+    if any(point.backward_transfer.defined for point in points):
+        chosen = metrics.best_within(before, [one.after[rate] for rate in rates], target, LOSSES)
+        listed = list(rates)
+        best = [
+            BestWithin(loss=loss, learning_rate=None if place is None else listed[place], target_accuracy=value)
+            for loss, (place, value) in zip(LOSSES, chosen, strict=True)
+        ]
+    return ArmFrontier(arm=one.arm.settings.name, points=tuple(points), best_within=tuple(best))

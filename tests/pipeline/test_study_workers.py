@@ -1,0 +1,105 @@
+"""A swept study in one and in two processes: the same results, errors in words, and what a killed worker leaves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tokensieve.data.hashing import file_digest
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.report import Report, read_report
+from tokensieve.study import run
+
+ROWS = 4
+STUDY: dict[str, Any] = {
+    "name": "swept",
+    "targets": [{"task": "pocket_python_foreign", "others": ["pocket_words"]}],
+    "arms": [{"name": "plain"}, {"name": "STM 2.5", "policy": "stm:2.5", "rates": [2e-4]}],
+    "sweep": {"learning_rates": [1e-4, 2e-4], "validation_limit": 3},
+    "data": {"limit": ROWS},
+    "train": {"method": "lora", "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
+    "evaluate": {"limit": ROWS, "drift": {"dialogues": 2, "max_new_tokens": 16}},
+}
+
+RULE = """
+import os, signal
+from pathlib import Path
+
+def rule(row):
+    marker = Path({marker!r})
+    if not marker.exists():
+        marker.touch()
+        {deed}
+    return row.in_response_T
+"""
+
+
+def numbers(report: Report) -> object:
+    """A report without times and the run's own settings."""
+    content = report.model_dump(mode="json", exclude={"created_at", "timing", "settings"})
+    for target in content["targets"]:
+        for arm in target["arms"]:
+            arm["wall_s"] = None
+            for one in arm["runs"]:
+                one["wall_s"] = None
+    return content
+
+
+def weights(root: Path) -> dict[str, str]:
+    """Digest of the trained weights by training step."""
+    return {path.parent.name: file_digest(path) for path in root.glob("train-*/adapter_model.safetensors")}
+
+
+def by_rule(path: Path, deed: str) -> dict[str, Any]:
+    """A study of one arm whose selection does something else the first time."""
+    path.with_suffix(".py").write_text(RULE.format(marker=str(path), deed=deed))
+    arms = [{"name": "own", "policy": f"{path.with_suffix('.py')}:rule"}]
+    return {**STUDY, "arms": arms, "sweep": {}}
+
+
+@pytest.fixture(scope="module")
+def in_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("workers") / "two"
+    run(STUDY, root, workers=2)
+    return root
+
+
+def test_two_workers_find_what_one_finds(in_two: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _, alone = run(STUDY, tmp_path / "one")
+    finally:
+        torch.set_num_threads(threads)
+    assert weights(in_two) == weights(tmp_path / "one")
+    assert len(weights(in_two)) == 3
+    assert numbers(read_report(in_two)) == numbers(alone)
+
+
+def test_the_report_has_the_frontier(in_two: Path) -> None:
+    (target,) = read_report(in_two).targets
+    plain, stm = target.frontier
+    assert [point.learning_rate for point in plain.points] == [1e-4, 2e-4]
+    assert [point.learning_rate for point in stm.points] == [2e-4]
+    assert sum(point.chosen for point in plain.points) == 1
+    assert all(point.validation_accuracy is not None for point in plain.points)
+    assert all(point.drift is not None and point.drift > 0 for point in (*plain.points, *stm.points))
+    assert plain.chosen is not None
+    assert target.arms[0].learning_rate == plain.chosen.learning_rate
+    assert [run.seed for run in target.arms[0].runs] == [0]
+
+
+def test_an_error_in_a_worker_names_its_step(tmp_path: Path) -> None:
+    study = by_rule(tmp_path / "once", "return [True]")
+    with pytest.raises(InputError, match=r"\(in select pocket_python_foreign · own\)"):
+        run(study, tmp_path / "run", workers=2)
+
+
+def test_a_killed_worker_is_told_and_the_second_call_finishes(tmp_path: Path) -> None:
+    study = by_rule(tmp_path / "once", "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(EnvironmentProblem, match=r"a worker was killed from outside; in work: .*own"):
+        run(study, tmp_path / "run", workers=2)
+    page, report = run(study, tmp_path / "run", workers=2)
+    assert page.is_file()
+    assert report.targets[0].arms[0].rows_out == ROWS
