@@ -44,6 +44,9 @@ def renamed(self, *given, **named):
         self.distributed_type = DistributedType.MULTI_GPU
 accelerate.PartialState.__init__ = renamed
 """
+IS_SHARDED = """
+assert accelerate.state.AcceleratorState().is_fsdp2
+"""
 FSDP2 = Path(__file__).parents[2] / "examples" / "fsdp2.yaml"
 
 LORA: dict[str, object] = {"method": "lora", "lora": {"r": 4, "dropout": 0.0}}
@@ -106,7 +109,7 @@ def _launch(folder: Path, cases: dict[str, tuple[str, dict[str, object]]], model
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     if sharded:
-        script = SHARDED + script
+        script = SHARDED + script + IS_SHARDED
         chosen = yaml.safe_load(FSDP2.read_text(encoding="utf-8"))["fsdp_config"]
         environment |= {key.upper(): str(value) for key, value in chosen.items()}
         environment |= {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_USE_CPU": "true"}
