@@ -25,7 +25,7 @@ from tokensieve.sampling.grading import (
     sampler_of,
     with_progress,
 )
-from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_texts
+from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_references, score_texts
 from tokensieve.scoring import score
 from tokensieve.tasks import Likelihood, Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
@@ -172,6 +172,8 @@ def _answers(
         scored = choose_by_likelihood(task, task.likelihood_choice, problems, sampler, known)
     elif task.windows is not None:
         scored = score_texts(task, task.windows, problems, sampler)
+    elif task.scores_gold:
+        scored = score_references(task, problems, sampler)
     if scored is not None:
         count.add(len(problems) * settings.sampling.n)
         return scored

@@ -321,6 +321,7 @@ class Sample:
         verdict: None before it was judged.
         nll: mean nll (nats) of its tokens under the sampling model at temperature 1; NaN where not known.
         retokenised: True where a server gave text only and the ids were made from it.
+        token_nll: nll (nats) of each of ``ids``, where a task measures given texts token by token; else empty.
     """
 
     problem_id: str
@@ -332,6 +333,7 @@ class Sample:
     verdict: Verdict | None = None
     nll: float = float("nan")
     retokenised: bool = False
+    token_nll: tuple[float, ...] = ()
 
 
 def check_aligned(where: str, length: int, **arrays: NDArray[np.generic]) -> None:

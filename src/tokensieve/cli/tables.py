@@ -12,7 +12,7 @@ from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.metrics import Estimate
-from tokensieve.report import ArmReport, Report, TargetReport
+from tokensieve.report import ArmReport, Report, TargetReport, TaskResult
 from tokensieve.report.number_format import learning_rate
 from tokensieve.types import JSON, Outcome
 
@@ -227,6 +227,10 @@ def print_study(report: Report) -> None:
             out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
         print_table(_arms(target))
         print_frontier(target)
+        for result in target.base:
+            if result.nats:
+                out.print(f"nll of {result.task}, nats per token; likely and unlikely under the base:")
+                print_table(_nats(target, result))
         for arm in target.arms:
             if arm.not_trained:
                 out.print(f"{arm.name} was not trained: {arm.not_trained}")
@@ -278,6 +282,22 @@ def _arms(target: TargetReport) -> Table:
         row = (*own, f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
         table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
     return table
+
+
+def _nats(target: TargetReport, base: TaskResult) -> Table:
+    """One line for the base and for each arm on a task that is measured by likelihood."""
+    table = table_of("arm", *(f"{name} (95 %)" for name in base.nats))
+    for name, result in [("base", base), *((arm.name, arm.result(base.task)) for arm in target.arms)]:
+        if result is not None:
+            table.add_row(name, *(_nats_cell(result.nats.get(kind, Estimate())) for kind in base.nats))
+    return table
+
+
+def _nats_cell(measured: Estimate) -> str:
+    if measured.value is None:
+        return ""
+    ends = "" if measured.interval is None else " ({:.3f} … {:.3f})".format(*measured.interval)
+    return f"{measured.value:.3f}{ends}"
 
 
 def _drift(arm: ArmReport) -> str:

@@ -69,7 +69,7 @@ def _example(record: dict[str, object]) -> Example:
 def _sample_columns(rows: Sequence[Sample]) -> dict[str, pa.Array]:
     verdicts = [row.verdict for row in rows]
     nlls = [None if np.isnan(row.nll) else row.nll for row in rows]
-    return {
+    columns = {
         "id": pa.array([row.problem_id for row in rows], pa.string()),
         "task": pa.array([row.task for row in rows], pa.string()),
         "index": pa.array([row.index for row in rows], pa.int32()),
@@ -82,6 +82,9 @@ def _sample_columns(rows: Sequence[Sample]) -> dict[str, pa.Array]:
         "extracted": pa.array([None if v is None else v.extracted for v in verdicts], pa.string()),
         "reason": pa.array([None if v is None else v.reason for v in verdicts], pa.string()),
     }
+    if any(row.token_nll for row in rows):
+        columns["token_nll"] = pa.array([list(row.token_nll) for row in rows], pa.large_list(pa.float32()))
+    return columns
 
 
 def _sample(record: dict[str, object]) -> Sample:
@@ -100,6 +103,7 @@ def _sample(record: dict[str, object]) -> Sample:
         verdict=verdict,
         nll=float("nan") if nll is None else nll,
         retokenised=bool(record["retokenised"]),
+        token_nll=tuple(cast("list[float]", record.get("token_nll") or ())),
     )
 
 

@@ -53,9 +53,13 @@ class TaskResult(BaseModel):
     task: str
     """The registered task's name."""
     accuracy: Estimate
-    """Fraction of problems answered correctly, with the Wilson interval over problems."""
+    """Fraction of problems answered correctly, with the Wilson interval over problems; of a task that is measured by
+    likelihood the mean of 1 / perplexity over its texts, with a bootstrap over them."""
     outcomes: Outcomes
     """Number of answers by finding."""
+    nats: dict[str, Estimate] = Field(default_factory=dict)
+    """Of a task that is measured by likelihood: nll in nats per token, of `all` tokens and of those that are `likely`
+    (perplexity up to 2.5) and `unlikely` under the base."""
 
 
 class EvaluatedSubset(BaseModel):

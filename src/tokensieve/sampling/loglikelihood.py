@@ -1,22 +1,24 @@
-"""Log-likelihoods of given texts: multiple choice and the perplexity of plain text, by the scoring forward pass."""
+"""Log-likelihoods of given texts: multiple choice, plain text, reference answers, by the scoring forward pass."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.chat import ChatTemplate
+from tokensieve.data.chat import ChatTemplate, RefusedRow
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.sampling.local import LocalSampler
 from tokensieve.sampling.request import Sampler
 from tokensieve.scoring import score_all
 from tokensieve.tasks import Continuation, Likelihood, LikelihoodChoice, Task, TextWindows
-from tokensieve.types import IntArray, Outcome, Problem, Sample, Scored, Tokens, Verdict
+from tokensieve.types import Example, IntArray, Message, Outcome, Problem, Sample, Scored, Tokens, Verdict
 
 _TOO_LONG: Final = Verdict(Outcome.NOT_JUDGED, reason="longer than the model's context")
+_MEASURED: Final = Verdict(Outcome.NOT_JUDGED, reason="the nll of a reference answer is neither right nor wrong")
 _NO_TOKENS: Final = Verdict(Outcome.NOT_JUDGED, reason="a text has no tokens of its own behind its context")
 
 
@@ -124,6 +126,63 @@ def score_texts(task: Task, windows: TextWindows, problems: Sequence[Problem], s
             )
         )
     return samples
+
+
+def score_references(task: Task, problems: Sequence[Problem], sampler: Sampler) -> list[Sample]:
+    """One sample a problem: its reference answer, with the nll (nats) of each of its tokens.
+
+    The tokens are those that training has: the model's chat template around prompt and answer, end of turn included. A
+    problem that the template refuses, or that does not fit into the model's context, is not judged.
+
+    Args:
+        task: whose problems they are.
+        problems: the problems.
+        sampler: of a model in this process.
+
+    Raises:
+        InputError: another sampler, or a problem without a reference answer.
+    """
+    if not isinstance(sampler, LocalSampler):
+        raise InputError("the nll of reference answers takes a model in this process", where=task.name)
+    loaded = sampler.loaded
+    for problem in problems:
+        if not problem.gold:
+            raise InputError("the problem has no reference answer", where=problem.id)
+    answers = [Message(role="assistant", content=problem.gold) for problem in problems]
+    asked = [Example(p.id, (*p.prompt, answer), p.task) for p, answer in zip(problems, answers, strict=True)]
+    room = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    refusals: dict[int, Verdict] = {}
+    rows: list[Tokens] = []
+    for number, row in enumerate(loaded.chat.tokenise_many(asked)):
+        if isinstance(row, RefusedRow):
+            refusals[number] = Verdict(Outcome.NOT_JUDGED, reason=row.problem)
+        elif (refusal := _refusal([row], room)) is not None:
+            refusals[number] = refusal
+        else:
+            rows.append(replace(row, id=f"{number}"))
+    scored = {row.tokens.id: row for row in _scored(rows, loaded, rank=False)}
+    return [
+        Sample(problem.id, task.name, 0, problem.gold, verdict=refusals[number])
+        if number in refusals
+        else _reference(problem, task.name, scored[f"{number}"])
+        for number, problem in enumerate(problems)
+    ]
+
+
+def _reference(problem: Problem, task: str, row: Scored) -> Sample:
+    (scores,) = row.scores.values()
+    response_T = row.tokens.in_response_T
+    nll_N = scores.nll_T[response_T]
+    return Sample(
+        problem_id=problem.id,
+        task=task,
+        index=0,
+        text=problem.gold,
+        ids=tuple(row.tokens.ids_T[response_T].tolist()),
+        verdict=_MEASURED,
+        nll=float(nll_N.mean(dtype=np.float64)),
+        token_nll=tuple(nll_N.tolist()),
+    )
 
 
 def _windows_of(name: str, ids_T: IntArray, windows: TextWindows) -> list[Tokens]:

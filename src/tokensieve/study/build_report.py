@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
@@ -41,6 +42,7 @@ from tokensieve.report.schema import (
 )
 from tokensieve.scoring.preferred import preferred_ids
 from tokensieve.selection.protection import protected_T
+from tokensieve.study import likelihoods
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
@@ -65,7 +67,7 @@ def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset
         model: the base model; its tokenizer reads the token ids.
         cached: keys of the steps that an earlier start had made.
     """
-    source = _Source(runner, model, plan.settings.evaluate.data)
+    source = _Source(runner, model, plan.settings.evaluate.data, plan.base)
     tasks = tuple(plan.base)
     return Report(
         name=plan.settings.name,
@@ -91,6 +93,7 @@ class _Source:
     runner: Runner
     model: "LoadedModel"
     data: Path | None
+    base: Mapping[str, Step]
     _samples: dict[str, tuple[Sample, ...]] = field(default_factory=dict)
     _preferred: dict[bytes, IntArray] = field(default_factory=dict)
 
@@ -101,16 +104,24 @@ class _Source:
             self._samples[step.key] = tuple(sorted(rows, key=lambda sample: (sample.problem_id, sample.index)))
         return self._samples[step.key]
 
-    def flags(self, steps: Mapping[str, Step], like: Mapping[str, Step]) -> dict[str, BoolArray]:
-        """Task to one flag a problem, after checking that both evaluations answered the same problems."""
-        found: dict[str, BoolArray] = {}
+    def flags(
+        self, steps: Mapping[str, Step], like: Mapping[str, Step]
+    ) -> "dict[str, BoolArray | NDArray[np.float64]]":
+        """Task to one value a problem, after checking that both evaluations answered the same problems.
+
+        Correct or not; of a task that is measured by likelihood 1 / perplexity.
+        """
+        found: dict[str, BoolArray | NDArray[np.float64]] = {}
         for task, step in steps.items():
             mine, theirs = self.samples(step), self.samples(like[task])
             if [s.problem_id for s in mine] != [s.problem_id for s in theirs]:
                 raise InputError(
                     "the problems before and after differ", where=step.label, fix="delete the run's folder"
                 )
-            found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
+            if self.by_likelihood(task):
+                found[task] = np.array([likelihoods.value_of(s) for s in mine])
+            else:
+                found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
         return found
 
     def result(self, task: str, steps: Sequence[Step]) -> TaskResult:
@@ -118,10 +129,16 @@ class _Source:
         samples = [sample for step in steps for sample in self.samples(step)]
         outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
         problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
-        measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
+        nats: dict[str, metrics.Estimate] = {}
+        if self.by_likelihood(task):
+            measured = likelihoods.mean_value(samples)
+            nats = likelihoods.nats(samples, self.samples(self.base[task]))
+        else:
+            measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
         return TaskResult(
             task=task,
             accuracy=measured,
+            nats=nats,
             outcomes=Outcomes(
                 **{outcome.value: outcomes[outcome] for outcome in Outcome},
                 limited=sum(not s.finished for s in samples),
@@ -142,6 +159,13 @@ class _Source:
     def drift(self, run: ArmRun) -> float | None:
         """Mean drift of a run; None where it is not measured."""
         return _mean_kl(_drift_sets(run, self))
+
+    @staticmethod
+    def by_likelihood(task: str) -> bool:
+        """True where a task has no right or wrong."""
+        from tokensieve.tasks import get_task
+
+        return get_task(task).measures_likelihood
 
     def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
         """Number of a task's problems that were answered."""

@@ -14,6 +14,7 @@ from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
 from tokensieve.tasks.multiple_choice import MULTIPLE_CHOICE_TASKS
 from tokensieve.tasks.pocket import POCKET_TASKS
+from tokensieve.tasks.response_nll import SUFFIX, response_nll_task
 from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task, TextWindows
 
 TASKS: dict[str, Task] = {
@@ -36,7 +37,7 @@ _SPLITS: Final = ("train", "validation", "test")
 def split_name(spelled: str) -> tuple[str, str]:
     """A task's name and the split behind it: ``gsm8k/test``, ``mine/task.yaml/train``; "" where none is named."""
     name, _, split = spelled.partition("/")
-    if name in TASKS:
+    if name.removesuffix(SUFFIX) in TASKS:
         return name, split
     name, slash, split = spelled.rpartition("/")
     return (name, split) if slash and split in _SPLITS else (spelled, "")
@@ -44,7 +45,8 @@ def split_name(spelled: str) -> tuple[str, str]:
 
 def get_task(name: str) -> Task:
     """The task of a name, the one that a YAML file describes, with ``lm-eval:`` before it one of the
-    harness, with ``perplexity:`` before a path the perplexity of texts.
+    harness, with ``perplexity:`` before a path the perplexity of texts, with ``:response_nll`` behind it the nll of its
+    reference answers.
 
     Raises:
         InputError: none of these; the nearest name is given.
@@ -52,6 +54,8 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
+    if name.endswith(SUFFIX):
+        return response_nll_task(get_task(name.removesuffix(SUFFIX)))
     if name.startswith("lm-eval:"):
         from tokensieve.tasks.lm_eval_tasks import read_harness_task
 
@@ -67,7 +71,8 @@ def get_task(name: str) -> Task:
     near = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(
-        f"no task {name!r}", fix=f"{hint}known: {', '.join(TASKS)}; a YAML file; perplexity:PATH; or lm-eval:NAME"
+        f"no task {name!r}",
+        fix=f"{hint}known: {', '.join(TASKS)}; NAME:response_nll; a YAML file; perplexity:PATH; lm-eval:NAME",
     )
 
 

@@ -88,6 +88,7 @@ class Task:
         figures: ``figures(problems by id, samples)`` are figures of all answers beside accuracy, by name; None where
             there are none.
         windows: where a problem is a text (``facts["text"]``) whose nll is measured; None for all other tasks.
+        scores_gold: the nll of the reference answers is measured, nothing is answered.
     """
 
     name: str
@@ -101,6 +102,12 @@ class Task:
     likelihood_choice: LikelihoodChoice | None = None
     figures: Callable[[Mapping[str, Problem], Sequence[Sample]], dict[str, float]] | None = None
     windows: TextWindows | None = None
+    scores_gold: bool = False
+
+    @property
+    def measures_likelihood(self) -> bool:
+        """True where given texts are measured, so that there is no right or wrong."""
+        return self.scores_gold or self.windows is not None
 
     def problems(self, split: str, data: Path | None = None, limit: int | None = None) -> Iterator[Problem]:
         """The problems of a split, in their fixed order.
