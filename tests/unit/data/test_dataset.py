@@ -90,7 +90,7 @@ def test_examples_and_samples_come_back_as_they_went(tmp_path: Path) -> None:
     assert back[0].sampled_ids.tolist() == [5, 6]
     assert back[1].sampled_ids is None
     samples = [
-        Sample("p", "t", 0, "x", (1, 2), finished=False, nll=0.5),
+        Sample("p", "t", 0, "x", (1, 2), finished=False, nll=0.5, token_nll=(0.25, 0.75)),
         Sample("p", "t", 1, "y", verdict=Verdict(Outcome.WRONG, None, "why")),
     ]
     read = list(in_memory(samples, Manifest(stage="samples")).save(tmp_path / "s"))
