@@ -22,7 +22,6 @@ mode and the largest difference in nats, both over the same rows.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -36,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import scoring_memory as memory
 from machine import describe_run
-from scoring_contenders import CONTENDERS, EAGER, OTHERS, PACKAGES, REPEATED, Skipped
+from scoring_contenders import CONTENDERS, EAGER, OTHERS, PACKAGES, REPEATED, Skipped, reason_not_to_run
 from scoring_limit import limit, profile
 from scoring_subjects import SIZES, model_and_rows
 from scoring_survival import survive
@@ -163,9 +162,10 @@ def _flips(nll: Path, eager: Path) -> str:
 def _child(options: argparse.Namespace, contender: str, **changes: object) -> dict[str, object]:
     """Run one contender in a process of its own, or on a GPU in this one."""
     values = {**vars(options), "contender": contender, **changes}
-    if (package := PACKAGES.get(contender)) is not None and importlib.util.find_spec(package) is None:
-        return {"skipped": f"not measured: {package} is not installed"}
-    if contender in IN_PROCESS and _on_gpu(options):
+    on_gpu = _on_gpu(options)
+    if (reason := reason_not_to_run(contender, options, on_gpu=on_gpu)) is not None:
+        return {"skipped": f"not measured: {reason}"}
+    if on_gpu and contender in IN_PROCESS:
         try:
             return _run(argparse.Namespace(**values))
         except Exception as error:  # noqa: BLE001 - a table without one line is still a table

@@ -5,6 +5,7 @@ the same; those that know sums only return their mean as one number.
 """
 
 import argparse
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -37,28 +38,8 @@ def _ours(
     return nll_N[~np.isnan(nll_N)]
 
 
-def _in_models_dtype(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
-    if options.dtype == "float32":
-        raise Skipped("the model's dtype is float32, as ours")
-    return _ours(loaded, rows, options, head_dtype="model")
-
-
-def _eager(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
-    if loaded.device.type != "cuda":
-        raise Skipped("the default on this device, as ours")
-    return _ours(loaded, rows, options, compiles="off")
-
-
-def _compiled(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:
-    if loaded.device.type == "cuda":
-        raise Skipped("the default on this device, as ours")
-    return _ours(loaded, rows, options, compiles="on")
-
-
 def _patched(loaded, rows: list[Row], options: argparse.Namespace, by: Callable[..., None]) -> np.ndarray:
     """Ours on a model whose layers a library has patched, by transformers' own switch and without torch.compile."""
-    if loaded.device.type != "cuda":
-        raise Skipped("its kernels are for GPUs")
     if not getattr(loaded.model, "_patched_for_benchmark", False):
         by(loaded.model)
         loaded.model._patched_for_benchmark = True
@@ -167,8 +148,6 @@ def _batches(rows: list[Row], budget: int) -> Iterator[list[Row]]:
 def _vllm(loaded, rows: list[Row], options: argparse.Namespace) -> np.ndarray:  # noqa: ARG001
     import vllm  # noqa: F401
 
-    if options.model.startswith("llama-"):
-        raise Skipped("installed, but a random model has no folder that it could load: --model FOLDER")
     from tokensieve.config import ModelSettings, ScoreSettings
     from tokensieve.data.dataset import in_memory
     from tokensieve.data.manifest import Manifest
@@ -189,11 +168,11 @@ EAGER: Final = "ours, eager"
 
 CONTENDERS: dict[str, Callable[..., np.ndarray]] = {
     "ours": _ours,
-    EAGER: _eager,
-    "ours, compiled": _compiled,
+    EAGER: partial(_ours, compiles="off"),
+    "ours, compiled": partial(_ours, compiles="on"),
     "ours, padded": partial(_ours, packing=False),
     "ours, nll only": partial(_ours, entropy=False, rank=False),
-    "ours, head in model's dtype": _in_models_dtype,
+    "ours, head in model's dtype": partial(_ours, head_dtype="model"),
     "one-row loop": _one_row_loop,
     "TRL fused head": _trl,
     "lm-eval HFLM": _lm_eval,
@@ -217,3 +196,19 @@ REPEATED: Final = ("limit", "one-row loop", "ours")
 
 OTHERS: dict[str, Callable[..., np.ndarray]] = {"long row": _long_row}
 """Those that other tables run."""
+
+
+def reason_not_to_run(name: str, options: argparse.Namespace, *, on_gpu: bool) -> str | None:
+    """Why a contender has nothing to say here; None where it runs."""
+    package = PACKAGES.get(name)
+    if package is not None and importlib.util.find_spec(package) is None:
+        return f"{package} is not installed"
+    if name == (EAGER if not on_gpu else "ours, compiled"):
+        return "the default on this device, as ours"
+    if name == "ours, head in model's dtype" and options.dtype == "float32":
+        return "the model's dtype is float32, as ours"
+    if package in ("liger_kernel", "kernels") and not on_gpu:
+        return "its kernels are for GPUs"
+    if package == "vllm" and options.model.startswith("llama-"):
+        return "a random model has no folder that vLLM could load: --model FOLDER"
+    return None
