@@ -10,6 +10,8 @@ TORCH ?= torch==2.13.0
 LOWEST ?= .venv-lowest
 LOWEST_FAST = tests/unit/training/test_train.py tests/unit/models/test_load.py tests/unit/models/test_adapter.py \
   tests/unit/test_config.py
+# Processes that run the tests; each file's tests stay in one. 0 runs them in this process.
+WORKERS ?= auto
 SOURCES = src tests tools benchmarks examples
 
 .PHONY: demo test check format test-lowest test-lowest-fast real-models contract-trainers clean
@@ -18,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/tokensieve run pocket
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(SOURCES)

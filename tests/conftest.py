@@ -33,6 +33,17 @@ _SIZES = {
 ModelFactory: TypeAlias = Callable[..., LoadedModel]
 
 
+def pytest_configure() -> None:
+    """Share the cores among the processes that run tests: each with all of them would wait for the others."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        import torch
+
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # of the processes that tests start
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache, nor reaches for the Hub."""

@@ -15,7 +15,7 @@ ROWS = 4
 STUDY: dict[str, Any] = {
     "name": "swept",
     "targets": [{"task": "pocket_python_foreign", "others": ["pocket_words"]}],
-    "arms": [{"name": "plain"}, {"name": "STM 2.5", "policy": "stm:2.5", "rates": [2e-4]}],
+    "arms": [{"name": "plain"}, {"name": "STM 2.5", "policy": "stm:2.5", "train": {"learning_rate": 2e-4}}],
     "sweep": {"learning_rates": [1e-4, 2e-4], "validation_limit": 3},
     "data": {"limit": ROWS},
     "train": {"method": "lora", "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},

@@ -54,7 +54,7 @@ def probe_lesson(rows: Rows[Tokens], base: LoadedModel, pilot: LoadedModel, sett
     before_N, after_N = (_nll(rows, model) for model in (base, pilot))
     if not len(before_N):
         raise InputError("the validation rows have no response token", where=rows.manifest.stage)
-    unlikely_N = before_N > np.log(settings.unlikely)
+    unlikely_N = before_N > np.log(settings.probe.unlikely)
     means = [
         float(nll_N[mask_N].mean()) if mask_N.any() else 0.0
         for mask_N in (unlikely_N, ~unlikely_N)
@@ -67,7 +67,7 @@ def probe_lesson(rows: Rows[Tokens], base: LoadedModel, pilot: LoadedModel, sett
         unlikely_after=means[1],
         likely_before=means[2],
         likely_after=means[3],
-        in_unlikely_tokens=taken >= settings.lesson_share,
+        in_unlikely_tokens=taken >= settings.probe.lesson_share,
     )
 
 

@@ -124,9 +124,9 @@ def calibrate(
         chosen = _by_rule(probe, settings, training)
         reasons.append(f"{chosen.name} follows from it by rule; no run was compared.")
     else:
-        base_point, price = Baseline(accuracy=accuracy, nll=nll), settings.drift_price
+        base_point, price = Baseline(accuracy=accuracy, nll=nll), settings.search.drift_price
         candidates = [one for text in settings.candidates for one in parse_candidates(text, settings.rates)]
-        rungs = halve(candidates, settings.rungs, trials.run, base_point, price)
+        rungs = halve(candidates, settings.search.rungs, trials.run, base_point, price)
         mixed = [trials.interpolated(one.candidate, alpha) for one in rungs[-1][:_FINALISTS] for alpha in trials.alphas]
         best = ranked([*rungs[-1], *mixed], base_point, price)[0]
         chosen = best.candidate
@@ -205,7 +205,7 @@ class _Trials:
         self._done = 0
         self._total = len(settings.candidates) * len(settings.rates) * 2  # each rung has about half of the one before
         dora = training.method == "lora" and training.lora.dora
-        self.alphas = () if dora else settings.alphas
+        self.alphas = () if dora else settings.search.alphas
         """Interpolations that are tried; a DoRA update has none."""
 
     def run(self, candidate: Candidate, share: float) -> Trial:
@@ -214,7 +214,7 @@ class _Trials:
 
     def interpolated(self, candidate: Candidate, alpha: float) -> Trial:
         """A candidate of the last rung, interpolated with the base; nothing is trained."""
-        share = self._settings.rungs[-1]
+        share = self._settings.search.rungs[-1]
         tuned = self._folder(candidate, share) / "model"
         mixed = candidate.model_copy(update={"alpha": alpha})
 
@@ -259,7 +259,7 @@ class _Trials:
         """Settings of training for a candidate."""
         kl = KlSettings()
         if candidate.anchors:
-            kl = KlSettings(anchors=self._anchors, weight=self._settings.kl_weight)
+            kl = KlSettings(anchors=self._anchors, weight=self._settings.search.kl_weight)
         loss = self._training.objective.loss if candidate.loss == "nll" else candidate.loss
         objective = self._training.objective.model_copy(update={"kl": kl, "loss": loss})
         return self._training.model_copy(update={"learning_rate": candidate.learning_rate, "objective": objective})
@@ -318,7 +318,7 @@ class _Trials:
     @cached_property
     def _anchors(self) -> Path:
         """Folder of the anchors, made when the first candidate needs them."""
-        folder = self._out / "anchors"
+        folder = self._out.resolve() / "anchors"  # the recipe names it, and may be run from anywhere
         make_anchors(select(self._scored, "plain"), self._base, self._anchor_settings, folder, work=self._work)
         return folder
 
@@ -339,7 +339,7 @@ def _by_rule(probe: Probe, settings: CalibrateSettings, training: TrainSettings)
     rate = training.learning_rate
     if probe.in_unlikely_tokens:
         return Candidate(policy="plain", anchors=True, learning_rate=rate)
-    return Candidate(policy=f"stm:{settings.unlikely:g}", learning_rate=rate)
+    return Candidate(policy=f"stm:{settings.probe.unlikely:g}", learning_rate=rate)
 
 
 def _lesson(probe: Probe) -> str:

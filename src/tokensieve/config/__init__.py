@@ -2,7 +2,15 @@
 
 from tokensieve.config.base import STRICT, as_settings
 from tokensieve.config.data import DataSettings, InspectSettings, LaunchSettings, ScoreSettings, SelectSettings
-from tokensieve.config.evaluation import CalibrateSettings, CutOff, DriftSettings, EvaluateSettings, RepairSettings
+from tokensieve.config.evaluation import (
+    CalibrateSettings,
+    CutOff,
+    DriftSettings,
+    EvaluateSettings,
+    ProbeSettings,
+    RepairSettings,
+    SearchSettings,
+)
 from tokensieve.config.model import ModelSettings, TemplateArgument
 from tokensieve.config.sampling import (
     AnswererSettings,
@@ -53,9 +61,11 @@ __all__ = [
     "ModelSettings",
     "ObjectiveSettings",
     "PilotSettings",
+    "ProbeSettings",
     "RepairSettings",
     "SampleSettings",
     "ScoreSettings",
+    "SearchSettings",
     "SelectSettings",
     "StudyEvaluateSettings",
     "StudyScoreSettings",

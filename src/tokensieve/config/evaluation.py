@@ -83,6 +83,34 @@ class RepairSettings(BaseModel):
     """Rows on which drift is measured."""
 
 
+class ProbeSettings(BaseModel):
+    """Where the lesson of the rows sits, by a pilot."""
+
+    model_config = STRICT
+
+    unlikely: float = Field(2.5, gt=1)
+    """Perplexity under the base above which a response token counts as unlikely in the probe."""
+    lesson_share: float = Field(0.5, gt=0, lt=1)
+    """The lesson counts as sitting in the unlikely tokens where the pilot takes at least this share of their nll, on
+    validation rows."""
+
+
+class SearchSettings(BaseModel):
+    """Short runs of a calibration, and the value of what they gain."""
+
+    model_config = STRICT
+
+    rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
+    alphas: tuple[float, ...] = (0.5,)
+    """Interpolations base + alpha (tuned - base) of the last rung's models, tried without training; not for DoRA."""
+    drift_price: float = Field(1.0, ge=0)
+    """Price of drift: 1 gives up a tenth of the best candidate's gain for a tenth of its drift; 0 looks at the gain
+    alone."""
+    kl_weight: float = Field(5.0, gt=0)
+    """Weight of the KL on anchors."""
+
+
 class CalibrateSettings(BaseModel):
     """Candidates for a model and its data, and how they are compared."""
 
@@ -105,20 +133,10 @@ class CalibrateSettings(BaseModel):
     divergence to the base on drift-guided anchors."""
     rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
     """Peak learning rates, each tried with every candidate."""
-    alphas: tuple[float, ...] = (0.5,)
-    """Interpolations base + alpha (tuned - base) of the last rung's models, tried without training; not for DoRA."""
-    rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
-    drift_price: float = Field(1.0, ge=0)
-    """Price of drift: 1 gives up a tenth of the best candidate's gain for a tenth of its drift; 0 looks at the gain
-    alone."""
-    kl_weight: float = Field(5.0, gt=0)
-    """Weight of the KL on anchors."""
-    unlikely: float = Field(2.5, gt=1)
-    """Perplexity under the base above which a response token counts as unlikely in the probe."""
-    lesson_share: float = Field(0.5, gt=0, lt=1)
-    """The lesson counts as sitting in the unlikely tokens where the pilot takes at least this share of their nll, on
-    validation rows."""
+    probe: ProbeSettings = ProbeSettings()
+    """The pilot's probe."""
+    search: SearchSettings = SearchSettings()
+    """Short runs, and the value of what they gain."""
     anchors: AnchorSettings = AnchorSettings()
     """Search for anchors, where a candidate has them."""
     drift: DriftSettings = DriftSettings()

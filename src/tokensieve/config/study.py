@@ -48,10 +48,9 @@ class ArmSettings(BaseModel):
     """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
     targets: tuple[str, ...] = ()
     """Only for these targets of the study; empty is all of them."""
-    rates: tuple[float, ...] = ()
-    """Peak learning rates in place of the sweep's; empty is the sweep's."""
     train: dict[str, JSON] = Field(default_factory=dict)
-    """Settings of `train` that differ from the study's, nested as there, e.g. {learning_rate: 1.0e-4, lora: {r: 8}}."""
+    """Settings of `train` that differ from the study's, nested as there, e.g. {learning_rate: 1.0e-4, lora: {r: 8}}. An
+    arm with a learning rate of its own is trained at that one alone, also in a sweep."""
 
     def is_for(self, task: str) -> bool:
         """True if it is trained on this target."""
@@ -129,6 +128,8 @@ class SweepSettings(BaseModel):
 
     learning_rates: tuple[float, ...] = ()
     """Peak learning rates; empty trains at `train.learning_rate` alone."""
+    arms: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """Peak learning rates of single arms, by name, in place of these."""
     validation_limit: int | None = Field(None, gt=0)
     """The first N validation problems of the target, on which a rate is chosen; None is `evaluate.limit`."""
 
@@ -219,11 +220,14 @@ class StudySettings(BaseModel):
             for task in arm.targets:
                 if task not in tasks:
                     raise ValueError(f"arm {arm.name!r}: no target {task!r} in this study ({', '.join(tasks)})")
-            for rate in (*arm.rates, *self.sweep.learning_rates):
-                if not 0 < rate < math.inf:
-                    raise ValueError(f"expected learning rates above 0, got {rate}")
-            if "learning_rate" in arm.train and (arm.rates or self.sweep.learning_rates):
-                raise ValueError(f"arm {arm.name!r}: train.learning_rate has no effect in a sweep; give rates")
+            if "learning_rate" in arm.train and arm.name in self.sweep.arms:
+                raise ValueError(f"sweep.arms: arm {arm.name!r} has a train.learning_rate of its own; keep one of them")
+        for rate in (*self.sweep.learning_rates, *(rate for rates in self.sweep.arms.values() for rate in rates)):
+            if not 0 < rate < math.inf:
+                raise ValueError(f"expected learning rates above 0, got {rate}")
+        for name, rates in self.sweep.arms.items():
+            if name not in [arm.name for arm in self.arms] or not rates:
+                raise ValueError(f"sweep.arms: expected rates of an arm of this study, got {name!r} with {rates}")
         for task in tasks:
             if not any(arm.is_for(task) for arm in self.arms):
                 raise ValueError(f"target {task!r} has no arm")
@@ -232,8 +236,10 @@ class StudySettings(BaseModel):
 
     def rates_of(self, arm: ArmSettings) -> tuple[float, ...]:
         """The peak learning rates at which an arm is trained, ascending."""
-        given = arm.rates or self.sweep.learning_rates or (self.train_of(arm).learning_rate,)
-        return tuple(sorted(set(given)))
+        own = (self.train_of(arm).learning_rate,)
+        if "learning_rate" in arm.train:
+            return own
+        return tuple(sorted(set(self.sweep.arms.get(arm.name) or self.sweep.learning_rates or own)))
 
     def train_of(self, arm: ArmSettings) -> TrainSettings:
         """An arm's training settings: the study's, with its own in their place.

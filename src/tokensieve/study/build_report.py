@@ -324,9 +324,7 @@ def _protected_T(arm: ArmSettings, facts: Mapping[str, JSON], tokens: Tokens) ->
 
 def _own_settings(arm: ArmSettings) -> dict[str, JSON]:
     """An arm's settings beside its name, origin and policy, by dotted key."""
-    given = arm.model_dump(
-        mode="json", exclude_defaults=True, exclude={"name", "data", "policy", "targets", "rates", "train"}
-    )
+    given = arm.model_dump(mode="json", exclude_defaults=True, exclude={"name", "data", "policy", "targets", "train"})
     return {**given, **dict(_flat(arm.train))}
 
 

@@ -320,7 +320,7 @@ class Planner:
             raise InputError(
                 f"the model of arm {name!r} is to score this arm's rows, but {name!r} is trained at several rates",
                 where=arm.name,
-                fix=f"name an arm of one rate: {{name: {name} for scores, rates: [{runs[0].learning_rate:g}]}}",
+                fix=f"name an arm of one rate: {{name: scorer, train: {{learning_rate: {runs[0].learning_rate:g}}}}}",
             )
         return runs[0].train
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tokensieve.calibration.probe import Probe, probe_lesson
-from tokensieve.config import CalibrateSettings, DataSettings, ModelSettings, ScoreSettings
+from tokensieve.config import CalibrateSettings, DataSettings, ModelSettings, ProbeSettings, ScoreSettings
 from tokensieve.models import load_model
 from tokensieve.pipeline import load
 from tokensieve.scoring import score
@@ -13,7 +13,7 @@ from tokensieve.scoring import score
 def test_without_a_pilot_nothing_is_learnt() -> None:
     base = load_model(ModelSettings(model="pocket"))
     rows = load("task:pocket_sql_house/validation", base, DataSettings(limit=3))
-    found = probe_lesson(rows, base, base, CalibrateSettings(unlikely=2.5, lesson_share=0.1))
+    found = probe_lesson(rows, base, base, CalibrateSettings(probe=ProbeSettings(unlikely=2.5, lesson_share=0.1)))
     scored = score(rows, base, ScoreSettings(use_store=False))
     nll_N = np.concatenate([row.nll_T()[row.tokens.in_response_T] for row in scored])
     assert found.unlikely_share == pytest.approx(float((nll_N > np.log(2.5)).mean()))

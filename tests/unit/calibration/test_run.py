@@ -12,6 +12,8 @@ from tokensieve.config import (
     DriftSettings,
     ModelSettings,
     PilotSettings,
+    ProbeSettings,
+    SearchSettings,
     TrainSettings,
 )
 from tokensieve.errors import InputError
@@ -25,7 +27,7 @@ RULES = CalibrateSettings(
     limit=3,
     candidates=("stm:2.5", "plain + anchors"),
     rates=(1e-4,),
-    rungs=(0.5, 1.0),
+    search=SearchSettings(rungs=(0.5, 1.0)),
     others=("pocket_words",),
     anchors=AnchorSettings(candidates=6, count=3, max_new_tokens=48, pilot=PilotSettings(rows=4, batch_size=4)),
     drift=DriftSettings(dialogues=4, max_new_tokens=48),
@@ -73,7 +75,7 @@ def test_a_target_is_needed(tmp_path: Path, rules: CalibrateSettings) -> None:
 @pytest.mark.parametrize(("share", "policy", "anchors"), [(0.001, "plain", True), (0.99, "stm:2.5", False)])
 def test_the_probe_alone_decides_by_rule(tmp_path: Path, share: float, policy: str, anchors: bool) -> None:
     scored = score(load("task:pocket_sql_house/train", BASE, DataSettings(limit=8)), BASE)
-    rules = RULES.model_copy(update={"by": "rule", "lesson_share": share})
+    rules = RULES.model_copy(update={"by": "rule", "probe": ProbeSettings(lesson_share=share)})
     found = calibrate(scored, BASE, rules, tmp_path / "out", TRAINING)
     assert (found.chosen.policy, found.chosen.anchors) == (policy, anchors)
     assert found.chosen.learning_rate == TRAINING.learning_rate

@@ -39,7 +39,7 @@ def test_the_lowest_rate_among_those_that_cannot_be_told_from_the_best(
 
 
 def test_every_arm_is_trained_at_every_rate_and_shares_what_does_not_depend_on_it(tmp_path: Path) -> None:
-    arms = [PLAIN, {"name": "own", "policy": "stm:2.5", "rates": [1e-3]}]
+    arms = [PLAIN, {"name": "own", "policy": "stm:2.5", "train": {"learning_rate": 1e-3}}]
     plan = prepare(study(arms=arms, seeds=[0, 1], sweep={**RATES, "validation_limit": 3}), tmp_path).plan
     plain, own = plan.targets[0].arms
     assert [(run.learning_rate, run.seed) for run in plain.runs] == [(5e-5, 0), (5e-5, 1), (2e-4, 0), (2e-4, 1)]
@@ -66,10 +66,14 @@ def test_an_arm_may_be_for_some_targets_only(tmp_path: Path) -> None:
     [
         ({"arms": [{"name": "a", "targets": ["gsm8k"]}]}, "arm 'a': no target 'gsm8k' in this study"),
         ({"sweep": {"learning_rates": [0.0]}}, "expected learning rates above 0, got 0.0"),
-        ({"arms": [{"name": "a", "rates": [-1.0]}]}, "expected learning rates above 0"),
+        ({"arms": [{"name": "a"}], "sweep": {"arms": {"a": [-1.0]}}}, "expected learning rates above 0"),
         (
-            {"sweep": RATES, "arms": [{"name": "a", "train": {"learning_rate": 1e-4}}]},
-            "train.learning_rate has no effect in a sweep; give rates",
+            {"arms": [{"name": "a"}], "sweep": {"arms": {"b": [1e-4]}}},
+            "expected rates of an arm of this study, got 'b'",
+        ),
+        (
+            {"sweep": {"arms": {"a": [1e-3]}}, "arms": [{"name": "a", "train": {"learning_rate": 1e-4}}]},
+            "arm 'a' has a train.learning_rate of its own",
         ),
         ({"sweep": RATES, "evaluate": {"split": "validation"}}, "rates are chosen on validation"),
         (

@@ -16,7 +16,7 @@ STUDY: dict[str, object] = {
         {"name": "plain"},
         {"name": "held", "anchors": {"count": 4}},
         {"name": "held more", "anchors": {"count": 8}},
-        {"name": "for scores", "rates": [1e-5]},
+        {"name": "for scores", "train": {"learning_rate": 1e-5}},
         {"name": "dpf", "policy": "dpf"},
     ],
     "sweep": {"learning_rates": [1e-4, 2e-4]},
