@@ -13,7 +13,7 @@ from tokensieve.errors import InputError
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
 from tokensieve.report.page import flatten
-from tokensieve.report.schema import ArmReport, Report, TargetReport
+from tokensieve.report.schema import ArmReport, Report, TargetReport, TaskResult
 from tokensieve.report.verdict import judge
 from tokensieve.types import JSON
 
@@ -156,11 +156,19 @@ def _results(report: Report, target: TargetReport, arm: ArmReport) -> list[JSON]
                 "name": "the target" if result.task == target.task else "another skill",
             },
             "dataset": {"type": result.task, "name": result.task},
-            "metrics": [{"type": "accuracy", "value": round(result.accuracy.value, 4), "name": f"accuracy, {seeds}"}],
+            "metrics": [_metric(result, seeds)],
         }
         for result in arm.results
         if result.accuracy.value is not None
     ]
+
+
+def _metric(result: TaskResult, seeds: str) -> JSON:
+    """Accuracy; of a task that is measured by likelihood the nll of all tokens."""
+    nats = result.nats.get("all")
+    if nats is not None and nats.value is not None:
+        return {"type": "nll", "value": round(nats.value, 4), "name": f"nll in nats per token, {seeds}"}
+    return {"type": "accuracy", "value": round(result.accuracy.value or 0.0, 4), "name": f"accuracy, {seeds}"}
 
 
 def _result_table(report: Report, target: TargetReport, arm: ArmReport) -> str:
@@ -170,7 +178,10 @@ def _result_table(report: Report, target: TargetReport, arm: ArmReport) -> str:
         cells = [_accuracy(one) for one in ((base.accuracy if base else None), result.accuracy)]
         rows.append((f"{result.task}{' (target)' if result.task == target.task else ''}", *cells))
     seeds = number_format.count(len(report.seeds), "training seed")
-    return _table(("task", "before", "after"), rows) + f"\n\nShare of problems solved, 95 % intervals; {seeds}."
+    return (
+        _table(("task", "before", "after"), rows)
+        + f"\n\nShare of problems solved (1 / perplexity of tasks measured by likelihood), 95 % intervals; {seeds}."
+    )
 
 
 def _accuracy(estimate: Estimate | None) -> str:

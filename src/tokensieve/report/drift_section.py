@@ -102,23 +102,25 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def drift_points(report: Report) -> list[DriftPoint]:
-    """The runs that have both drift and BWT."""
-    return [
-        DriftPoint(
-            target.title or target.task,
-            arm.name,
-            run.seed,
-            run.drift,
-            run.backward_transfer,
-            styles[arm.name],
-            place > 0,
-        )
-        for place, target in enumerate(report.targets)
-        for styles in (plots.arm_styles(target.arms),)
-        for arm in target.arms
-        for run in arm.runs
-        if run.drift is not None and run.backward_transfer is not None
-    ]
+    """Every run that has both drift and BWT; of learning rates that were not chosen one point each, over all seeds."""
+    points = []
+    for place, target in enumerate(report.targets):
+        styles, title, hollow = plots.arm_styles(target.arms), target.title or target.task, place > 0
+        for arm in target.arms:
+            style = styles[arm.name]
+            found = [(f"seed {run.seed}", run.drift, run.backward_transfer) for run in arm.runs]
+            frontier = target.frontier_of(arm.name)
+            found += [
+                (f"rate {number_format.learning_rate(one.learning_rate)}", one.drift, one.backward_transfer.value)
+                for one in (frontier.points if frontier else ())
+                if not one.chosen
+            ]
+            points += [
+                DriftPoint(title, arm.name, run, drift, transfer, style, hollow)
+                for run, drift, transfer in found
+                if drift is not None and transfer is not None
+            ]
+    return points
 
 
 def correlation(points: Sequence[DriftPoint]) -> Estimate:

@@ -9,6 +9,7 @@ from tests.synthetic_report import synthetic_report
 
 from tokensieve.data.manifest import Counts, Manifest, ModelIdentity
 from tokensieve.errors import InputError
+from tokensieve.metrics import Estimate
 from tokensieve.report import Report
 from tokensieve.report.card import CardFacts, model_card, selection_card, write_card
 
@@ -48,6 +49,17 @@ def test_the_hubs_reader_parses_a_models_card(tmp_path: Path, method: str) -> No
     assert "2 training seeds" in card.text
     assert "stm:2.5" in card.text
     assert "learning_rate" in card.text
+
+
+def test_a_task_measured_by_likelihood_is_told_in_nats(tmp_path: Path) -> None:
+    report = report_of("owner/model")
+    target = report.targets[0]
+    arm = target.arms[0]
+    measured = arm.results[0].model_copy(update={"nats": {"all": Estimate(value=1.25)}})
+    swapped = arm.model_copy(update={"results": (measured, *arm.results[1:])})
+    path = write_card(tmp_path, model_card(report, target, swapped, "full", CardFacts()))
+    first = ModelCard.load(path).data.eval_results[0]
+    assert (first.metric_type, first.metric_value) == ("nll", 1.25)
 
 
 @pytest.mark.parametrize("name", ["pocket", "/data/models/ours"])

@@ -8,6 +8,7 @@ from tests.synthetic_report import synthetic_report
 from tokensieve.metrics import Estimate
 from tokensieve.report import Report
 from tokensieve.report.drift_section import correlation, drift_points, drift_section
+from tokensieve.report.frontier import ArmFrontier, FrontierPoint
 from tokensieve.report.page import render
 from tokensieve.report.plots import DriftPoint, drift_scatter
 from tokensieve.report.plots.style import ArmStyle
@@ -39,6 +40,25 @@ def test_every_run_is_a_mark_and_the_correlation_has_an_interval() -> None:
     assert found.value is not None
     assert found.value < -0.8
     assert found.interval is not None
+
+
+def test_rates_that_were_not_chosen_are_points_too() -> None:
+    report = synthetic_report()
+    target = report.targets[0]
+    points = tuple(
+        FrontierPoint(
+            learning_rate=rate,
+            target_accuracy=Estimate(value=0.5),
+            backward_transfer=Estimate(value=-rate * 1e4),
+            drift=rate * 100,
+            chosen=rate == 2e-4,
+        )
+        for rate in (1e-4, 2e-4, 4e-4)
+    )
+    swept = target.model_copy(update={"frontier": (ArmFrontier(arm="plain", points=points),)})
+    found = drift_points(report.model_copy(update={"targets": (swept,)}))
+    assert [point.run for point in found if point.arm == "plain"] == ["seed 0", "rate 1e-4", "rate 4e-4"]
+    assert len(found) == 7
 
 
 def test_one_targets_few_arms_have_no_interval_and_that_is_said() -> None:
@@ -74,7 +94,7 @@ def test_a_constant_measure_is_said_to_be_one() -> None:
 
 @pytest.mark.parametrize(("drifts", "ticks"), [((0.001, 0.5), ["0.001", "0.01", "0.1"]), ((0.1, 0.4), ["0", "0.1"])])
 def test_the_axis_is_logarithmic_where_drift_spans_decades(drifts: tuple[float, float], ticks: list[str]) -> None:
-    points = [DriftPoint("t", "a", 0, drift, -5.0, ArmStyle("arm-0", "circle")) for drift in drifts]
+    points = [DriftPoint("t", "a", "seed 0", drift, -5.0, ArmStyle("arm-0", "circle")) for drift in drifts]
     picture = str(drift_scatter(points, 600))
     assert [f">{tick}<" in picture for tick in ticks] == [True] * len(ticks)
 

@@ -23,7 +23,7 @@ class DriftPoint:
     Attributes:
         target: title of the target.
         arm: name of the arm.
-        seed: of the run.
+        run: which of the arm's runs, in words.
         drift: forward KL(base || model), nats per token.
         transfer: BWT, percent.
         style: of the arm.
@@ -32,7 +32,7 @@ class DriftPoint:
 
     target: str
     arm: str
-    seed: int
+    run: str
     drift: float
     transfer: float
     style: ArmStyle
@@ -64,7 +64,7 @@ def drift_scatter(points: Sequence[DriftPoint], width: float) -> Markup:
     for point in points:
         y = bottom - (point.transfer - low) / (high - low) * (bottom - top)
         tip = (
-            f"{point.target}: {point.arm}, seed {point.seed}: drift {point.drift:.3g} nats per token, "
+            f"{point.target}: {point.arm}, {point.run}: drift {point.drift:.3g} nats per token, "
             f"BWT {number_format.signed(point.transfer)} %"
         )
         kind = "dot hollow" if point.hollow else "dot"
