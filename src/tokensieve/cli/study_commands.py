@@ -68,11 +68,16 @@ def run(
         settings = _limited(settings, limit)
     hush_transformers()
     printer = _Printer()
-    study = prepare(settings, out_ or Path("runs") / settings.name, printer)
+    study = prepare(settings, out_ or Path("runs") / settings.name, printer, by_name=dry_run)
     steps, missing = study.plan.steps(), study.missing
     done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
     err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
-    if missing:
+    if study.planner.by_name:
+        err.print(
+            f"{settings.model.model} is not on this machine: planned by the names of model and tasks, without an"
+            " estimate of the time; finished steps are not recognised"
+        )
+    elif missing:
         workers = workers or default_workers(study.planner.base())
         about = duration(estimate_seconds(study, missing, workers))
         err.print(f"{_extent(settings)}, {_counted(workers, 'worker')}: about {about} on this machine")

@@ -21,10 +21,11 @@ from tokensieve.config import (
     TrainSettings,
 )
 from tokensieve.data.dataset import Rows
-from tokensieve.data.manifest import write_atomically
+from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.errors import InputError
 from tokensieve.report.number_format import learning_rate
 from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
+from tokensieve.study.at_hand import is_at_hand, key_by_name
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Step, TargetPlan, step_key
 from tokensieve.study.trained_model import write_shown_tokens, write_update
 from tokensieve.types import BASE_SCORER, JSON, Example, Origin, Progress
@@ -50,9 +51,12 @@ class Planner:
     Args:
         settings: the study.
         root: folder of the run.
+        by_name: where the model under study is not on this machine, take keys from the names of models and tasks, so
+            that the plan needs neither weights, data nor the Hub. Such a plan can be shown, not run.
     """
 
-    def __init__(self, settings: StudySettings, root: Path) -> None:
+    def __init__(self, settings: StudySettings, root: Path, *, by_name: bool = False) -> None:
+        self.by_name = by_name and not is_at_hand(settings.model)
         self.settings = settings
         self.root = root
         self._base: LoadedModel | None = None
@@ -295,7 +299,8 @@ class Planner:
         settings = self.settings.score.by(scorer)
         if isinstance(model, ModelSettings):
             needs: tuple[Step, ...] = (before,)
-            key, load = fingerprint(model), partial(load_model, model)
+            key = key_by_name(model) if self.by_name else fingerprint(model)
+            load = partial(load_model, model)
         else:
             train = self._trained_by(model.removeprefix(ARM_PREFIX), target, arm)
             needs = (before, train)
@@ -431,7 +436,7 @@ class Planner:
     def _model_key(self) -> str:
         from tokensieve.models import fingerprint
 
-        return fingerprint(self.settings.model)
+        return key_by_name(self.settings.model) if self.by_name else fingerprint(self.settings.model)
 
     def _task_key(self, task: str, split: str, limit: int | None, data: Path | None) -> str:
         """Digest of the problems themselves, so that a changed benchmark is noticed."""
@@ -439,6 +444,8 @@ class Planner:
         from tokensieve.tasks import get_task
 
         asked = (task, split, limit, data)
+        if self.by_name:
+            return digest_of(["by name", task, split, limit])
         if asked not in self._problems:
             self._problems[asked] = problems_digest(get_task(task).problems(split, data, limit))
         return self._problems[asked]

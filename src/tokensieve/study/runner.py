@@ -91,9 +91,16 @@ def _check_place(root: Path) -> None:
         )
 
 
-def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None) -> StudyRun:
-    """Plan a study in a folder; nothing is run yet."""
-    planner = Planner(settings, root)
+def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None, *, by_name: bool = False) -> StudyRun:
+    """Plan a study in a folder; nothing is run yet.
+
+    Args:
+        settings: the study.
+        root: folder of the run.
+        watcher: told of every step.
+        by_name: for a dry run: plan without a model that is not on this machine; see ``Planner``.
+    """
+    planner = Planner(settings, root, by_name=by_name)
     return StudyRun(planner, planner.plan(), Runner(root, watcher or Silent()))
 
 

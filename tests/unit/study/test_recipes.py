@@ -33,6 +33,20 @@ def test_every_shipped_recipe_names_tasks_and_policies_that_exist(name: str) -> 
     assert "plain" in [arm.name for arm in recipe.arms]
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_is_planned_without_weights_and_network(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a dry run asks for no file of the Hub")
+
+    monkeypatch.setattr("tokensieve.models.fetch._download", refuse)
+    monkeypatch.setattr("tokensieve.data.formats.hub.download", refuse)
+    study = prepare(read_recipe(name), tmp_path, by_name=True)
+    assert study.missing
+    assert study.planner.by_name is (study.plan.settings.model.model != "pocket")
+
+
 def test_pocket_is_shipped() -> None:
     assert "pocket" in recipe_names()
     assert read_recipe("pocket").model.model == "pocket"
