@@ -42,6 +42,7 @@ def test_every_shipped_recipe_is_planned_without_weights_and_network(
 
     monkeypatch.setattr("tokensieve.models.fetch._download", refuse)
     monkeypatch.setattr("tokensieve.data.formats.hub.download", refuse)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
     study = prepare(read_recipe(name), tmp_path, by_name=True)
     assert study.missing
     assert study.planner.by_name is (study.plan.settings.model.model != "pocket")
