@@ -7,7 +7,7 @@ from typing import Final
 # models (where the overhead of many small products dominates). Measured on the embedded model, two CPU cores.
 SCORE: Final = 2 / 0.30
 """Of a token that is read."""
-TRAIN: Final = 6 / 0.25
+TRAIN: Final = 6 / 0.45
 """Of a token in one training step."""
 SAMPLE: Final = 2 / 0.08
 """Of a token that is drawn."""
