@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pytest
+from tests.swept_report import swept_report
 from tests.synthetic_report import HOSTILE, synthetic_report
 
 from tokensieve.config import SelectSettings
@@ -135,6 +136,16 @@ def test_it_fits_and_nothing_lies_over_anything(page: "Page", width: int) -> Non
     assert page.evaluate(_MISPLACED) == []
     assert page.locator("table").count() > 10
     assert page.evaluate(_WIDE_TABLES) == []
+
+
+def test_a_swept_study_fits_as_well(chromium: "Browser", tmp_path: Path) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    page.goto(write_report(swept_report(), tmp_path).as_uri())
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(_MISPLACED) == []
+        assert page.evaluate(_WIDE_TABLES) == []
+    page.close()
 
 
 def test_hovering_over_a_token_tells_perplexity_and_probability(page: "Page") -> None:

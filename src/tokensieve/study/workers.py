@@ -49,12 +49,14 @@ def jobs_of(plan: Plan, missing: Iterable[Step]) -> list[Job]:
     """
     left = {step.key: step for step in missing}
     chains = {run.train.key: tuple(run.steps()) for target in plan.targets for arm in target.arms for run in arm.runs}
+    chained = {step.key for chain in chains.values() for step in chain}
     parts: list[tuple[Step, ...]] = []
     for step in plan.steps():
         chain = chains.get(step.key, (step,))
         parts.append(tuple(left.pop(link.key) for link in chain if link.key in left))
     later = [(step,) for step in left.values()]  # of a run whose training is another run's, too
     parts = [part for part in (*parts, *later) if part]
+    parts.sort(key=lambda part: part[0].key in chained)  # what several runs share comes first
     owner = {step.key: number for number, part in enumerate(parts) for step in part}
     jobs: list[Job] = []
     anchors: int | None = None

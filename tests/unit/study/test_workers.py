@@ -56,6 +56,11 @@ def test_a_run_is_one_job(plan: Plan) -> None:
     assert all(len(job.steps) == 1 for job in jobs if job.steps[0].verb != "train")
 
 
+def test_what_several_runs_share_comes_first(plan: Plan) -> None:
+    runs = [job.steps[0].verb == "train" for job in jobs_of(plan, plan.steps())]
+    assert runs == sorted(runs)
+
+
 def test_anchors_are_made_one_after_the_other(plan: Plan) -> None:
     jobs = jobs_of(plan, plan.steps())
     first, second = (number for number, job in enumerate(jobs) if job.steps[0].verb == "anchors")
