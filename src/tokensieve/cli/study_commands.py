@@ -205,7 +205,10 @@ def _change(text: str) -> tuple[str, object]:
 def _limited(settings: StudySettings, limit: int) -> StudySettings:
     evaluate = settings.evaluate.model_copy(update={"limit": limit, "other_limit": limit})
     data = settings.data.model_copy(update={"limit": limit})
-    return settings.model_copy(update={"name": f"{settings.name}-{limit}", "data": data, "evaluate": evaluate})
+    sweep = settings.sweep.model_copy(update={"validation_limit": limit})
+    return settings.model_copy(
+        update={"name": f"{settings.name}-{limit}", "data": data, "sweep": sweep, "evaluate": evaluate}
+    )
 
 
 def _say_subset(settings: StudySettings) -> None:

@@ -32,7 +32,8 @@ class Job:
     """Steps that one process makes one after the other.
 
     Attributes:
-        steps: what is missing of a run, so that its model stays loaded, or one step that several runs share.
+        steps: what is missing of a training run and of what follows it, so that its model stays loaded, or one step
+            that several runs share.
         needs: numbers of the jobs that must be done before.
     """
 
@@ -48,14 +49,15 @@ def jobs_of(plan: Plan, missing: Iterable[Step]) -> list[Job]:
         missing: those that are to be made.
     """
     left = {step.key: step for step in missing}
-    chains = {run.train.key: tuple(run.steps()) for target in plan.targets for arm in target.arms for run in arm.runs}
+    chains: dict[str, list[Step]] = {}
+    for run in (run for target in plan.targets for arm in target.arms for run in arm.runs):
+        chains.setdefault(run.train.key, []).extend(run.steps())  # arms may differ in what follows the training alone
     chained = {step.key for chain in chains.values() for step in chain}
     parts: list[tuple[Step, ...]] = []
     for step in plan.steps():
-        chain = chains.get(step.key, (step,))
+        chain = chains.get(step.key, [step])
         parts.append(tuple(left.pop(link.key) for link in chain if link.key in left))
-    later = [(step,) for step in left.values()]  # of a run whose training is another run's, too
-    parts = [part for part in (*parts, *later) if part]
+    parts = [part for part in parts if part]
     parts.sort(key=lambda part: part[0].key in chained)  # what several runs share comes first
     owner = {step.key: number for number, part in enumerate(parts) for step in part}
     jobs: list[Job] = []

@@ -56,6 +56,14 @@ def test_a_run_is_one_job(plan: Plan) -> None:
     assert all(len(job.steps) == 1 for job in jobs if job.steps[0].verb != "train")
 
 
+def test_arms_that_share_a_training_run_share_its_job(tmp_path: Path) -> None:
+    arms = [{"name": "plain"}, {"name": "half", "alpha": 0.5}]
+    plan = prepare(StudySettings.model_validate({**STUDY, "arms": arms, "sweep": {}, "score": {}}), tmp_path).plan
+    (job,) = (job for job in jobs_of(plan, plan.steps()) if job.steps[0].verb == "train")
+    verbs = [step.verb for step in job.steps]
+    assert verbs == ["train", "evaluate", "evaluate", "drift", "repair", "evaluate", "evaluate", "drift"]
+
+
 def test_what_several_runs_share_comes_first(plan: Plan) -> None:
     runs = [job.steps[0].verb == "train" for job in jobs_of(plan, plan.steps())]
     assert runs == sorted(runs)
