@@ -1,15 +1,18 @@
 """A swept study in one and in two processes: the same results, errors in words, and what a killed worker leaves."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tokensieve.config import StudySettings
 from tokensieve.data.hashing import file_digest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.report import Report, read_report
-from tokensieve.study import run
+from tokensieve.study import prepare, run
+from tokensieve.study.workers import run_jobs
 
 ROWS = 4
 STUDY: dict[str, Any] = {
@@ -19,7 +22,7 @@ STUDY: dict[str, Any] = {
     "sweep": {"learning_rates": [1e-4, 2e-4], "validation_limit": 3},
     "data": {"limit": ROWS},
     "train": {"method": "lora", "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
-    "evaluate": {"limit": ROWS, "drift": {"dialogues": 2, "max_new_tokens": 16}},
+    "evaluate": {"limit": ROWS, "drift": {"dialogues": 0, "text": __file__, "limit": 1}},
 }
 
 RULE = """
@@ -90,16 +93,23 @@ def test_the_report_has_the_frontier(in_two: Path) -> None:
     assert [run.seed for run in target.arms[0].runs] == [0]
 
 
-def test_an_error_in_a_worker_names_its_step(tmp_path: Path) -> None:
-    study = by_rule(tmp_path / "once", "return [True]")
+def in_one_worker(study: dict[str, Any], root: Path) -> None:
+    """Make a study's steps in a single process that is not this one."""
+    prepared = prepare(StudySettings.model_validate(study), root)
+    run_jobs(prepared.plan, prepared.runner, 1)
+
+
+def test_an_error_in_a_worker_names_its_step(in_two: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(in_two, tmp_path / "run")  # its base evaluations and scores are of use
     with pytest.raises(InputError, match=r"\(in select pocket_python_foreign · own\)"):
-        run(study, tmp_path / "run", workers=2)
+        in_one_worker(by_rule(tmp_path / "once", "return [True]"), root)
 
 
-def test_a_killed_worker_is_told_and_the_second_call_finishes(tmp_path: Path) -> None:
+def test_a_killed_worker_is_told_and_the_second_call_finishes(in_two: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(in_two, tmp_path / "run")
     study = by_rule(tmp_path / "once", "os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(EnvironmentProblem, match=r"a worker was killed from outside; in work: .*own"):
-        run(study, tmp_path / "run", workers=2)
-    page, report = run(study, tmp_path / "run", workers=2)
+    with pytest.raises(EnvironmentProblem, match=r"killed from outside; in work: select pocket_python_foreign · own"):
+        in_one_worker(study, root)
+    page, report = run(study, root)
     assert page.is_file()
     assert report.targets[0].arms[0].rows_out == ROWS
