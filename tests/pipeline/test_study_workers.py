@@ -17,12 +17,16 @@ from tokensieve.study.workers import run_jobs
 ROWS = 4
 STUDY: dict[str, Any] = {
     "name": "swept",
-    "targets": [{"task": "pocket_python_foreign", "others": ["pocket_words"]}],
+    "targets": [{"task": "pocket_words", "others": ["pocket_choice"]}],
     "arms": [{"name": "plain"}, {"name": "STM 2.5", "policy": "stm:2.5", "train": {"learning_rate": 2e-4}}],
     "sweep": {"learning_rates": [1e-4, 2e-4], "validation_limit": 3},
     "data": {"limit": ROWS},
-    "train": {"method": "lora", "epochs": 1, "batch_size": ROWS, "warmup_steps": 1},
-    "evaluate": {"limit": ROWS, "drift": {"dialogues": 0, "text": __file__, "limit": 1}},
+    "train": {"method": "lora", "epochs": 1, "batch_size": 2, "warmup_steps": 1},
+    "evaluate": {
+        "limit": ROWS,
+        "sampling": {"max_new_tokens": 16},
+        "drift": {"dialogues": 0, "text": __file__, "limit": 1},
+    },
 }
 
 RULE = """
@@ -101,14 +105,14 @@ def in_one_worker(study: dict[str, Any], root: Path) -> None:
 
 def test_an_error_in_a_worker_names_its_step(in_two: Path, tmp_path: Path) -> None:
     root = shutil.copytree(in_two, tmp_path / "run")  # its base evaluations and scores are of use
-    with pytest.raises(InputError, match=r"\(in select pocket_python_foreign · own\)"):
+    with pytest.raises(InputError, match=r"\(in select pocket_words · own\)"):
         in_one_worker(by_rule(tmp_path / "once", "return [True]"), root)
 
 
 def test_a_killed_worker_is_told_and_the_second_call_finishes(in_two: Path, tmp_path: Path) -> None:
     root = shutil.copytree(in_two, tmp_path / "run")
     study = by_rule(tmp_path / "once", "os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(EnvironmentProblem, match=r"killed from outside; in work: select pocket_python_foreign · own"):
+    with pytest.raises(EnvironmentProblem, match=r"killed from outside; in work: select pocket_words · own"):
         in_one_worker(study, root)
     page, report = run(study, root)
     assert page.is_file()
