@@ -29,7 +29,7 @@ from tokensieve.sampling.loglikelihood import choose_by_likelihood, score_refere
 from tokensieve.scoring import score
 from tokensieve.tasks import Likelihood, Task, get_task
 from tokensieve.tasks.benchmark_io import hub_commits
-from tokensieve.types import JSON, Problem, Progress, Sample, Tokens
+from tokensieve.types import JSON, FloatArray, Problem, Progress, Sample, Tokens
 
 _SHARD_PROBLEMS: Final = 512
 """Problems in one file of the result; a kill costs at most the answers to as many."""
@@ -224,8 +224,8 @@ def _draft(
     )
 
 
-def mean_nll(rows: Rows[Tokens], model: LoadedModel) -> float:
-    """Mean nll in nats of the rows' response tokens, all tokens pooled; the validation loss of a fine-tuning run.
+def response_nll(rows: Rows[Tokens], model: LoadedModel) -> FloatArray:
+    """Nll [N] in nats of the scored response tokens of all rows, in their order.
 
     Raises:
         InputError: no row has a response token that something precedes, or as in ``score``.
@@ -233,6 +233,16 @@ def mean_nll(rows: Rows[Tokens], model: LoadedModel) -> float:
     settings = ScoreSettings(entropy=False, rank=False, use_store=False)
     parts = [row.nll_T()[row.tokens.in_response_T] for row in score(rows, model, settings)]
     nll_N = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-    if not (~np.isnan(nll_N)).any():
+    nll_N = nll_N[~np.isnan(nll_N)]
+    if not len(nll_N):
         raise InputError("the rows have no response token to take the nll of", where=rows.manifest.stage)
-    return float(np.nanmean(nll_N, dtype=np.float64))
+    return nll_N
+
+
+def mean_nll(rows: Rows[Tokens], model: LoadedModel) -> float:
+    """Mean nll in nats of the rows' response tokens, all tokens pooled; the validation loss of a fine-tuning run.
+
+    Raises:
+        InputError: as ``response_nll``.
+    """
+    return float(response_nll(rows, model).mean(dtype=np.float64))

@@ -3,12 +3,11 @@
 import numpy as np
 from pydantic import BaseModel
 
-from tokensieve.config import STRICT, CalibrateSettings, ScoreSettings
+from tokensieve.config import STRICT, CalibrateSettings
 from tokensieve.data.dataset import Rows
-from tokensieve.errors import InputError
+from tokensieve.evaluation import response_nll
 from tokensieve.models import LoadedModel
-from tokensieve.scoring import score
-from tokensieve.types import FloatArray, Tokens
+from tokensieve.types import Tokens
 
 
 class Probe(BaseModel):
@@ -49,11 +48,9 @@ def probe_lesson(rows: Rows[Tokens], base: LoadedModel, pilot: LoadedModel, sett
         settings: hold the perplexity above which a token is unlikely, and the share that decides.
 
     Raises:
-        InputError: no response token.
+        InputError: as ``response_nll``.
     """
-    before_N, after_N = (_nll(rows, model) for model in (base, pilot))
-    if not len(before_N):
-        raise InputError("the validation rows have no response token", where=rows.manifest.stage)
+    before_N, after_N = (response_nll(rows, model) for model in (base, pilot))
     unlikely_N = before_N > np.log(settings.probe.unlikely)
     means = [
         float(nll_N[mask_N].mean()) if mask_N.any() else 0.0
@@ -69,11 +66,3 @@ def probe_lesson(rows: Rows[Tokens], base: LoadedModel, pilot: LoadedModel, sett
         likely_after=means[3],
         in_unlikely_tokens=taken >= settings.probe.lesson_share,
     )
-
-
-def _nll(rows: Rows[Tokens], model: LoadedModel) -> FloatArray:
-    """Nll [N] in nats of the scored response tokens of all rows."""
-    settings = ScoreSettings(entropy=False, rank=False, use_store=False)
-    parts = [row.nll_T()[row.tokens.in_response_T] for row in score(rows, model, settings)]
-    nll_N = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-    return nll_N[~np.isnan(nll_N)]
