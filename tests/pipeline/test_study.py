@@ -168,7 +168,7 @@ def test_a_changed_threshold_redoes_selection_and_what_follows_only(finished: tu
     after = steps(out)
     assert {name: after[name] for name in before} == before
     new = sorted(name.split("-")[0] for name in set(after) - set(before))
-    assert new == ["evaluate", "evaluate", "select", "train"]
+    assert new == ["evaluate", "evaluate", "select", "tokens", "train", "update"]
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(finished: tuple[Path, Path, str], tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def rule(row):
     if not marker.exists():
         marker.touch()
         {deed}
-    return row.in_response_T
+    return row.tokens.in_response_T
 """
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel
 
-from tokensieve.comparison.rank_correlation import spearman
+from tokensieve.analysis.rank_correlation import spearman
 from tokensieve.config import STRICT
 from tokensieve.errors import InputError
 from tokensieve.selection import parse_policy

@@ -21,7 +21,6 @@ from tokensieve.cli.console import (
 )
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
-from tokensieve.report.number_format import learning_rate
 
 if TYPE_CHECKING:
     from tokensieve.report import Report
@@ -146,6 +145,8 @@ def _begin_worker(allow_weak_sandbox: bool) -> None:
 
 def _extent(settings: StudySettings) -> str:
     """Size of a study in words, e.g. 2 targets, 5 arms, 3 learning rates (5e-5, 1e-4, 2e-4), 1 seed."""
+    from tokensieve.report.number_format import learning_rate
+
     rates = sorted({rate for arm in settings.arms for rate in settings.rates_of(arm)})
     listed = ", ".join(map(learning_rate, rates))
     sizes = ((len(settings.targets), "target"), (len(settings.arms), "arm"), (len(rates), "learning rate"))

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tokensieve.comparison import harness_logs, inspect_logs
 from tokensieve.comparison.answers import CUT_OFF_RULE, Answer, EvaluationAnswers
 from tokensieve.data.dataset import Rows, open_rows
@@ -223,6 +220,9 @@ def _records(path: Path) -> Iterator[tuple[Mapping[str, object], str]]:
         yield from ((row.fields, row.where) for row in read_rows(path))
         return
     if kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             listed = pq.read_table(path).to_pylist()
         except (pa.ArrowException, OSError) as error:

@@ -166,7 +166,8 @@ def _dispatch(
             finished, _ = wait(running.values(), timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
             tell()
             for number in [number for number, future in running.items() if future in finished]:
-                running.pop(number).result()
+                running[number].result()  # a broken pool is told with what is still in work
+                del running[number]
                 ended.add(number)
     except BrokenProcessPool:
         tell()

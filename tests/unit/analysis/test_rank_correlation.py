@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tokensieve.comparison.rank_correlation import rank_correlation, ranks
+from tokensieve.analysis.rank_correlation import rank_correlation, ranks
 from tokensieve.errors import InputError
 
 # Heights of 10 students in two subjects, a worked example with 6 sum d^2 = 1164: rho = 1 - 1164 / 990.
