@@ -57,7 +57,7 @@ def steps(out: Path) -> dict[str, float]:
 
 def numbers(report: Report) -> object:
     """A report without what differs between equal runs: times."""
-    content = report.model_dump(mode="json", exclude={"created_at", "timing"})
+    content = report.model_dump(mode="json", exclude={"created_at", "timing", "run"})
     for target in content["targets"]:
         for arm in target["arms"]:
             arm["wall_s"] = None

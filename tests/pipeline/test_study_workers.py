@@ -12,6 +12,7 @@ from tokensieve.data.hashing import file_digest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.report import Report, read_report
 from tokensieve.study import prepare, run
+from tokensieve.study.record import read_record
 from tokensieve.study.workers import run_jobs
 
 ROWS = 4
@@ -44,7 +45,7 @@ def rule(row):
 
 def numbers(report: Report) -> object:
     """A report without times and the run's own settings."""
-    content = report.model_dump(mode="json", exclude={"created_at", "timing", "settings"})
+    content = report.model_dump(mode="json", exclude={"created_at", "timing", "settings", "run"})
     for target in content["targets"]:
         for arm in target["arms"]:
             arm["wall_s"] = None
@@ -95,6 +96,21 @@ def test_the_report_has_the_frontier(in_two: Path) -> None:
     assert plain.chosen is not None
     assert target.arms[0].learning_rate == plain.chosen.learning_rate
     assert [run.seed for run in target.arms[0].runs] == [0]
+
+
+def test_the_run_is_recorded(in_two: Path) -> None:
+    recorded = read_report(in_two).run
+    assert recorded is not None
+    assert recorded == read_record(in_two)
+    assert (recorded.recipe, recorded.workers, recorded.checkout) == ("swept", 2, None)
+    first = f"the first {ROWS}"
+    assert set(recorded.inputs) == {
+        "model",
+        f"pocket_words/train, {first}",
+        f"pocket_words/test, {first}",
+        "pocket_words/validation, the first 3",
+        f"pocket_choice/test, {first}",
+    }
 
 
 def in_one_worker(study: dict[str, Any], root: Path) -> None:

@@ -67,7 +67,7 @@ def run(
         settings = _limited(settings, limit)
     hush_transformers()
     printer = _Printer()
-    study = prepare(settings, out_ or Path("runs") / settings.name, printer, by_name=dry_run)
+    study = prepare(settings, out_ or Path("runs") / settings.name, printer, recipe, by_name=dry_run)
     steps, missing = study.plan.steps(), study.missing
     done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
     err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")

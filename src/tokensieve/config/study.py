@@ -231,8 +231,11 @@ class StudySettings(BaseModel):
         for task in tasks:
             if not any(arm.is_for(task) for arm in self.arms):
                 raise ValueError(f"target {task!r} has no arm")
-        if self.evaluate.split == "validation" and any(len(self.rates_of(arm)) > 1 for arm in self.arms):
-            raise ValueError("evaluate.split: rates are chosen on validation, so the arms are compared on another one")
+        if any(len(self.rates_of(arm)) > 1 for arm in self.arms):
+            if self.evaluate.split == "validation":
+                raise ValueError("evaluate.split: rates are chosen on validation, so arms are compared on another one")
+            if self.data.split == "validation":
+                raise ValueError("data.split: rates are chosen on validation, so another split is learnt")
 
     def rates_of(self, arm: ArmSettings) -> tuple[float, ...]:
         """The peak learning rates at which an arm is trained, ascending."""

@@ -14,6 +14,7 @@ from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
 from tokensieve.report.flip_schema import ArmFlips, FlipProblem, NearRow
 from tokensieve.report.frontier import ArmFrontier
+from tokensieve.report.run_record import RunRecord
 from tokensieve.types import JSON, Origin
 
 SCHEMA_VERSION: Final = 2
@@ -334,6 +335,8 @@ class Report(BaseModel):
     """Shell commands that reproduce the study."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Packages and Python."""
+    run: RunRecord | None = None
+    """Recipe, its commit, digests of what the study starts from, workers; None where the run's folder has none."""
 
     def time_by_verb(self) -> tuple[tuple[str, int, float, float], ...]:
         """Verb, steps, seconds and share of all seconds of each kind of stage, the longest first."""

@@ -45,6 +45,7 @@ from tokensieve.selection.protection import protected_T
 from tokensieve.study import likelihoods
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
+from tokensieve.study.record import read_record
 from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
 from tokensieve.study.sweep import frontier, swept
 from tokensieve.study.trained_model import read_shown_tokens
@@ -83,6 +84,7 @@ def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset
         timing=tuple(source.time(step, step.key in cached) for step in plan.steps()),
         commands=(f"tokensieve run {plan.settings.name}",),
         versions=dict(package_versions()),
+        run=read_record(runner.root),
     )
 
 

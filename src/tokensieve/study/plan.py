@@ -432,6 +432,15 @@ class Planner:
         """Folder with local copies of the benchmarks whose training splits are learnt."""
         return self.settings.data.data or self.settings.evaluate.data
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digest of everything that the study starts from: the base model, and each set of problems."""
+        problems = {
+            f"{task}/{split}" + ("" if limit is None else f", the first {limit}"): digest
+            for (task, split, limit, _), digest in self._problems.items()
+        }
+        return {"model": self._model_key, **problems}
+
     @cached_property
     def _model_key(self) -> str:
         from tokensieve.models import fingerprint

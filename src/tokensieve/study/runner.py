@@ -17,6 +17,7 @@ from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_r
 from tokensieve.study.build_report import assemble
 from tokensieve.study.plan import Planner
 from tokensieve.study.recipes import read_recipe
+from tokensieve.study.record import record_of, write_record
 from tokensieve.study.steps import Plan, Runner, Silent, Step, Watcher
 from tokensieve.study.workers import Prepare, cores, jobs_of, makespan, run_jobs
 from tokensieve.types import Origin
@@ -36,11 +37,13 @@ class StudyRun:
         planner: holds the base model once it is loaded.
         plan: every step with its key.
         runner: knows which steps are finished.
+        recipe: file of the recipe; None where the settings came from elsewhere.
     """
 
     planner: Planner
     plan: Plan
     runner: Runner
+    recipe: Path | None = None
 
     @property
     def missing(self) -> tuple[Step, ...]:
@@ -63,7 +66,10 @@ class StudyRun:
             return root / HTML_NAME, finished
         write_atomically(root / SETTINGS_NAME, self.plan.settings.model_dump_json(indent=2).encode() + b"\n")
         cached = frozenset(step.key for step in self.plan.steps()) - {step.key for step in self.missing}
-        if workers > 1 and self.missing:
+        workers = max(1, min(workers, len(jobs_of(self.plan, self.missing))))
+        if self.missing:
+            write_record(record_of(self.plan.settings, self.recipe, self.planner.inputs, workers), root)
+        if workers > 1:
             run_jobs(self.plan, self.runner, workers, prepare)
         else:
             self.runner.run(self.plan.steps())
@@ -91,17 +97,26 @@ def _check_place(root: Path) -> None:
         )
 
 
-def prepare(settings: StudySettings, root: Path, watcher: Watcher | None = None, *, by_name: bool = False) -> StudyRun:
+def prepare(
+    settings: StudySettings,
+    root: Path,
+    watcher: Watcher | None = None,
+    recipe: str | Path | None = None,
+    *,
+    by_name: bool = False,
+) -> StudyRun:
     """Plan a study in a folder; nothing is run yet.
 
     Args:
         settings: the study.
         root: folder of the run.
         watcher: told of every step.
+        recipe: what the settings were read from; of a file in a git checkout the commit is recorded.
         by_name: for a dry run: plan without a model that is not on this machine; see ``Planner``.
     """
     planner = Planner(settings, root, by_name=by_name)
-    return StudyRun(planner, planner.plan(), Runner(root, watcher or Silent()))
+    file = None if recipe is None or not Path(recipe).is_file() else Path(recipe)
+    return StudyRun(planner, planner.plan(), Runner(root, watcher or Silent()), file)
 
 
 def run(
@@ -126,7 +141,8 @@ def run(
         InputError: the recipe or what it names is wrong.
     """
     settings = read_recipe(recipe) if isinstance(recipe, str | Path) else as_settings(StudySettings, recipe, "recipe")
-    return prepare(settings, Path(out or Path("runs") / settings.name), watcher).make(workers=workers)
+    given = recipe if isinstance(recipe, str | Path) else None
+    return prepare(settings, Path(out or Path("runs") / settings.name), watcher, given).make(workers=workers)
 
 
 def settings_of_run(root: Path) -> StudySettings:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -97,6 +98,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_of(workers: int) -> int:
+    """Threads of each process: torch's own number in one, a share of the cores in each of several."""
+    import torch
+
+    return torch.get_num_threads() if workers == 1 else max(1, cores() // workers)
+
+
 def run_jobs(plan: Plan, runner: Runner, workers: int, prepare: Prepare | None = None) -> None:
     """Make every missing step, each in one of several processes.
 
@@ -123,7 +131,7 @@ def run_jobs(plan: Plan, runner: Runner, workers: int, prepare: Prepare | None =
         workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(plan.settings, runner.root, max(1, cores() // workers), prepare),
+        initargs=(plan.settings, runner.root, threads_of(workers), prepare),
     )
     try:
         _dispatch(jobs, pool, runner, workers, len(steps) - len(missing), len(steps))
@@ -213,6 +221,8 @@ class _Worker:
             self._runner.make(step)
         except TokensieveError as error:
             raise type(error)(f"{error.problem} (in {name})", where=error.where, fix=error.fix) from None
+        except OSError:  # of a full disk, say: the command line has words for it
+            raise
         except Exception as error:
             raise RuntimeError(f"{name}: {type(error).__name__}: {first_line(error)}") from error
 
@@ -223,6 +233,7 @@ _worker: _Worker | None = None
 
 def _begin(settings: StudySettings, root: Path, threads: int, prepare: Prepare | None) -> None:
     global _worker
+    signal.signal(signal.SIGINT, lambda *_: None)  # ctrl-C reaches every process; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:
         prepare()

@@ -76,6 +76,7 @@ def test_an_arm_may_be_for_some_targets_only(tmp_path: Path) -> None:
             "arm 'a' has a train.learning_rate of its own",
         ),
         ({"sweep": RATES, "evaluate": {"split": "validation"}}, "rates are chosen on validation"),
+        ({"sweep": RATES, "data": {"split": "validation"}}, "data.split: rates are chosen on validation"),
         (
             {
                 "targets": [TARGET, {"task": "pocket_sql_house", "others": []}],
