@@ -23,7 +23,7 @@ _SPLIT: Final = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one model family's tokenizer and template are put together.
+    """Parts of one model family's tokenizer and template.
 
     Attributes:
         backend: byte-level, or SentencePiece in one of the three ways in which it treats the blank at the beginning.

@@ -1,4 +1,4 @@
-"""What we assume of TRL and the plain Trainer: they train exactly what an exported folder's labels say."""
+"""Assumptions about TRL and the plain Trainer: they train exactly what an exported folder's labels say."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What we assume of transformers' models in our own decoding loop: greedy answers are those of ``generate``."""
+"""Assumptions about transformers' models in our own decoding loop: greedy answers are those of ``generate``."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is assumed of lm-evaluation-harness: run by itself on the same model, it finds the same, sample by sample."""
+"""Assumptions about lm-evaluation-harness: run by itself on the same model, it finds the same, sample by sample."""
 
 from pathlib import Path
 

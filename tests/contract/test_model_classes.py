@@ -1,4 +1,4 @@
-"""What scoring assumes of the model classes of transformers, held against each model's own full logits."""
+"""Assumptions of scoring about the model classes of transformers, held against each model's own full logits."""
 
 from collections.abc import Callable
 

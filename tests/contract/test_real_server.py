@@ -1,4 +1,4 @@
-"""What we assume of OpenAI-compatible servers, on a real one: transformers' own, with a tiny model on this machine."""
+"""Assumptions about OpenAI-compatible servers, on a real one: transformers' own, with a tiny model on this machine."""
 
 import importlib.util
 import os

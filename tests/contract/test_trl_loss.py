@@ -1,4 +1,4 @@
-"""What we assume of TRL: the first step's loss is the mean nll of the tokens that were kept."""
+"""Assumptions about TRL: the first step's loss is the mean nll of the tokens that were kept."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ FRAME = re.compile(
     r"|(<\|channel\|>analysis.*?<\|start\|>assistant)?<\|channel\|>final<\|message\|>)",
     re.DOTALL,
 )
-"""What a model writes before its answer: a block of reasoning, be it empty, or a channel's header."""
+"""Text that a model writes before its answer: a block of reasoning, be it empty, or a channel's header."""
 
 
 def _row(name: str, title: str) -> Tokens | None:

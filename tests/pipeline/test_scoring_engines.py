@@ -1,4 +1,4 @@
-"""Where scoring runs changes nothing: job arrays, torchrun's processes, and one model over several of them."""
+"""Scores are the same wherever they are made: job arrays, torchrun's processes, and one model over several of them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Where the lesson of a data set sits: how far a pilot lowers the nll of unlikely tokens on rows it has not seen."""
+"""Probe for the place of a data set's lesson: the fall of unlikely tokens' nll on rows that a pilot has not seen."""
 
 import numpy as np
 from pydantic import BaseModel

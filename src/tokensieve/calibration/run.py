@@ -58,7 +58,7 @@ class Calibration(BaseModel):
     base_nll: float
     """The base's mean nll in nats of the target's validation responses."""
     probe: Probe
-    """Where the lesson sits, by a pilot."""
+    """Place of the lesson, by a pilot."""
     rungs: tuple[tuple[Trial, ...], ...]
     """Trials of each rung, best first; none where the rule decides."""
     interpolated: tuple[Trial, ...] = ()
@@ -226,7 +226,7 @@ class _Trials:
         return self._kept(mixed, share, make)
 
     def probe(self) -> Probe:
-        """What a pilot learns of the unlikely and of the likely tokens of the validation rows."""
+        """The pilot's gain on the unlikely and on the likely tokens of the validation rows."""
         kept = self._out / "probe.json"
         if kept.is_file():
             return Probe.model_validate_json(kept.read_text(encoding="utf-8"))

@@ -117,7 +117,7 @@ class SelectSettings(BaseModel):
 
 
 class InspectSettings(BaseModel):
-    """What inspect shows of a training set, and how it reads labels that another tool made."""
+    """Settings of inspect: the profile of a training set, and the reading of labels that another tool made."""
 
     model_config = STRICT
 
@@ -126,7 +126,7 @@ class InspectSettings(BaseModel):
     thresholds: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
     """Perplexities over which the shares of tokens and of nll are shown."""
     top: int = Field(10, gt=0)
-    """How many tokens and rows are listed."""
+    """Number of tokens and of rows that are listed."""
     own_answers: Path | None = None
     """Folder that generate made: the model's own answers, whose sentence perplexities are set beside the data's."""
     labels: Literal["auto", "unshifted", "shifted"] = "auto"

@@ -84,7 +84,7 @@ class RepairSettings(BaseModel):
 
 
 class ProbeSettings(BaseModel):
-    """Where the lesson of the rows sits, by a pilot."""
+    """The pilot's probe for the place of the lesson: unlikely or likely tokens."""
 
     model_config = STRICT
 

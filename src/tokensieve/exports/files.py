@@ -18,7 +18,7 @@ DATA: Final[dict[Format, str]] = {
     "jsonl": "data/train.jsonl",
     "save_to_disk": "data",
 }
-"""Where the data lie in the export's folder, by format."""
+"""Path of the data in the export's folder, by format."""
 
 
 def write_rows(rows: Iterable[TrainerRow], folder: Path, format: Format, columns: Mapping[str, str] | None) -> None:  # noqa: A002

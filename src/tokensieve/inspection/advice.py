@@ -17,7 +17,7 @@ _FAR_ABOVE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What advice is given by.
+    """Grounds of an advice.
 
     Attributes:
         survey: of the rows.

@@ -24,7 +24,7 @@ class SourceProfile(BaseModel):
     model_config = _STRICT
 
     source: str
-    """Who wrote the responses, and of which task: ORIGIN or ORIGIN/TASK."""
+    """Author of the responses, and their task: ORIGIN or ORIGIN/TASK."""
     profile: Profile
     """Perplexities, shares and histogram of these rows."""
 
@@ -52,9 +52,9 @@ class MaskedToken(BaseModel):
     text: str
     """The token's text; several ids may share it."""
     tokens: int
-    """How often it is in the responses, with a score."""
+    """Times that it is in the responses, with a score."""
     left_out: int
-    """How often it is not trained."""
+    """Times that it is not trained."""
     mean_nll: float
     """Mean nll (nats) of those that are not trained."""
 
@@ -136,9 +136,9 @@ class Advice(BaseModel):
     model_config = _STRICT
 
     text: str
-    """What to do, and what was measured."""
+    """The advice, and the measurement behind it."""
     reason: str
-    """What in this data brought it up."""
+    """The finding in this data that brought it up."""
     entry: str
     """Section and entry of docs/log.md that records the experiment."""
 
@@ -151,7 +151,7 @@ class Inspection(BaseModel):
     schema_version: int = SCHEMA_VERSION
     """Version of this form."""
     kind: Literal["profile"] = "profile"
-    """Which of the two results of inspect this is."""
+    """Kind of the result, of inspect's two."""
     source: str
     """Folder or data set."""
     policy: str
@@ -190,7 +190,7 @@ class MaskCheck(BaseModel):
     verdict: Verdict
     """Its outcome."""
     found: int
-    """How many places or rows are as the check's words say."""
+    """Number of places or rows that are as the check's words say."""
     of: int
     """Out of how many."""
     words: str
@@ -207,7 +207,7 @@ class MaskAudit(BaseModel):
     schema_version: int = SCHEMA_VERSION
     """Version of this form."""
     kind: Literal["audit"] = "audit"
-    """Which of the two results of inspect this is."""
+    """Kind of the result, of inspect's two."""
     source: str
     """Folder, file or data set."""
     model: str

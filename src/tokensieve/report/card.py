@@ -25,7 +25,7 @@ _HUB_NAME: Final = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """What a card tells beside its report or manifest.
+    """Facts of a card beside its report or manifest.
 
     Attributes:
         license: identifier as the Hub lists them; ``unknown`` where it was not given.

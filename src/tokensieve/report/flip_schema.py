@@ -29,9 +29,9 @@ class NearRow(BaseModel):
     id: str
     """The row's id."""
     prompt: str
-    """What the model was asked."""
+    """The question, as the model was asked it."""
     response: str
-    """What it was taught to answer, token by token as far as the arm trains it."""
+    """The response that it was taught, token by token as far as the arm trains it."""
 
 
 class Nearness(BaseModel):

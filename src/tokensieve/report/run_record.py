@@ -1,4 +1,4 @@
-"""What a run was made with, as its folder and its report hold it."""
+"""Record of a run, as its folder and its report hold it: recipe, commit, digests, versions, workers."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +17,7 @@ class Checkout(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What a run was made with; written by every start that makes a step."""
+    """Recipe, commit, digests and versions of a run; written by every start that makes a step."""
 
     model_config = _STRICT
 

@@ -1,4 +1,4 @@
-"""Which models lie on this machine, and keys by name for those that do not: what a dry run plans with."""
+"""Models that lie on this machine, and keys by name for those that do not: a dry run plans with them."""
 
 from pathlib import Path
 

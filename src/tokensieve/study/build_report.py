@@ -2,26 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
 from tokensieve.analysis.diversity import diversity
 from tokensieve.analysis.update_results import WeightUpdate
 from tokensieve.config import ArmSettings
-from tokensieve.data.dataset import open_rows
 from tokensieve.data.manifest import package_versions, read_manifest
-from tokensieve.drift import Drift
 from tokensieve.drift.update import UPDATE_NAME
-from tokensieve.errors import InputError
 from tokensieve.metrics import Flags
 from tokensieve.pipeline import open_selected
 from tokensieve.pipeline.load import STRUCTURE_IDS
@@ -30,27 +22,20 @@ from tokensieve.report.schema import (
     REFERENCE_ARM,
     ArmReport,
     CurvePoint,
-    DriftSet,
-    EvaluatedSubset,
-    Outcomes,
     ReferenceComparison,
     Report,
     SeedRun,
-    StageTime,
     TargetReport,
-    TaskResult,
 )
-from tokensieve.scoring.preferred import preferred_ids
 from tokensieve.selection.protection import protected_T
-from tokensieve.study import likelihoods
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
-from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
 from tokensieve.study.record import read_record
-from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, Step, TargetPlan
+from tokensieve.study.step_results import StepResults, drift_sets, mean_kl
+from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, TargetPlan
 from tokensieve.study.sweep import frontier, swept
 from tokensieve.study.trained_model import read_shown_tokens
 from tokensieve.training import open_adapter
-from tokensieve.types import BASE_SCORER, JSON, BoolArray, IntArray, Outcome, Problem, Sample, Tokens
+from tokensieve.types import BASE_SCORER, JSON, BoolArray, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
@@ -68,7 +53,7 @@ def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset
         model: the base model; its tokenizer reads the token ids.
         cached: keys of the steps that an earlier start had made.
     """
-    source = _Source(runner, model, plan.settings.evaluate.data, plan.base)
+    source = StepResults(runner, model, plan.settings.evaluate.data, plan.base)
     tasks = tuple(plan.base)
     return Report(
         name=plan.settings.name,
@@ -88,128 +73,7 @@ def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset
     )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Reads steps' folders; each evaluation once."""
-
-    runner: Runner
-    model: "LoadedModel"
-    data: Path | None
-    base: Mapping[str, Step]
-    _samples: dict[str, tuple[Sample, ...]] = field(default_factory=dict)
-    _preferred: dict[bytes, IntArray] = field(default_factory=dict)
-
-    def samples(self, step: Step) -> tuple[Sample, ...]:
-        """An evaluation's answers, in the order of the problems' ids."""
-        if step.key not in self._samples:
-            rows = cast("Sequence[Sample]", list(open_rows(self.runner.folder(step))))
-            self._samples[step.key] = tuple(sorted(rows, key=lambda sample: (sample.problem_id, sample.index)))
-        return self._samples[step.key]
-
-    def flags(
-        self, steps: Mapping[str, Step], like: Mapping[str, Step]
-    ) -> "dict[str, BoolArray | NDArray[np.float64]]":
-        """Task to one value a problem, after checking that both evaluations answered the same problems.
-
-        Correct or not; of a task that is measured by likelihood 1 / perplexity.
-        """
-        found: dict[str, BoolArray | NDArray[np.float64]] = {}
-        for task, step in steps.items():
-            mine, theirs = self.samples(step), self.samples(like[task])
-            if [s.problem_id for s in mine] != [s.problem_id for s in theirs]:
-                raise InputError(
-                    "the problems before and after differ", where=step.label, fix="delete the run's folder"
-                )
-            if self.by_likelihood(task):
-                found[task] = np.array([likelihoods.value_of(s) for s in mine])
-            else:
-                found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
-        return found
-
-    def result(self, task: str, steps: Sequence[Step]) -> TaskResult:
-        """A task's accuracy and outcomes; the answers of several seeds are pooled."""
-        samples = [sample for step in steps for sample in self.samples(step)]
-        outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
-        problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
-        nats: dict[str, metrics.Estimate] = {}
-        if self.by_likelihood(task):
-            measured = likelihoods.mean_value(samples)
-            nats = likelihoods.nats(samples, self.samples(self.base[task]))
-        else:
-            measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
-        return TaskResult(
-            task=task,
-            accuracy=measured,
-            nats=nats,
-            outcomes=Outcomes(
-                **{outcome.value: outcomes[outcome] for outcome in Outcome},
-                limited=sum(not s.finished for s in samples),
-                limited_correct=sum(not s.finished and s.verdict is not None and s.verdict.correct for s in samples),
-            ),
-        )
-
-    def accuracy(self, task: str, runs: Sequence[ArmRun]) -> metrics.Estimate:
-        """Accuracy of several seeds' runs on a task."""
-        return self.result(task, [run.evaluations[task] for run in runs]).accuracy
-
-    def validation(self, task: str, runs: Sequence[ArmRun]) -> tuple[metrics.Estimate, int]:
-        """Accuracy of several seeds' runs on the target's validation problems, and the number of those."""
-        steps = [run.validation for run in runs if run.validation is not None]
-        problems = len({sample.problem_id for sample in self.samples(steps[0])})
-        return self.result(task, steps).accuracy, problems
-
-    def drift(self, run: ArmRun) -> float | None:
-        """Mean drift of a run; None where it is not measured."""
-        return _mean_kl(_drift_sets(run, self))
-
-    @staticmethod
-    def by_likelihood(task: str) -> bool:
-        """True where a task has no right or wrong."""
-        from tokensieve.tasks import get_task
-
-        return get_task(task).measures_likelihood
-
-    def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
-        """Number of a task's problems that were answered."""
-        available = sum(1 for _ in self.problems(task, split))
-        return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
-
-    def problems(self, task: str, split: str) -> Iterable[Problem]:
-        """A task's problems."""
-        from tokensieve.tasks import get_task
-
-        return get_task(task).problems(split, self.data)
-
-    def text(self, ids: Sequence[int]) -> str:
-        """Token ids to text."""
-        return str(self.model.tokenizer.decode(list(ids)))
-
-    def time(self, step: Step, cached: bool) -> StageTime:
-        """Wall time of a step."""
-        record = self.runner.record(step)
-        wall_s = record.wall_s if record else 0.0
-        return StageTime(stage=f"{step.verb} {step.label}", wall_s=wall_s, cached=cached)
-
-    def not_trained(self, arm: ArmPlan) -> str:
-        """Why an arm has no run, in words; empty where it has one."""
-        notes = [self.runner.folder(run.train) / NOT_TRAINED for run in arm.runs]
-        return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), "")
-
-    def preferred(self, rows: Sequence[Tokens]) -> list[IntArray]:
-        """The base's likeliest token at every response token; the rows that several arms show are read once."""
-        new = {row.ids_T.tobytes() + row.in_response_T.tobytes(): row for row in rows}
-        new = {key: row for key, row in new.items() if key not in self._preferred}
-        self._preferred.update(zip(new, preferred_ids(list(new.values()), self.model), strict=True))
-        return [self._preferred[row.ids_T.tobytes() + row.in_response_T.tobytes()] for row in rows]
-
-    @cached_property
-    def piece(self) -> Callable[[int], str]:
-        """Token id to text."""
-        tokenizer = self.model.tokenizer
-        return lru_cache(maxsize=None)(lambda token: str(tokenizer.decode([token])))
-
-
-def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
+def _target(target: TargetPlan, plan: Plan, source: StepResults) -> TargetReport:
     name, others = target.settings.task, target.settings.others
     base_steps = {task: plan.base[task] for task in (name, *others)}
     before = source.flags(base_steps, base_steps)
@@ -246,7 +110,7 @@ def _target(target: TargetPlan, plan: Plan, source: _Source) -> TargetReport:
 
 
 def _with_flips(
-    report: TargetReport, trained: Sequence[ArmPlan], target: TargetPlan, plan: Plan, source: _Source
+    report: TargetReport, trained: Sequence[ArmPlan], target: TargetPlan, plan: Plan, source: StepResults
 ) -> TargetReport:
     """The report with the flips of its arms, and with the training rows that are near to them."""
     tasks = (target.settings.task, *target.settings.others)
@@ -275,7 +139,7 @@ def _arm(
     before: Flags,
     after: Sequence[Flags],
     reference: Sequence[Flags] | None,
-    source: _Source,
+    source: StepResults,
 ) -> ArmReport:
     selected = open_selected(source.runner.folder(arm.selects[arm.runs[0].seed]))
     facts = selected.manifest.facts
@@ -346,7 +210,7 @@ def _white_space(facts: Mapping[str, JSON]) -> dict[str, float]:
     return {kind: count / high for kind, count in found.items() if isinstance(count, int) and count}
 
 
-def _arm_without_a_run(arm: ArmPlan, source: _Source) -> ArmReport:
+def _arm_without_a_run(arm: ArmPlan, source: StepResults) -> ArmReport:
     rows_in, dropped = _rows(arm, source)
     return ArmReport(
         name=arm.settings.name,
@@ -360,7 +224,7 @@ def _arm_without_a_run(arm: ArmPlan, source: _Source) -> ArmReport:
     )
 
 
-def _rows(arm: ArmPlan, source: _Source) -> tuple[int, dict[str, int]]:
+def _rows(arm: ArmPlan, source: StepResults) -> tuple[int, dict[str, int]]:
     """Rows that entered the arm's first stage, and those dropped on the way, by reason, over all its stages."""
     steps = [arm.generate, *arm.scores, arm.selects[arm.runs[0].seed]]
     counts = [read_manifest(source.runner.folder(step)).counts for step in steps if step is not None]
@@ -370,19 +234,19 @@ def _rows(arm: ArmPlan, source: _Source) -> tuple[int, dict[str, int]]:
     return counts[0].rows_in, dict(dropped)
 
 
-def _run(run: ArmRun, target: str, before: Flags, after: Flags, source: _Source) -> SeedRun:
+def _run(run: ArmRun, target: str, before: Flags, after: Flags, source: StepResults) -> SeedRun:
     base = {task: float(flags.mean()) for task, flags in before.items()}
     tuned = {task: float(flags.mean()) for task, flags in after.items()}
     record = source.runner.record(run.train)
     log = open_adapter(source.runner.folder(run.train)).log
     every = max(1, len(log) // _CURVE_POINTS)
-    sets = _drift_sets(run, source)
+    sets = drift_sets(run, source)
     return SeedRun(
         seed=run.seed,
         target_improvement=_number(metrics.target_improvement(base, tuned, target)),
         backward_transfer=_number(metrics.backward_transfer(base, tuned, target)),
         target_accuracy=tuned[target],
-        drift=_mean_kl(sets),
+        drift=mean_kl(sets),
         drift_sets=sets,
         update=_update(run, source),
         curve=tuple(CurvePoint(step=entry.step, loss=entry.loss) for entry in log[::every]),
@@ -390,22 +254,7 @@ def _run(run: ArmRun, target: str, before: Flags, after: Flags, source: _Source)
     )
 
 
-def _drift_sets(run: ArmRun, source: _Source) -> tuple[DriftSet, ...]:
-    """Drift by set of rows; empty where the study does not measure it."""
-    if run.drift is None:
-        return ()
-    text = (source.runner.folder(run.drift) / DRIFT_NAME).read_text(encoding="utf-8")
-    probes = Drift.model_validate_json(text).probes
-    return tuple(DriftSet.model_validate(probe.model_dump(exclude={"rows", "tokens"})) for probe in probes)
-
-
-def _mean_kl(sets: Sequence[DriftSet]) -> float | None:
-    """Mean over the sets of rows of KL(base || model), nats per token."""
-    values = [one.kl.value for one in sets if one.kl.value is not None]
-    return float(np.mean(values)) if values else None
-
-
-def _update(run: ArmRun, source: _Source) -> WeightUpdate | None:
+def _update(run: ArmRun, source: StepResults) -> WeightUpdate | None:
     if run.update is None:
         return None
     return WeightUpdate.model_validate_json((source.runner.folder(run.update) / UPDATE_NAME).read_bytes())

@@ -65,7 +65,7 @@ def read_record(root: Path) -> RunRecord | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says; None where it fails or is not installed."""
+    """Output of a git command; None where it fails or is not installed."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(  # noqa: S603 -- fixed arguments, no shell

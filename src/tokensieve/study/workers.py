@@ -195,7 +195,7 @@ def _ready(jobs: Sequence[Job], ended: Iterable[int], running: Iterable[int]) ->
 
 
 class _Worker:
-    """What a worker process knows: the study, and its planner with the models that it holds."""
+    """State of a worker process: the study, and its planner with the models that it holds."""
 
     def __init__(self, settings: StudySettings, root: Path, threads: int) -> None:
         self._planner = Planner(settings, root)

@@ -80,7 +80,7 @@ class ExactCheck(BaseModel):
     answer: str
     """Template of what is compared with."""
     ignore_case: bool = False
-    """Whether upper and lower case are the same."""
+    """True where upper and lower case are the same."""
 
 
 class LetterCheck(BaseModel):

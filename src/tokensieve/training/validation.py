@@ -32,7 +32,7 @@ SCORE: Final = "eval_score"
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a model in training is validated on.
+    """Validation data of a model in training.
 
     Attributes:
         settings: as they were given.

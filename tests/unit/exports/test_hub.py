@@ -94,7 +94,7 @@ def test_it_is_private_unless_asked_otherwise(hub: DataHub, tmp_path: Path) -> N
 
 
 def _is_private(asked: Mapping[str, object]) -> bool:
-    """What a request to make a repository asks for, in the words of either release of the protocol."""
+    """Settings that a request to make a repository asks for, in the words of either release of the protocol."""
     assert {"visibility", "private"} & asked.keys(), f"neither private nor public is asked for: {asked}"
     return asked.get("visibility") == "private" or asked.get("private") is True
 

@@ -276,7 +276,7 @@ print(run_python("while True: pass", Limits(cpu_s=1)).reason)
 
 
 def as_user(python: str, isolations: str, tmp_path: Path) -> str:
-    """What the script says when an unprivileged user runs it; as that user already where we are one."""
+    """Output of the script when an unprivileged user runs it; as that user already where we are one."""
     if os.geteuid() != 0:
         command = []
     elif shutil.which("setpriv"):

@@ -1,4 +1,4 @@
-"""What stands behind a model's reasoning, for every checker."""
+"""Text behind a model's reasoning, for every checker."""
 
 from pathlib import Path
 

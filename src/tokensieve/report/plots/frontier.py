@@ -10,6 +10,7 @@ from markupsafe import Markup
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
 from tokensieve.report.frontier import FrontierPoint
+from tokensieve.report.plots.axis import Axis
 from tokensieve.report.plots.canvas import Canvas, text_width
 from tokensieve.report.plots.labels import Box, place
 from tokensieve.report.plots.scatter import scatter
@@ -26,21 +27,6 @@ _BASE: Final = "base model"
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """Percent to pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        """Pixel of a value, or of the axis' nearer end."""
-        inside = min(self.high, max(self.low, value))
-        return self.start + (inside - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
-@dataclass(frozen=True, slots=True)
 class _Mark:
     """One point of the picture."""
 
@@ -53,7 +39,7 @@ class _Mark:
 
     @property
     def tip(self) -> str:
-        """What it stands for, in words."""
+        """Its meaning in words."""
         accuracy, transfer = self.point.target_accuracy, self.point.backward_transfer
         told = f"{self.arm} at {number_format.learning_rate(self.point.learning_rate)}"
         ends = number_format.interval(accuracy, 0, 100, signs=False)
@@ -62,7 +48,7 @@ class _Mark:
 
 
 def target_picture(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> Markup | None:
-    """What a target's arms learnt and kept: their frontiers, or one point an arm where each has one rate."""
+    """The picture of a target's arms, learnt against kept: their frontiers, or one point an arm of one rate."""
     return frontier(target, styles, width) if target.frontier else scatter(target, styles, width)
 
 
@@ -97,7 +83,7 @@ def frontier(target: TargetReport, styles: dict[str, ArmStyle], width: float) ->
     for mark in sorted(everything, key=lambda mark: mark.point.chosen):  # the chosen ones lie on top
         kind = "dot" if mark.point.chosen else "dot hollow"
         canvas.marker(mark.style.shape, mark.x, mark.y, mark.size, f"{kind} {mark.style.colour}", mark.tip)
-    base_at = None if base_value is None else (x_axis.at(0.0), y_axis.at(base_value))
+    base_at = None if base_value is None else (x_axis.clipped(0.0), y_axis.clipped(base_value))
     if base_at is not None:
         canvas.marker("circle", *base_at, 5, "dot base-dot", f"base model: target {number_format.number(base_value)} %")
     _names(canvas, marks, base_at, x_axis, y_axis)
@@ -124,7 +110,7 @@ def _axis(
     start: float,
     end: float,
     within: tuple[float, float] = (float("-inf"), float("inf")),
-) -> _Axis:
+) -> Axis:
     """An axis over all values, and over the intervals as far as they do not squeeze the values together."""
     low, high = min(values), max(values)
     reach = _REACH * max(high - low, 5.0)
@@ -133,21 +119,21 @@ def _axis(
         max([high, *(min(one.high, high + reach) for one in intervals if one.high is not None)]),
     )
     room = 0.07 * max(high - low, 5.0)
-    return _Axis(max(low - room, within[0] - room), min(high + room, within[1] + room), start, end)
+    return Axis(max(low - room, within[0] - room), min(high + room, within[1] + room), start, end)
 
 
-def _frame(canvas: Canvas, x_axis: _Axis, y_axis: _Axis, base: float | None) -> None:
+def _frame(canvas: Canvas, x_axis: Axis, y_axis: Axis, base: float | None) -> None:
     left, right, top, bottom = x_axis.start, x_axis.end, y_axis.end, y_axis.start
     if base is not None:
-        canvas.rect(x_axis.at(0), top, right - x_axis.at(0), y_axis.at(base) - top, "good")
+        canvas.rect(x_axis.clipped(0), top, right - x_axis.clipped(0), y_axis.clipped(base) - top, "good")
     for value in number_format.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
-        canvas.line(x_axis.at(value), top, x_axis.at(value), bottom, "grid" if value else "zero")
-        canvas.text(x_axis.at(value), bottom + 17, number_format.signed(value, 0), "tick", "middle")
+        canvas.line(x_axis.clipped(value), top, x_axis.clipped(value), bottom, "grid" if value else "zero")
+        canvas.text(x_axis.clipped(value), bottom + 17, number_format.signed(value, 0), "tick", "middle")
     for value in number_format.ticks(max(0.0, y_axis.low), min(100.0, y_axis.high), 6):
-        canvas.line(left, y_axis.at(value), right, y_axis.at(value), "grid")
-        canvas.text(left - 8, y_axis.at(value) + 4, number_format.number(value), "tick", "end")
+        canvas.line(left, y_axis.clipped(value), right, y_axis.clipped(value), "grid")
+        canvas.text(left - 8, y_axis.clipped(value) + 4, number_format.number(value), "tick", "end")
     if base is not None:
-        canvas.line(left, y_axis.at(base), right, y_axis.at(base), "zero")
+        canvas.line(left, y_axis.clipped(base), right, y_axis.clipped(base), "zero")
     canvas.text(right, bottom + 37, "Backward transfer (BWT), % →", "axis", "end")
     canvas.text(0, 13, "↑ Accuracy on the target, %", "axis")
 
@@ -156,8 +142,8 @@ def _marks(
     points: Sequence[FrontierPoint],
     arm: str,
     style: ArmStyle,
-    x_axis: _Axis,
-    y_axis: _Axis,
+    x_axis: Axis,
+    y_axis: Axis,
     rates: Sequence[float],
 ) -> list[_Mark]:
     """An arm's points in order of the rate; all arms' rates decide the sizes."""
@@ -168,8 +154,8 @@ def _marks(
             arm,
             style,
             point,
-            x_axis.at(point.backward_transfer.value or 0.0),
-            y_axis.at(100 * (point.target_accuracy.value or 0.0)),
+            x_axis.clipped(point.backward_transfer.value or 0.0),
+            y_axis.clipped(100 * (point.target_accuracy.value or 0.0)),
             small + step * rates.index(point.learning_rate),
         )
         for point in points
@@ -177,22 +163,22 @@ def _marks(
     ]
 
 
-def _whiskers(canvas: Canvas, mark: _Mark, x_axis: _Axis, y_axis: _Axis) -> None:
+def _whiskers(canvas: Canvas, mark: _Mark, x_axis: Axis, y_axis: Axis) -> None:
     """Both intervals of a chosen point."""
     transfer, accuracy = mark.point.backward_transfer, _scaled(mark.point.target_accuracy)
     kind = f"whisker {mark.style.colour}"
     if transfer.low is not None and transfer.high is not None:
-        canvas.line(x_axis.at(transfer.low), mark.y, x_axis.at(transfer.high), mark.y, kind)
+        canvas.line(x_axis.clipped(transfer.low), mark.y, x_axis.clipped(transfer.high), mark.y, kind)
     if accuracy.low is not None and accuracy.high is not None:
-        canvas.line(mark.x, y_axis.at(accuracy.low), mark.x, y_axis.at(accuracy.high), kind)
+        canvas.line(mark.x, y_axis.clipped(accuracy.low), mark.x, y_axis.clipped(accuracy.high), kind)
 
 
 def _names(
     canvas: Canvas,
     lines: Sequence[Sequence[_Mark]],
     base: tuple[float, float] | None,
-    x_axis: _Axis,
-    y_axis: _Axis,
+    x_axis: Axis,
+    y_axis: Axis,
 ) -> None:
     """Each arm's name beside its chosen point, where it hides nothing."""
     named = [next((mark for mark in line if mark.point.chosen), line[-1]) for line in lines if line]
@@ -204,9 +190,13 @@ def _names(
     for mark in named:
         transfer, accuracy = mark.point.backward_transfer, _scaled(mark.point.target_accuracy)
         if transfer.low is not None and transfer.high is not None:
-            obstacles.append(Box(x_axis.at(transfer.low), mark.y - 2, x_axis.at(transfer.high), mark.y + 2, 0.35))
+            obstacles.append(
+                Box(x_axis.clipped(transfer.low), mark.y - 2, x_axis.clipped(transfer.high), mark.y + 2, 0.35)
+            )
         if accuracy.low is not None and accuracy.high is not None:
-            obstacles.append(Box(mark.x - 2, y_axis.at(accuracy.high), mark.x + 2, y_axis.at(accuracy.low), 0.35))
+            obstacles.append(
+                Box(mark.x - 2, y_axis.clipped(accuracy.high), mark.x + 2, y_axis.clipped(accuracy.low), 0.35)
+            )
     for line in lines:
         for one, other in itertools.pairwise(line):
             obstacles += [_near(one, other, share / 8) for share in range(1, 8)]

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
+from tokensieve.report.plots.axis import Axis
 from tokensieve.report.plots.canvas import Canvas, text_width
 from tokensieve.report.plots.labels import Box, place
 from tokensieve.report.plots.style import ArmStyle
@@ -16,24 +17,6 @@ _FONT = 12.5
 _REACH = 0.4
 """Share of the values' own span that intervals may add to an axis; longer ones are cut."""
 _TOP, _RIGHT, _BOTTOM, _LEFT = 26, 16, 46, 46
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """Values to pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        """Pixel of a value."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def clipped(self, value: float) -> float:
-        """Pixel of a value, or of the axis' nearer end."""
-        return self.at(min(self.high, max(self.low, value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +62,7 @@ def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> 
     return canvas.markup()
 
 
-def _axis(estimates: Sequence[Estimate], start: float, end: float) -> _Axis:
+def _axis(estimates: Sequence[Estimate], start: float, end: float) -> Axis:
     """An axis over all values and 0, and over the intervals as far as they do not squeeze the values together."""
     values = [estimate.value or 0.0 for estimate in estimates]
     low, high = min(0.0, *values), max(0.0, *values)
@@ -88,10 +71,10 @@ def _axis(estimates: Sequence[Estimate], start: float, end: float) -> _Axis:
     low = min([low, *(max(e.low, low - furthest) for e in estimates if e.low is not None)])
     high = max([high, *(min(e.high, high + furthest) for e in estimates if e.high is not None)])
     room = 0.07 * max(high - low, 5.0)
-    return _Axis(low - room, high + room, start, end)
+    return Axis(low - room, high + room, start, end)
 
 
-def _frame(canvas: Canvas, x_axis: _Axis, y_axis: _Axis, unit: str) -> None:
+def _frame(canvas: Canvas, x_axis: Axis, y_axis: Axis, unit: str) -> None:
     left, right, top, bottom = x_axis.start, x_axis.end, y_axis.end, y_axis.start
     canvas.rect(x_axis.at(0), top, right - x_axis.at(0), max(0.0, y_axis.at(0) - top), "good")
     for value in number_format.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
@@ -105,7 +88,7 @@ def _frame(canvas: Canvas, x_axis: _Axis, y_axis: _Axis, unit: str) -> None:
     canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")
 
 
-def _whiskers(canvas: Canvas, point: _Point, x_axis: _Axis, y_axis: _Axis, colour: str) -> None:
+def _whiskers(canvas: Canvas, point: _Point, x_axis: Axis, y_axis: Axis, colour: str) -> None:
     """The intervals as a cross; an end that lies outside the picture has no stop."""
     for estimate, axis, across in ((point.gain, x_axis, False), (point.transfer, y_axis, True)):
         if estimate.low is None or estimate.high is None:
@@ -122,7 +105,7 @@ def _whiskers(canvas: Canvas, point: _Point, x_axis: _Axis, y_axis: _Axis, colou
                 canvas.line(x - dx, y - dy, x + dx, y + dy, f"whisker {colour}")
 
 
-def _names(canvas: Canvas, points: Sequence[_Point], x_axis: _Axis, y_axis: _Axis, styles: dict[str, ArmStyle]) -> None:
+def _names(canvas: Canvas, points: Sequence[_Point], x_axis: Axis, y_axis: Axis, styles: dict[str, ArmStyle]) -> None:
     """Each arm's name beside its point, where it hides no other."""
     obstacles: list[Box] = [Box(p.x - 8, p.y - 8, p.x + 8, p.y + 8) for p in points]
     for p in points:

@@ -1,0 +1,167 @@
+"""Results in the folders of a study's steps, each read once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokensieve import metrics
+from tokensieve.data.dataset import open_rows
+from tokensieve.drift import Drift
+from tokensieve.errors import InputError
+from tokensieve.report.schema import (
+    DriftSet,
+    EvaluatedSubset,
+    Outcomes,
+    StageTime,
+    TaskResult,
+)
+from tokensieve.scoring.preferred import preferred_ids
+from tokensieve.study import likelihoods
+from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
+from tokensieve.study.steps import ArmPlan, ArmRun, Runner, Step
+from tokensieve.types import BoolArray, IntArray, Outcome, Problem, Sample, Tokens
+
+if TYPE_CHECKING:
+    from tokensieve.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class StepResults:
+    """Reads steps' folders; each evaluation once."""
+
+    runner: Runner
+    model: "LoadedModel"
+    data: Path | None
+    base: Mapping[str, Step]
+    _samples: dict[str, tuple[Sample, ...]] = field(default_factory=dict)
+    _preferred: dict[bytes, IntArray] = field(default_factory=dict)
+
+    def samples(self, step: Step) -> tuple[Sample, ...]:
+        """An evaluation's answers, in the order of the problems' ids."""
+        if step.key not in self._samples:
+            rows = cast("Sequence[Sample]", list(open_rows(self.runner.folder(step))))
+            self._samples[step.key] = tuple(sorted(rows, key=lambda sample: (sample.problem_id, sample.index)))
+        return self._samples[step.key]
+
+    def flags(
+        self, steps: Mapping[str, Step], like: Mapping[str, Step]
+    ) -> "dict[str, BoolArray | NDArray[np.float64]]":
+        """Task to one value a problem, after checking that both evaluations answered the same problems.
+
+        Correct or not; of a task that is measured by likelihood 1 / perplexity.
+        """
+        found: dict[str, BoolArray | NDArray[np.float64]] = {}
+        for task, step in steps.items():
+            mine, theirs = self.samples(step), self.samples(like[task])
+            if [s.problem_id for s in mine] != [s.problem_id for s in theirs]:
+                raise InputError(
+                    "the problems before and after differ", where=step.label, fix="delete the run's folder"
+                )
+            if self.by_likelihood(task):
+                found[task] = np.array([likelihoods.value_of(s) for s in mine])
+            else:
+                found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
+        return found
+
+    def result(self, task: str, steps: Sequence[Step]) -> TaskResult:
+        """A task's accuracy and outcomes; the answers of several seeds are pooled."""
+        samples = [sample for step in steps for sample in self.samples(step)]
+        outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
+        problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
+        nats: dict[str, metrics.Estimate] = {}
+        if self.by_likelihood(task):
+            measured = likelihoods.mean_value(samples)
+            nats = likelihoods.nats(samples, self.samples(self.base[task]))
+        else:
+            measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
+        return TaskResult(
+            task=task,
+            accuracy=measured,
+            nats=nats,
+            outcomes=Outcomes(
+                **{outcome.value: outcomes[outcome] for outcome in Outcome},
+                limited=sum(not s.finished for s in samples),
+                limited_correct=sum(not s.finished and s.verdict is not None and s.verdict.correct for s in samples),
+            ),
+        )
+
+    def accuracy(self, task: str, runs: Sequence[ArmRun]) -> metrics.Estimate:
+        """Accuracy of several seeds' runs on a task."""
+        return self.result(task, [run.evaluations[task] for run in runs]).accuracy
+
+    def validation(self, task: str, runs: Sequence[ArmRun]) -> tuple[metrics.Estimate, int]:
+        """Accuracy of several seeds' runs on the target's validation problems, and the number of those."""
+        steps = [run.validation for run in runs if run.validation is not None]
+        problems = len({sample.problem_id for sample in self.samples(steps[0])})
+        return self.result(task, steps).accuracy, problems
+
+    def drift(self, run: ArmRun) -> float | None:
+        """Mean drift of a run; None where it is not measured."""
+        return mean_kl(drift_sets(run, self))
+
+    @staticmethod
+    def by_likelihood(task: str) -> bool:
+        """True where a task has no right or wrong."""
+        from tokensieve.tasks import get_task
+
+        return get_task(task).measures_likelihood
+
+    def subset(self, task: str, step: Step, split: str) -> EvaluatedSubset:
+        """Number of a task's problems that were answered."""
+        available = sum(1 for _ in self.problems(task, split))
+        return EvaluatedSubset(task=task, split=split, evaluated=len(self.samples(step)), available=available)
+
+    def problems(self, task: str, split: str) -> Iterable[Problem]:
+        """A task's problems."""
+        from tokensieve.tasks import get_task
+
+        return get_task(task).problems(split, self.data)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Token ids to text."""
+        return str(self.model.tokenizer.decode(list(ids)))
+
+    def time(self, step: Step, cached: bool) -> StageTime:
+        """Wall time of a step."""
+        record = self.runner.record(step)
+        wall_s = record.wall_s if record else 0.0
+        return StageTime(stage=f"{step.verb} {step.label}", wall_s=wall_s, cached=cached)
+
+    def not_trained(self, arm: ArmPlan) -> str:
+        """Why an arm has no run, in words; empty where it has one."""
+        notes = [self.runner.folder(run.train) / NOT_TRAINED for run in arm.runs]
+        return next((note.read_text(encoding="utf-8").strip() for note in notes if note.is_file()), "")
+
+    def preferred(self, rows: Sequence[Tokens]) -> list[IntArray]:
+        """The base's likeliest token at every response token; the rows that several arms show are read once."""
+        new = {row.ids_T.tobytes() + row.in_response_T.tobytes(): row for row in rows}
+        new = {key: row for key, row in new.items() if key not in self._preferred}
+        self._preferred.update(zip(new, preferred_ids(list(new.values()), self.model), strict=True))
+        return [self._preferred[row.ids_T.tobytes() + row.in_response_T.tobytes()] for row in rows]
+
+    @cached_property
+    def piece(self) -> Callable[[int], str]:
+        """Token id to text."""
+        tokenizer = self.model.tokenizer
+        return lru_cache(maxsize=None)(lambda token: str(tokenizer.decode([token])))
+
+
+def drift_sets(run: ArmRun, source: StepResults) -> tuple[DriftSet, ...]:
+    """Drift by set of rows; empty where the study does not measure it."""
+    if run.drift is None:
+        return ()
+    text = (source.runner.folder(run.drift) / DRIFT_NAME).read_text(encoding="utf-8")
+    probes = Drift.model_validate_json(text).probes
+    return tuple(DriftSet.model_validate(probe.model_dump(exclude={"rows", "tokens"})) for probe in probes)
+
+
+def mean_kl(sets: Sequence[DriftSet]) -> float | None:
+    """Mean over the sets of rows of KL(base || model), nats per token."""
+    values = [one.kl.value for one in sets if one.kl.value is not None]
+    return float(np.mean(values)) if values else None
