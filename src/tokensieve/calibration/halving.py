@@ -1,15 +1,14 @@
 """Successive halving over candidates, each worth its share of the best gain minus a price for its drift."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
 from pydantic import BaseModel
 
-from tokensieve.analysis.rank_correlation import spearman
 from tokensieve.config import STRICT
 from tokensieve.errors import InputError
+from tokensieve.metrics import spearman, standard_error
 from tokensieve.selection import parse_policy
 from tokensieve.training.losses import parse_loss
 
@@ -98,11 +97,6 @@ class Baseline(BaseModel):
     """Mean nll of the responses in nats."""
 
 
-def _standard_error(accuracy: float, problems: int) -> float:
-    """Of a share of correct answers, of one run."""
-    return math.sqrt(max(accuracy * (1 - accuracy), 1e-9) / max(problems, 1))
-
-
 def nll_tells(trials: Sequence[Trial]) -> bool:
     """True where a lower nll goes with a higher accuracy: the rank correlation over the trials is below -0.5.
 
@@ -131,7 +125,7 @@ def utilities(trials: Sequence[Trial], base: Baseline, price: float) -> list[flo
         base: accuracy and nll before training.
         price: 0 looks at the gain alone; 1 gives up a tenth of the best gain for a tenth of its drift.
     """
-    noise = max(_standard_error(base.accuracy or 0.0, trial.problems) for trial in trials)
+    noise = max(standard_error(base.accuracy or 0.0, trial.problems) for trial in trials)
     gains = [(trial.accuracy or 0.0) - (base.accuracy or 0.0) for trial in trials]
     if base.accuracy is None or (max(gains) <= noise and nll_tells(trials)):
         gains, noise = [base.nll - trial.nll for trial in trials], 0.0

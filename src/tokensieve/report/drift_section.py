@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tokensieve.analysis.rank_correlation import LEAST_GROUPS, LEAST_RUNS, rank_correlation
-from tokensieve.metrics import Estimate
+from tokensieve.metrics import LEAST_GROUPS, LEAST_RUNS, Estimate, rank_correlation
 from tokensieve.report import number_format, plots
 from tokensieve.report.plots.drift import DriftPoint
 from tokensieve.report.schema import DriftSet, Report

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokensieve.errors import InputError
-from tokensieve.metrics import BOOTSTRAP_DRAWS, Estimate
+from tokensieve.metrics.intervals import BOOTSTRAP_DRAWS, Estimate
 
 LEAST_RUNS: Final = 6
 """Runs below which a rank correlation says nothing: of five, one in 60 orders is perfect by chance alone."""

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tokensieve.analysis.rank_correlation import rank_correlation, ranks
 from tokensieve.errors import InputError
+from tokensieve.metrics.rank_correlation import rank_correlation, ranks
 
 # Heights of 10 students in two subjects, a worked example with 6 sum d^2 = 1164: rho = 1 - 1164 / 990.
 _IQ = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]

@@ -9,14 +9,12 @@ import pytest
 from tokensieve.errors import InputError
 from tokensieve.metrics import (
     Estimate,
-    accuracy,
     backward_transfer,
     best_within,
     difference,
     forgetting,
     target_improvement,
     undefined_tasks,
-    within_standard_error,
 )
 from tokensieve.types import BoolArray
 
@@ -55,18 +53,6 @@ def test_a_base_of_zero_has_no_relative_change_and_is_named() -> None:
     assert backward_transfer(before, after, "new") == -50.0
     assert undefined_tasks(before, "new") == ("b",)
     assert math.isnan(backward_transfer({"new": 0.0, "b": 0.0}, after, "new"))
-
-
-def test_wilson_interval_against_published_values() -> None:
-    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
-    estimate = accuracy(81, 263)
-    assert estimate.low == pytest.approx(0.2553, abs=5e-5)
-    assert estimate.high == pytest.approx(0.3662, abs=5e-5)
-    assert accuracy(0, 20).low == 0.0
-    assert accuracy(0, 20).high == pytest.approx(0.1611, abs=5e-5)
-    assert not accuracy(0, 0).defined
-    with pytest.raises(InputError):
-        accuracy(3, 2)
 
 
 def test_missing_tasks_are_named() -> None:
@@ -119,29 +105,6 @@ def test_intervals_over_seeds_cover_the_truth_where_seeds_are_what_varies() -> N
         found = forgetting(before, runs, "t", seed=trial, draws=400).bwt
         covered += holds(found, -40)
     assert 178 <= covered <= 199
-
-
-def test_the_wilson_interval_covers_on_average_what_it_says() -> None:
-    """Exact, without chance: the coverage of all outcomes of 50 answers, averaged over true shares."""
-    n = 50
-    intervals = [accuracy(k, n) for k in range(n + 1)]
-    truths = np.linspace(0.02, 0.98, 97)
-    coverage = [
-        sum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k, end in enumerate(intervals) if holds(end, p))
-        for p in truths
-    ]
-    assert np.mean(coverage) == pytest.approx(0.95, abs=0.01)
-    assert min(coverage) > 0.83
-
-
-def test_answers_to_the_same_problems_do_not_count_as_more_problems() -> None:
-    once, pooled = accuracy(60, 100), accuracy(180, 300, problems=100)
-    assert pooled == once
-    assert ends(accuracy(180, 300))[1] < ends(once)[1]
-    with pytest.raises(InputError, match="2 answers to 3 problems"):
-        accuracy(1, 2, problems=3)
-    with pytest.raises(InputError, match="2 answers to 0 problems"):
-        accuracy(1, 2, problems=0)
 
 
 def test_the_interval_depends_on_nothing_but_the_answers_and_the_seed() -> None:
@@ -250,18 +213,3 @@ def test_a_loss_of_exactly_the_bound_is_allowed() -> None:
     after = {"target": flags(40, 100), "a": flags(76, 100)}
     ((place, _),) = best_within(before, [[after]], "target", (5.0,), draws=20)
     assert place == 0
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "problems", "expected"),
-    [
-        (0.5, 0.54, 100, True),
-        (0.5, 0.56, 100, False),
-        (0.5, 0.56, 50, True),
-        (0.0, 0.0, 10, True),
-        (1.0, 0.9, 1000, False),
-    ],
-)
-def test_accuracies_within_one_standard_error(one: float, other: float, problems: int, expected: bool) -> None:
-    assert within_standard_error(one, other, problems) is expected
-    assert within_standard_error(other, one, problems) is expected

@@ -1,4 +1,4 @@
-"""Accuracy, target improvement and backward transfer, with their intervals.
+"""Target improvement and backward transfer, with their intervals.
 
 Definitions as in paper section 4 (Wu et al., arXiv 2501.14315): ``TI = 100 (after / before - 1)`` on the target,
 ``BWT = 100 mean (after / before - 1)`` over the other tasks. Both in percent; higher is better.
@@ -13,65 +13,20 @@ problem came out alike it has no width.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
 
-from tokensieve.config import STRICT
 from tokensieve.errors import InputError
+from tokensieve.metrics.intervals import BOOTSTRAP_DRAWS, Estimate, estimate, resampled_means, seed_weights
 from tokensieve.types import BoolArray
-
-BOOTSTRAP_DRAWS = 4000
 
 Flags: TypeAlias = Mapping[str, BoolArray | NDArray[np.float64]]
 """Task to one value a problem: correct or not, or the share of its answers that are; the same problems in the same
 order wherever two are compared."""
 _Replicates: TypeAlias = dict[str, NDArray[np.float64]]
 """Task to accuracy, a fraction, one value a bootstrap replicate."""
-
-
-class Estimate(BaseModel):
-    """A number with its 95 % interval; the same in memory, in a report's JSON and on its page."""
-
-    model_config = STRICT | ConfigDict(allow_inf_nan=False)
-
-    value: float | None = None
-    """None where it is undefined, e.g. relative to a base of 0."""
-    low: float | None = None
-    """Lower end of the interval; None where there is none."""
-    high: float | None = None
-    """Upper end of the interval."""
-
-    @classmethod
-    def of(cls, value: float, low: float = math.nan, high: float = math.nan) -> "Estimate":
-        """From floats; what is not finite becomes None, and an undefined value has no interval."""
-        value, low, high = float(value), float(low), float(high)
-        if not math.isfinite(value):
-            return cls()
-        if not (math.isfinite(low) and math.isfinite(high)):
-            return cls(value=value)
-        return cls(value=value, low=low, high=high)
-
-    @property
-    def defined(self) -> bool:
-        """True where there is a number."""
-        return self.value is not None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Both ends; None where there is no interval."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
-
-    @model_validator(mode="after")
-    def _check_ends(self) -> "Estimate":
-        if (self.low is None) != (self.high is None):
-            raise ValueError("an interval needs both ends or none")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"the interval's ends are out of order: {self.low} > {self.high}")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +44,6 @@ class Forgetting:
     ti_points: Estimate
     bwt: Estimate
     dropped_tasks: tuple[str, ...]
-
-
-def accuracy(correct: int, n: int, level: float = 0.95, *, problems: int | None = None) -> Estimate:
-    """Share of correct answers, a fraction, with its Wilson score interval; undefined for ``n = 0``.
-
-    Args:
-        correct: correct answers.
-        n: all answers.
-        level: coverage of the interval.
-        problems: number of problems answered, where several seeds or samples answer the same ones; None is one answer
-            a problem. Answers to one problem are alike, so the interval counts problems: exact where the answers to a
-            problem always agree, wider than needed elsewhere.
-
-    Raises:
-        InputError: more correct answers than answers, or more problems than answers.
-    """
-    if not 0 <= correct <= n:
-        raise InputError(f"{correct} correct answers of {n}")
-    size = n if problems is None else problems
-    if not 0 <= size <= n or (n and not size):
-        raise InputError(f"{n} answers to {problems} problems")
-    if n == 0:
-        return Estimate()
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = correct / n
-    centre = (share + z * z / (2 * size)) / (1 + z * z / size)
-    half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
-    return Estimate.of(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def target_improvement(
@@ -185,9 +112,9 @@ def forgetting(
     replicates, arms = _replicates(before, [after], target, seed, draws)
     base, tuned, drawn = _means(before), _mean_over_runs(before, after), arms[0]
     return Forgetting(
-        ti=_estimate(target_improvement(base, tuned, target), _percent(replicates[target], drawn[target]), level),
-        ti_points=_estimate(100 * (tuned[target] - base[target]), 100 * (drawn[target] - replicates[target]), level),
-        bwt=_estimate(backward_transfer(base, tuned, target), _transfer(before, replicates, drawn, target), level),
+        ti=estimate(target_improvement(base, tuned, target), _percent(replicates[target], drawn[target]), level),
+        ti_points=estimate(100 * (tuned[target] - base[target]), 100 * (drawn[target] - replicates[target]), level),
+        bwt=estimate(backward_transfer(base, tuned, target), _transfer(before, replicates, drawn, target), level),
         dropped_tasks=undefined_tasks(base, target),
     )
 
@@ -225,8 +152,8 @@ def difference(
     with np.errstate(invalid="ignore"):  # infinite less infinite is NaN, and counts as undefined
         bwts = _transfer(before, replicates, ours, target) - _transfer(before, replicates, theirs, target)
     return (
-        _estimate(100 * (tuned[target] - other[target]), 100 * (ours[target] - theirs[target]), level),
-        _estimate(bwt, bwts, level),
+        estimate(100 * (tuned[target] - other[target]), 100 * (ours[target] - theirs[target]), level),
+        estimate(bwt, bwts, level),
     )
 
 
@@ -272,54 +199,8 @@ def best_within(
         place = best if values[best] > base[target] else None
         drawn = [np.where(bwt >= least, arm[target], -np.inf) for arm, bwt in zip(arms, kept_drawn, strict=True)]
         highest = np.max([replicates[target], *drawn], axis=0)
-        found.append((place, _estimate(base[target] if place is None else values[place], highest, level)))
+        found.append((place, estimate(base[target] if place is None else values[place], highest, level)))
     return found
-
-
-def within_standard_error(one: float, other: float, problems: int) -> bool:
-    """True where two accuracies, fractions, are within one standard error of each other.
-
-    The standard error is that of a share of correct answers at the mean of both, of one run; so two models on the same
-    problems count as different a little later than a paired test would say.
-
-    Args:
-        one: an accuracy.
-        other: another one on the same problems.
-        problems: number of those problems.
-    """
-    mean = (one + other) / 2
-    return abs(one - other) <= math.sqrt(max(mean * (1 - mean), 1e-9) / max(problems, 1))
-
-
-def mean_per_token(
-    sums_R: NDArray[np.float64],
-    tokens_R: NDArray[np.float64],
-    *,
-    seed: int = 0,
-    draws: int = BOOTSTRAP_DRAWS,
-    level: float = 0.95,
-) -> Estimate:
-    """Mean per token over rows, with a percentile bootstrap over whole rows, since tokens of one row are alike.
-
-    Args:
-        sums_R: sum of the quantity over each row's tokens.
-        tokens_R: number of tokens of each row.
-        seed: of the bootstrap.
-        draws: bootstrap replicates.
-        level: coverage of the interval.
-
-    Returns:
-        The ratio of the two sums; NaN without tokens, no interval for fewer than two rows.
-    """
-    if not tokens_R.sum():
-        return Estimate()
-    value = float(sums_R.sum() / tokens_R.sum())
-    if len(tokens_R) < 2:
-        return Estimate.of(value)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(tokens_R), np.full(len(tokens_R), 1 / len(tokens_R)), size=draws)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _estimate(value, (drawn @ sums_R) / (drawn @ tokens_R), level)
 
 
 def _replicates(
@@ -332,7 +213,7 @@ def _replicates(
     tuned: list[_Replicates] = [{} for _ in arms]
     for task, flags in before.items():
         rng = np.random.default_rng([seed, *task.encode()])
-        means = _resampled([flags, *(run[task] for runs in arms for run in runs)], draws, rng)
+        means = resampled_means([flags, *(run[task] for runs in arms for run in runs)], draws, rng)
         base[task], means = means[:, 0], means[:, 1:]
         for runs, into in zip(arms, tuned, strict=True):
             into[task] = (means[:, : len(runs)] * seed_weights(len(runs), seed, draws)).sum(axis=1)
@@ -350,28 +231,6 @@ def _check_pairs(before: Flags, runs: Sequence[Flags], target: str) -> None:
             raise InputError(f"task {task!r} has no problems")
         if any(task not in run or len(run[task]) != len(flags) for run in runs):
             raise InputError(f"task {task!r}: the problems before and after do not pair up")
-
-
-def _resampled(
-    columns: Sequence[BoolArray | NDArray[np.float64]], draws: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Mean of each column over problems that are drawn with replacement, the same ones for all: draws x columns.
-
-    Problems that came out alike in every column are exchangeable, so their number is drawn instead of themselves: the
-    same distribution, in memory that does not grow with the problems.
-    """
-    kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=draws)
-    means: NDArray[np.float64] = drawn @ kinds.astype(np.float64) / counts.sum()
-    return means
-
-
-def seed_weights(runs: int, seed: int, draws: int) -> NDArray[np.float64]:
-    """Weight of each training seed in each bootstrap replicate, draws x runs; the rows sum to 1."""
-    if runs == 1:
-        return np.ones((draws, 1))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(runs,)))
-    return rng.multinomial(runs - 1, np.full(runs, 1 / runs), size=draws) / (runs - 1)
 
 
 def _percent(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -403,12 +262,3 @@ def _of(accuracies: float | Mapping[str, float], task: str | None) -> float:
     if task is None or task not in accuracies:
         raise InputError(f"expected the accuracy of {task or 'one target'!r}, got {', '.join(accuracies) or 'nothing'}")
     return accuracies[task]
-
-
-def _estimate(value: float, replicates: NDArray[np.float64], level: float) -> Estimate:
-    finite = replicates[np.isfinite(replicates)]
-    tail = (1 - level) / 2
-    if math.isnan(value) or len(replicates) - len(finite) > tail * len(replicates):
-        return Estimate.of(value)
-    low, high = np.quantile(finite, [tail, 1 - tail])
-    return Estimate.of(value, low, high)
