@@ -18,7 +18,7 @@ _NLL_TELLS: Final = -0.5
 
 
 class Candidate(BaseModel):
-    """One way to train: policy, loss, anchors or none, learning rate, and interpolation with the base afterwards."""
+    """One way to train: policy, loss, anchors or none, learning rate, epochs, interpolation with the base."""
 
     model_config = STRICT
 
@@ -30,6 +30,8 @@ class Candidate(BaseModel):
     """Loss of a trained token, as in ``train.objective.loss``."""
     learning_rate: float
     """Peak learning rate."""
+    epoch_factor: float = 1.0
+    """Multiple of the training settings' epochs."""
     alpha: float = 1.0
     """The model is base + alpha (tuned - base)."""
 
@@ -37,12 +39,13 @@ class Candidate(BaseModel):
     def name(self) -> str:
         """For tables and folders."""
         parts = [self.policy, *([self.loss] if self.loss != "nll" else []), *(["anchors"] if self.anchors else [])]
+        longer = "" if self.epoch_factor == 1.0 else f", {self.epoch_factor:g} times the epochs"
         after = "" if self.alpha == 1.0 else f", {self.alpha:g} of the update"
-        return f"{' + '.join(parts)} at {self.learning_rate:g}{after}"
+        return f"{' + '.join(parts)} at {self.learning_rate:g}{longer}{after}"
 
     @property
     def kind(self) -> tuple[str, str, bool]:
-        """Candidates of a kind differ in learning rate and interpolation only."""
+        """Candidates of a kind differ in learning rate, epochs and interpolation only."""
         return self.policy, self.loss, self.anchors
 
 
@@ -179,3 +182,34 @@ def halve(
             extra.extend(trial for trial in trials if firsts[trial.candidate.kind] is trial)
         left = [trial.candidate for trial in trials if any(trial is one for one in (*kept, *extra))]
     return done
+
+
+def lengthen(
+    rung: Sequence[Trial],
+    factors: Sequence[float],
+    run: Callable[[Candidate, float], Trial],
+    base: Baseline,
+    price: float,
+) -> list[Trial]:
+    """Train the best candidate of every kind for more epochs, as long as its value among all trials rises.
+
+    Args:
+        rung: trials of the last rung, best first.
+        factors: multiples of the epochs, ascending.
+        run: trains and measures one candidate on a share of the rows.
+        base: accuracy and nll before training.
+        price: of drift, see ``utilities``.
+
+    Returns:
+        The longer trials, in the order in which they were made.
+    """
+    made: list[Trial] = []
+    for first in {trial.candidate.kind: trial for trial in reversed(rung)}.values():
+        best = first
+        for factor in factors:
+            longer = run(first.candidate.model_copy(update={"epoch_factor": factor}), first.share)
+            made.append(longer)
+            if ranked([*rung, *made], base, price).index(longer) > ranked([*rung, *made], base, price).index(best):
+                break
+            best = longer
+    return made

@@ -1,4 +1,4 @@
-"""Calibrate: try policies, anchors and learning rates on a model and its data, and write the choice as a recipe."""
+"""Calibrate: try policies, anchors, learning rates and epochs on a model and its data; write the choice as a recipe."""
 
 import shutil
 import time
@@ -12,7 +12,16 @@ import yaml
 from pydantic import BaseModel
 
 from tokensieve.anchors import make_anchors, train_pilot
-from tokensieve.calibration.halving import Baseline, Candidate, Trial, halve, most_accurate, parse_candidates, ranked
+from tokensieve.calibration.halving import (
+    Baseline,
+    Candidate,
+    Trial,
+    halve,
+    lengthen,
+    most_accurate,
+    parse_candidates,
+    ranked,
+)
 from tokensieve.calibration.probe import Probe, probe_lesson
 from tokensieve.config import (
     STRICT,
@@ -43,7 +52,7 @@ from tokensieve.types import Progress, Scored, Tokens
 RESULT_NAME: Final = "calibration.json"
 RECIPE_NAME: Final = "recipe.yaml"
 _FINALISTS: Final = 3
-"""Trials of the last rung whose interpolations with the base are tried."""
+"""Trials whose interpolations with the base are tried."""
 
 
 class Calibration(BaseModel):
@@ -61,8 +70,10 @@ class Calibration(BaseModel):
     """Place of the lesson, by a pilot."""
     rungs: tuple[tuple[Trial, ...], ...]
     """Trials of each rung, best first; none where the rule decides."""
+    longer: tuple[Trial, ...] = ()
+    """The last rung's best of every kind, trained for more epochs."""
     interpolated: tuple[Trial, ...] = ()
-    """Interpolations of the last rung's best models with the base."""
+    """Interpolations of the best models with the base."""
     chosen: Candidate
     reasons: tuple[str, ...]
     """The choice in sentences."""
@@ -81,9 +92,10 @@ def calibrate(
     """Choose policy, anchors and learning rate for a model and its data by short runs (successive halving).
 
     A pilot says first whether the lesson sits in the unlikely tokens. Then every candidate is trained on a share of the
-    rows and compared on target validation data; the better half goes on to a larger share. The last rung's models are
-    also interpolated with the base. Each is worth its share of the best gain minus its share of the best's drift (see
-    ``utilities``), and the one of the highest value is taken. With ``by = "rule"`` the pilot alone decides: policy
+    rows and compared on target validation data; the better half goes on to a larger share. The last rung's best of
+    every kind are trained for more epochs as long as that is worth it, and the best models are interpolated with the
+    base. Each is worth its share of the best gain minus its share of the best's drift (see ``utilities``), and the one
+    of the highest value is taken. With ``by = "rule"`` the pilot alone decides: policy
     ``stm`` at the settings' perplexity where the lesson sits in the likely tokens, all tokens with anchors where it
     does not, at the training settings' own learning rate. ``out/recipe.yaml`` is a study of the choice beside plain
     fine-tuning and STM 2.5, for
@@ -118,6 +130,7 @@ def calibrate(
     probe = trials.probe()
     accuracy, _, nll = trials.base_score()
     rungs: list[list[Trial]] = []
+    longer: list[Trial] = []
     mixed: list[Trial] = []
     reasons = [_lesson(probe)]
     if settings.by == "rule":
@@ -127,10 +140,12 @@ def calibrate(
         base_point, price = Baseline(accuracy=accuracy, nll=nll), settings.search.drift_price
         candidates = [one for text in settings.candidates for one in parse_candidates(text, settings.rates)]
         rungs = halve(candidates, settings.search.rungs, trials.run, base_point, price)
-        mixed = [trials.interpolated(one.candidate, alpha) for one in rungs[-1][:_FINALISTS] for alpha in trials.alphas]
-        best = ranked([*rungs[-1], *mixed], base_point, price)[0]
+        longer = lengthen(rungs[-1], settings.search.epoch_factors, trials.run, base_point, price)
+        finalists = ranked([*rungs[-1], *longer], base_point, price)
+        mixed = [trials.interpolated(one.candidate, alpha) for one in finalists[:_FINALISTS] for alpha in trials.alphas]
+        best = ranked([*finalists, *mixed], base_point, price)[0]
         chosen = best.candidate
-        reasons.extend(_reasons(best, [*rungs[-1], *mixed], accuracy))
+        reasons.extend(_reasons(best, [*finalists, *mixed], accuracy))
     result = Calibration(
         model=base.model,
         settings=settings,
@@ -138,6 +153,7 @@ def calibrate(
         base_nll=nll,
         probe=probe,
         rungs=tuple(tuple(rung) for rung in rungs),
+        longer=tuple(longer),
         interpolated=tuple(mixed),
         chosen=chosen,
         reasons=tuple(reasons),
@@ -154,18 +170,19 @@ def calibrate(
 def _recipe(
     found: Calibration, base: ModelSettings, training: TrainSettings, scored: Rows[Scored]
 ) -> dict[str, object]:
-    """A study of the choice beside plain and STM 2.5, each at its own best learning rate of the calibration."""
+    """A study of the choice beside plain and STM 2.5, each at the learning rate and epochs that solved most."""
     arms: list[dict[str, object]] = []
     for name, policy in (("plain", "plain"), ("STM 2.5", "stm:2.5")):
         kind = Candidate(policy=policy, learning_rate=found.chosen.learning_rate)
-        rungs = [[trial for trial in rung if trial.candidate.kind == kind.kind] for rung in reversed(found.rungs)]
+        whole = [(*rung, *found.longer) for rung in found.rungs[-1:]] + list(reversed(found.rungs[:-1]))
+        rungs = [[trial for trial in rung if trial.candidate.kind == kind.kind] for rung in whole]
         known = next((rung for rung in rungs if rung), None)
         best = kind if known is None else most_accurate(known).candidate
-        arms.append({"name": name, "policy": policy, "train": {"learning_rate": best.learning_rate}})
+        arms.append({"name": name, "policy": policy, "train": _own_settings(best, training)})
     objective: dict[str, object] = {} if found.chosen.loss == "nll" else {"loss": found.chosen.loss}
     if found.chosen.anchors:
         objective["kl"] = found.train.objective.kl.model_dump(mode="json", exclude_defaults=True)
-    own: dict[str, object] = {"learning_rate": found.chosen.learning_rate}
+    own = _own_settings(found.chosen, training)
     if objective:
         own["objective"] = objective
     arms.append({"name": "calibrated", "policy": found.chosen.policy, "alpha": found.chosen.alpha, "train": own})
@@ -182,6 +199,14 @@ def _recipe(
         }
     )
     return recipe.model_dump(mode="json", exclude_defaults=True)
+
+
+def _own_settings(candidate: Candidate, training: TrainSettings) -> dict[str, object]:
+    """Settings of training in which a candidate's arm differs from the study's."""
+    own: dict[str, object] = {"learning_rate": candidate.learning_rate}
+    if candidate.epoch_factor != 1.0:
+        own["epochs"] = training.epochs * candidate.epoch_factor
+    return own
 
 
 def _without_anchors(training: TrainSettings) -> ObjectiveSettings:
@@ -262,7 +287,13 @@ class _Trials:
             kl = KlSettings(anchors=self._anchors, weight=self._settings.search.kl_weight)
         loss = self._training.objective.loss if candidate.loss == "nll" else candidate.loss
         objective = self._training.objective.model_copy(update={"kl": kl, "loss": loss})
-        return self._training.model_copy(update={"learning_rate": candidate.learning_rate, "objective": objective})
+        return self._training.model_copy(
+            update={
+                "learning_rate": candidate.learning_rate,
+                "epochs": self._training.epochs * candidate.epoch_factor,
+                "objective": objective,
+            }
+        )
 
     def base_score(self) -> tuple[float | None, int, float]:
         """Accuracy, problems and nll of the base on the target's validation data."""
@@ -368,6 +399,8 @@ def _reasons(best: Trial, finalists: list[Trial], base_accuracy: float | None) -
             f"Its drift from the base is {best.drift:.4f} nats per token, that of {top.candidate.name} is "
             f"{top.drift:.4f}: it gives up a smaller share of the gain than of the drift."
         )
+    if best.candidate.epoch_factor != 1.0:
+        said.append(f"{best.candidate.epoch_factor:g} times the epochs gain more than their drift costs.")
     if best.candidate.alpha != 1.0:
         said.append(f"Only {best.candidate.alpha:g} of the update is kept: it gives up less of what the base can do.")
     if base_accuracy and best.accuracy is not None and best.accuracy <= base_accuracy:

@@ -166,10 +166,10 @@ def _of_base(value: float | None) -> str:
 
 
 def print_calibration(found: "Calibration", folder: object) -> None:
-    """Every trial, rung after rung, then the choice in sentences."""
+    """Every trial, rung after rung, longer ones and interpolations, then the choice in sentences."""
     table = table_of("candidate", "rows", "accuracy", "nll (nats)", "KL (nats/token)")
-    for rung in found.rungs:
-        for trial in rung:
+    for trials in (*found.rungs, found.longer, found.interpolated):
+        for trial in trials:
             accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.1%}"
             table.add_row(
                 trial.candidate.name, f"{trial.share:.0%}", accuracy, f"{trial.nll:.3f}", f"{trial.drift:.4f}"

@@ -103,7 +103,10 @@ class SearchSettings(BaseModel):
     rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
     alphas: tuple[float, ...] = (0.5,)
-    """Interpolations base + alpha (tuned - base) of the last rung's models, tried without training; not for DoRA."""
+    """Interpolations base + alpha (tuned - base) of the finalists' models, tried without training; not for DoRA."""
+    epoch_factors: tuple[float, ...] = (2.0, 4.0)
+    """Multiples of the training settings' epochs, ascending: the last rung's best of every kind (policy, loss, anchors)
+    is trained anew for each in turn, as long as its value rises. KL on anchors slows the learning."""
     drift_price: float = Field(1.0, ge=0)
     """Price of drift: 1 gives up a tenth of the best candidate's gain for a tenth of its drift; 0 looks at the gain
     alone."""

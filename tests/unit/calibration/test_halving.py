@@ -7,6 +7,7 @@ from tokensieve.calibration.halving import (
     Candidate,
     Trial,
     halve,
+    lengthen,
     nll_tells,
     parse_candidates,
     ranked,
@@ -97,3 +98,31 @@ def test_half_goes_on_and_of_every_policy_the_best_and_the_most_accurate() -> No
     assert rungs[2][0].candidate.name == "stm:2.5 at 0.0004"
     assert "plain at 0.0004" in [one.candidate.name for one in rungs[2]]
     assert len(asked) == len(set(asked))
+
+
+def test_the_best_of_every_kind_is_trained_longer_while_its_value_rises() -> None:
+    accuracies = {
+        ("plain", 1.0): 0.8,
+        ("plain", 2.0): 0.78,
+        ("stm:2.5", 1.0): 0.5,
+        ("stm:2.5", 2.0): 0.6,
+        ("stm:2.5", 4.0): 0.7,
+    }
+    asked: list[tuple[str, float]] = []
+
+    def run(candidate: Candidate, share: float) -> Trial:
+        assert share == 1.0
+        assert candidate.learning_rate == 1e-4, "the best rate of the kind"
+        asked.append((candidate.policy, candidate.epoch_factor))
+        made = trial(accuracies[asked[-1]], 1.0, 0.01)
+        return made.model_copy(update={"candidate": candidate})
+
+    rung = [
+        trial(0.8, 1.0, 0.01),
+        trial(0.5, 1.0, 0.01, policy="stm:2.5"),
+        trial(0.4, 1.0, 0.01, policy="stm:2.5", rate=2e-4),
+    ]
+    made = lengthen(rung, (2.0, 4.0), run, BASE, price=1.0)
+    assert sorted(asked) == [("plain", 2.0), ("stm:2.5", 2.0), ("stm:2.5", 4.0)]
+    assert [one.candidate.epoch_factor for one in made if one.candidate.policy == "stm:2.5"] == [2.0, 4.0]
+    assert made[0].candidate.model_copy(update={"alpha": 0.5}).name.endswith("2 times the epochs, 0.5 of the update")

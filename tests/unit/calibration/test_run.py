@@ -27,7 +27,7 @@ RULES = CalibrateSettings(
     limit=3,
     candidates=("stm:2.5", "plain + anchors"),
     rates=(1e-4,),
-    search=SearchSettings(rungs=(0.5, 1.0)),
+    search=SearchSettings(rungs=(0.5, 1.0), epoch_factors=(2.0,)),
     others=("pocket_words",),
     anchors=AnchorSettings(candidates=6, count=3, max_new_tokens=48, pilot=PilotSettings(rows=4, batch_size=4)),
     drift=DriftSettings(dialogues=4, max_new_tokens=48),
@@ -40,15 +40,22 @@ def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch:
     done: list[int] = []
     found = calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING, lambda number, _: done.append(number))
     assert [[trial.share for trial in rung] for rung in found.rungs] == [[0.5, 0.5], [1.0, 1.0]]
-    assert done == [1, 2, 3, 4, 5, 6], "two rungs of two, and two interpolations"
+    assert done == list(range(1, 10)), "two rungs of two, two with more epochs, three interpolations"
+    assert [trial.candidate.epoch_factor for trial in found.longer] == [2.0, 2.0]
     assert {(trial.candidate.alpha, trial.share) for trial in found.interpolated} == {(0.5, 1.0)}
     whole = {trial.candidate.policy: trial.drift for trial in found.rungs[1]}
-    assert all(0 < trial.drift < whole[trial.candidate.policy] for trial in found.interpolated)
+    assert all(
+        0 < trial.drift < whole[trial.candidate.policy]
+        for trial in found.interpolated
+        if trial.candidate.epoch_factor == 1.0
+    )
     assert {trial.candidate.policy for trial in found.rungs[1]} == {"stm:2.5", "plain"}
     assert all(trial.drift > 0 and trial.nll > 0 and trial.accuracy is not None for trial in found.rungs[1])
     recipe = read_recipe(tmp_path / "out" / "recipe.yaml")
     assert [arm.name for arm in recipe.arms] == ["plain", "STM 2.5", "calibrated"]
     assert (recipe.arms[2].policy, recipe.arms[2].alpha) == (found.chosen.policy, found.chosen.alpha)
+    own = recipe.arms[2].train or {}
+    assert own.get("epochs", TRAINING.epochs) == TRAINING.epochs * found.chosen.epoch_factor
     assert recipe.targets[0].others == ("pocket_words",)
     assert recipe.notes == found.reasons
     (tmp_path / "out" / "recipe.yaml").write_text("edited: by hand\n")
