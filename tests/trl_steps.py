@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
-from tokensieve.models.checkpointing import checkpointing_arguments
+from tokensieve.models.device import checkpointing_arguments
 
 
 def collated(rows: datasets.Dataset) -> Mapping[str, Tensor]:

@@ -9,7 +9,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tokensieve.inspection import MaskAudit, inspect_data
 from tokensieve.models import LoadedModel
-from tokensieve.models.checkpointing import checkpointing_arguments
+from tokensieve.models.device import checkpointing_arguments
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"add {i}"}, {"role": "assistant", "content": f"it is {i}"}]}

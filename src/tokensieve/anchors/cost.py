@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias
 from tokensieve.config import AnchorSettings
 from tokensieve.data.dataset import Rows
 from tokensieve.models import LoadedModel
-from tokensieve.models.speed import SAMPLE, SCORE, TRAIN, matmul_rate
+from tokensieve.models.device import SAMPLE, SCORE, TRAIN, matmul_rate
 from tokensieve.pipeline import first
 from tokensieve.types import Selected
 

@@ -12,7 +12,7 @@ import numpy as np
 from tokensieve.exports.files import DATA
 from tokensieve.exports.loaded_row import LoadedRow, from_batch, from_labels
 from tokensieve.exports.trainer_format import Source
-from tokensieve.models.checkpointing import checkpointing_arguments
+from tokensieve.models.device import checkpointing_arguments
 from tokensieve.types import IGNORE_INDEX
 
 if TYPE_CHECKING:

@@ -1,13 +1,17 @@
 """The files of a model by its name: the embedded model, a folder, a GGUF file, or a download from the Hub."""
 
+import contextlib
 import errno
+import importlib.util
+import os
+import shutil
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError
-from tokensieve.models.gguf import SUFFIX, unpacked
+from tokensieve.data.hashing import cache_folder, file_digest
+from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError, first_line
 
 POCKET: Final = "pocket"
 """Name of the embedded model."""
@@ -17,6 +21,9 @@ _WEIGHT_FILES: Final = ("*.safetensors",)
 _CODE_FILES: Final = ("*.py",)
 _SECOND_COPIES: Final = ("original/*", "consolidated*", "onnx/*", "*/*.safetensors", "runs/*", "*.index.fp16.json")
 """Weights in other formats that many repositories hold beside the safetensors files; not downloaded."""
+
+GGUF_SUFFIX: Final = ".gguf"
+_GGUF_MAGIC: Final = b"GGUF"
 
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 """First bytes of the text file that git leaves in place of a large file where Git LFS has not fetched it."""
@@ -58,7 +65,7 @@ def fetch(name: str, revision: str | None = None, *, weights: bool = True, code:
     if name == POCKET:
         return Source(Path(str(files("tokensieve") / POCKET)))
     path = Path(name).expanduser()
-    if name.lower().endswith(SUFFIX) and (path.is_file() or not _may_be_on_the_hub(name, 2)):
+    if name.lower().endswith(GGUF_SUFFIX) and (path.is_file() or not _may_be_on_the_hub(name, 2)):
         if not path.is_file():
             raise InputError("no such file", where=name, fix="give a GGUF file that is there")
         refuse_pointer(path)
@@ -74,7 +81,7 @@ def fetch(name: str, revision: str | None = None, *, weights: bool = True, code:
             where=name,
             fix="give the folder that holds config.json, or a GGUF file",
         )
-    if name.lower().endswith(SUFFIX):
+    if name.lower().endswith(GGUF_SUFFIX):
         return _download_gguf(name, revision)
     if not _may_be_on_the_hub(name, 1):
         raise InputError("no such folder", where=name, fix="give a folder, a Hub name (owner/name) or `pocket`")
@@ -95,6 +102,68 @@ def refuse_pointer(path: Path) -> None:
             "this is a Git-LFS pointer, not the file that it stands for",
             where=str(path),
             fix="git lfs install && git lfs pull, in the repository that the folder was cloned from",
+        )
+
+
+def unpacked(path: Path) -> Path:
+    """Write the configuration and tokenizer of a GGUF file as a folder that transformers loads.
+
+    Reading them from the file takes seconds, so the folder is kept in the user's cache, under the file's digest and the
+    version of transformers.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The folder, with ``config.json`` and, where the file holds a tokenizer that transformers knows, the tokenizer.
+
+    Raises:
+        InputError: not a GGUF file, a damaged one, one of several parts, or a model that transformers cannot read.
+        EnvironmentProblem: the package gguf is not installed.
+    """
+    import transformers
+
+    _check_gguf(path)
+    folder = cache_folder() / "gguf" / f"{file_digest(path)[:32]}-{transformers.__version__}"
+    if (folder / "config.json").is_file():
+        return folder
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    place = {"pretrained_model_name_or_path": str(path.resolve().parent), "gguf_file": path.name}
+    try:
+        config = transformers.AutoConfig.from_pretrained(**place)
+        config.save_pretrained(str(part))
+    except Exception as error:  # whatever the parser meets in a damaged file
+        raise InputError(f"the file cannot be read: {first_line(error)}", where=str(path)) from error
+    # Where the file has no usable tokenizer, --tokenizer names one, or its absence is said when it is loaded.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, NotImplementedError):
+        transformers.AutoTokenizer.from_pretrained(**place).save_pretrained(str(part))
+    try:
+        part.replace(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _check_gguf(path: Path) -> None:
+    """Check that a file is a GGUF file of one part and that the package that reads it is there.
+
+    Raises:
+        InputError: it is something else, or one part of several.
+        EnvironmentProblem: the package gguf is not installed.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(_GGUF_MAGIC))
+    if start != _GGUF_MAGIC:
+        raise InputError("this is no GGUF file: it does not start with GGUF", where=str(path))
+    if "-of-" in path.stem and not path.stem.endswith("-00001-of-00001"):
+        raise InputError(
+            "this is one part of a GGUF file, and transformers reads whole files only",
+            where=str(path),
+            fix="join the parts with llama.cpp's `llama-gguf-split --merge`",
+        )
+    if importlib.util.find_spec("gguf") is None:
+        raise EnvironmentProblem(
+            "reading GGUF files needs the package gguf", where=str(path), fix="pip install 'tokensieve[gguf]'"
         )
 
 

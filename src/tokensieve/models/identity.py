@@ -1,16 +1,20 @@
-"""Digests that tell one model or adapter from another, and a check that a tokenizer is a model's."""
+"""A loaded model with its settings, and the digests that tell one model or adapter from another."""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from tokensieve.config import ModelSettings
+from tokensieve.data.chat import ChatTemplate, prepare
 from tokensieve.data.hashing import file_digest
-from tokensieve.data.manifest import digest_of
+from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import InputError, first_line
 from tokensieve.models.fetch import Source
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _NO_PART_OF_THE_MODEL: Final = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
@@ -24,6 +28,76 @@ _SPARE_ROWS: Final = 1024
 
 _SURPLUS_IDS: Final = 16
 """Ids that a tokenizer may have beyond the embedding, as some released models do; rows that use one are refused."""
+
+
+ModelLike: TypeAlias = (
+    "LoadedModel | ModelSettings | PreTrainedModel | tuple[PreTrainedModel, PreTrainedTokenizerBase] | str | Path"
+)
+"""Every form in which a model is given in Python: ours; settings; transformers', alone or with its tokenizer; a Hub
+name, a folder or a GGUF file."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model ready to run, its tokenizer, and which ones they are.
+
+    Attributes:
+        model: in evaluation mode, on its device; a ``PeftModel`` where there is an adapter.
+        tokenizer: the tokenizer that belongs to it.
+        identity: digests, dtype and attention; ``head_dtype`` is filled in by scoring.
+        settings: what it was loaded from.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    identity: ModelIdentity
+    settings: ModelSettings
+
+    @property
+    def chat(self) -> ChatTemplate:
+        """The tokenizer's chat template with the settings' arguments, for rows that the embedding has room for.
+
+        Raises:
+            InputError: there is no usable chat template.
+        """
+        rows = int(self.model.get_input_embeddings().weight.shape[0])
+        return prepare(self.tokenizer, self.settings.template_kwargs, vocabulary=rows)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer: the chat template's end-of-turn tokens, and every end of sequence.
+
+        The template's (``ChatTemplate.stop_ids``) are those that training teaches and selection protects. A model may
+        end otherwise too, as its generation settings, its configuration or its tokenizer say.
+        """
+        found = set(self.chat.stop_ids)
+        for source in (self.model.generation_config, self.model.config.get_text_config(), self.tokenizer):
+            value = getattr(source, "eos_token_id", None)
+            found.update([value] if isinstance(value, int) else value or ())
+        return frozenset(found)
+
+    @property
+    def device(self) -> "torch.device":
+        """Device of the model's inputs."""
+        return self.model.device  # type: ignore[no-any-return]
+
+
+def settings_of(model: "LoadedModel | ModelSettings | str | Path") -> ModelSettings:
+    """Settings as they are, those of a loaded model, or those of a model by its name alone.
+
+    Raises:
+        InputError: something else was given.
+    """
+    if isinstance(model, ModelSettings):
+        return model
+    if isinstance(model, LoadedModel):
+        return model.settings
+    if isinstance(model, str | Path):
+        return ModelSettings(model=str(model))
+    raise InputError(
+        f"expected a model's name, folder or settings, got {type(model).__name__}",
+        fix="pass load_model(…), or the model of transformers with its tokenizer: (model, tokenizer)",
+    )
 
 
 def weights_digest_of(source: Source) -> str:

@@ -4,16 +4,25 @@ import contextlib
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from tokensieve.config import ModelSettings
 from tokensieve.errors import EnvironmentProblem, InputError, first_line, note
-from tokensieve.models import gguf
+from tokensieve.models.device import device_of, dtype_of
 from tokensieve.models.fetch import Source
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+
+class LoadingReport(TypedDict):
+    """Transformers' report of loading weights; mismatched ones with the files' shape and the model's."""
+
+    missing_keys: set[str]
+    unexpected_keys: set[str]
+    mismatched_keys: "set[tuple[str, torch.Size, torch.Size]]"
 
 
 def read_weights(source: Source, settings: ModelSettings) -> "PreTrainedModel":
@@ -37,7 +46,7 @@ def read_weights(source: Source, settings: ModelSettings) -> "PreTrainedModel":
     try:
         with quiet_transformers():  # its report of the weights becomes an error or a note of ours
             if source.gguf is not None:
-                model, report = gguf.read_weights(source.gguf, source.folder, **arguments)
+                model, report = _read_gguf(source.gguf, source.folder, **arguments)
             else:
                 model, report = AutoModelForCausalLM.from_pretrained(
                     str(source.folder),
@@ -67,6 +76,34 @@ def read_weights(source: Source, settings: ModelSettings) -> "PreTrainedModel":
     return model
 
 
+def _read_gguf(path: Path, folder: Path, **arguments: object) -> "tuple[PreTrainedModel, LoadingReport]":
+    """Load the dequantised weights of a GGUF file as a plain model.
+
+    Args:
+        path: the file.
+        folder: its configuration, as ``fetch.unpacked`` wrote it.
+        arguments: further arguments of ``from_pretrained``, such as dtype and device.
+
+    Returns:
+        The model, which can be trained and saved like any other, and transformers' report of loading.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+
+    model, report = AutoModelForCausalLM.from_pretrained(
+        str(path.resolve().parent),
+        gguf_file=path.name,
+        config=AutoConfig.from_pretrained(str(folder)),
+        # Where a kernel for packed blocks is installed the weights would stay packed.
+        quantization_config=GgufConfig(dequantize=True),
+        output_loading_info=True,
+        **arguments,
+    )
+    # The weights are dense now; a mark of quantisation that is left would keep them from being trained and saved.
+    if getattr(model, "hf_quantizer", None) is not None:
+        model.hf_quantizer.remove_quantization_config(model)
+    return model, report
+
+
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep back what transformers logs below an error."""
@@ -83,7 +120,7 @@ def quiet_transformers() -> Iterator[None]:
 def _arguments(source: Source, settings: ModelSettings) -> dict[str, object]:
     """Arguments of ``from_pretrained``."""
     device = device_of(settings.device)
-    arguments: dict[str, object] = {"dtype": _dtype(settings.dtype, device)}
+    arguments: dict[str, object] = {"dtype": dtype_of(settings.dtype, device)}
     if settings.attention != "auto":
         arguments["attn_implementation"] = settings.attention
     if settings.quantisation != "none":
@@ -99,41 +136,6 @@ def _arguments(source: Source, settings: ModelSettings) -> dict[str, object]:
     elif device.type != "cpu":
         arguments["device_map"] = {"": device}
     return arguments
-
-
-def device_of(name: str) -> "torch.device":
-    """The device of a setting's name; ``auto`` is CUDA, then MPS, then the CPU.
-
-    Raises:
-        InputError: no such device name.
-        EnvironmentProblem: CUDA is not there.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"unknown device {name!r}", where="--device", fix="auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem("no CUDA device is there", where="--device", fix="--device auto")
-    return device
-
-
-def _dtype(name: str, device: "torch.device") -> "torch.dtype":
-    import torch
-
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
-
-
-def dtype_name(model: "PreTrainedModel") -> str:
-    """Name of a model's dtype, e.g. bfloat16."""
-    return str(model.dtype).removeprefix("torch.")
 
 
 def _quantisation(settings: ModelSettings) -> object:
@@ -152,7 +154,7 @@ def _quantisation(settings: ModelSettings) -> object:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=_dtype(settings.dtype, device_of(settings.device)),
+        bnb_4bit_compute_dtype=dtype_of(settings.dtype, device_of(settings.device)),
     )
 
 
@@ -170,7 +172,7 @@ def _check_shapes(mismatched: "Iterable[tuple[str, torch.Size, torch.Size]]", wh
         )
 
 
-def _check_complete(model: "PreTrainedModel", report: gguf.LoadingReport, where: str) -> None:
+def _check_complete(model: "PreTrainedModel", report: LoadingReport, where: str) -> None:
     """Hold the files' weights against the model's.
 
     A weight for a part that the model has (a further layer, a bias) changes the output by being left out: an error.

@@ -12,7 +12,7 @@ from tokensieve.config import StudySettings, as_settings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError, in_words
 from tokensieve.generation.arms import ARMS, name_of_origin
-from tokensieve.models.speed import SAMPLE, SCORE, TRAIN, matmul_rate
+from tokensieve.models.device import SAMPLE, SCORE, TRAIN, matmul_rate
 from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_report
 from tokensieve.study.build_report import assemble
 from tokensieve.study.plan import Planner

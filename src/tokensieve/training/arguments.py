@@ -10,7 +10,7 @@ from trl import SFTConfig
 from tokensieve.config import TrainSettings
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
-from tokensieve.models.checkpointing import checkpointing_arguments
+from tokensieve.models.device import checkpointing_arguments
 from tokensieve.training.adapter import CHECKPOINTS
 from tokensieve.training.dataset import TrainingSet
 from tokensieve.training.trackers import report_to

@@ -21,7 +21,7 @@ from tokensieve.data.manifest import (
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.launch import device_of_launch, portion_of_launch
 from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
-from tokensieve.models.gguf import SUFFIX
+from tokensieve.models.fetch import GGUF_SUFFIX
 from tokensieve.models.weights import check_finite
 from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
 from tokensieve.training.dataset import TrainingSet, write_training_set
@@ -225,7 +225,9 @@ def _save(
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, PeftModel):
         config = model.peft_config[model.active_adapter]
-        of_a_folder = Path(str(config.base_model_name_or_path)).is_dir() and not loaded.identity.name.endswith(SUFFIX)
+        of_a_folder = Path(str(config.base_model_name_or_path)).is_dir() and not loaded.identity.name.endswith(
+            GGUF_SUFFIX
+        )
         if not of_a_folder or loaded.settings.revision is not None:
             config.base_model_name_or_path = loaded.identity.name
             config.revision = loaded.identity.revision

@@ -10,7 +10,7 @@ from trl import SFTConfig
 
 from tokensieve.config import SelectSettings
 from tokensieve.errors import InputError
-from tokensieve.models.checkpointing import checkpointing_arguments
+from tokensieve.models.device import checkpointing_arguments
 from tokensieve.pipeline import load, select
 from tokensieve.scoring import score
 from tokensieve.training.sieve_trainer import SieveSFTTrainer, sieve_dataset

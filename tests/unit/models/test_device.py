@@ -1,6 +1,6 @@
 """The rate of a matrix product."""
 
-from tokensieve.models.speed import matmul_rate
+from tokensieve.models.device import matmul_rate
 
 
 def test_a_rate_is_that_of_a_real_machine() -> None:
