@@ -16,7 +16,7 @@ from tests.synthetic_answers import answers_of, problems_of
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
-from tokensieve.analysis.update_results import ModuleUpdate, WeightUpdate
+from tokensieve.analysis.results import ModuleUpdate, WeightUpdate
 from tokensieve.config import ArmSettings, SelectSettings
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.report import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.table import Table
 
-from tokensieve.analysis.update_results import WeightUpdate
+from tokensieve.analysis.results import WeightUpdate
 from tokensieve.cli.console import duration, out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from tokensieve.analysis.update_results import SINGULAR_VALUES, ModuleUpdate, WeightUpdate
+from tokensieve.analysis.results import SINGULAR_VALUES, ModuleUpdate, WeightUpdate
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 

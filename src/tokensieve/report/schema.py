@@ -8,8 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tokensieve.analysis.results import Profile
-from tokensieve.analysis.update_results import WeightUpdate
+from tokensieve.analysis.results import Profile, WeightUpdate
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
 from tokensieve.report.flip_schema import ArmFlips, FlipProblem, NearRow

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokensieve.analysis.update_results import WeightUpdate
+from tokensieve.analysis.results import WeightUpdate
 from tokensieve.report import plots
 from tokensieve.report.schema import ArmReport, Report, TargetReport
 

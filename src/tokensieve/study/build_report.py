@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
-from tokensieve.analysis.diversity import diversity
-from tokensieve.analysis.update_results import WeightUpdate
+from tokensieve.analysis.results import WeightUpdate
+from tokensieve.analysis.similarity import diversity
 from tokensieve.config import ArmSettings
 from tokensieve.data.manifest import package_versions, read_manifest
 from tokensieve.drift.update import UPDATE_NAME

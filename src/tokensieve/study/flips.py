@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 from typing import Final
 
-from tokensieve.analysis.nearest_rows import NearestRows
+from tokensieve.analysis.similarity import NearestRows
 from tokensieve.report.flip_schema import ArmFlips, Flip, FlipProblem, Nearness, NearRow, kind_of
 from tokensieve.report.schema import TargetReport
 from tokensieve.types import Outcome, Problem, Sample, Selected

@@ -2,7 +2,7 @@
 
 from tests.synthetic_report import synthetic_report
 
-from tokensieve.analysis.update_results import ModuleUpdate, WeightUpdate
+from tokensieve.analysis.results import ModuleUpdate, WeightUpdate
 from tokensieve.report import ArmReport, Report, SeedRun, TargetReport
 from tokensieve.report.page import render
 from tokensieve.report.plots import ArmStyle, spectra
