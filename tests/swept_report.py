@@ -12,7 +12,7 @@ from tests.synthetic_report import synthetic_report
 from tokensieve import metrics
 from tokensieve.metrics import Estimate
 from tokensieve.report import Report, TargetReport, write_report
-from tokensieve.report.frontier import LOSSES, ArmFrontier, BestWithin, FrontierPoint
+from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint
 from tokensieve.report.schema import ArmReport
 
 RATES = (5e-5, 1e-4, 2e-4)

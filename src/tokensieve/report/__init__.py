@@ -1,22 +1,19 @@
 """A study, or an inspection of training data, as one page that opens offline, and its JSON twin."""
 
 from tokensieve.metrics import Estimate
-from tokensieve.report.files import HTML_NAME, JSON_NAME, read_report, write_report
+from tokensieve.report.browser_schema import SampleRow
+from tokensieve.report.browsers import sample_rows
 from tokensieve.report.inspection_page import INSPECTION_HTML, INSPECTION_JSON, render_inspection, write_inspection
-from tokensieve.report.samples import sample_rows
+from tokensieve.report.page import HTML_NAME, JSON_NAME, read_report, write_report
+from tokensieve.report.results_schema import CurvePoint, Outcomes, SeedRun, TaskResult
 from tokensieve.report.schema import (
     REFERENCE_ARM,
     ArmReport,
-    CurvePoint,
     EvaluatedSubset,
-    Outcomes,
     ReferenceComparison,
     Report,
-    SampleRow,
-    SeedRun,
     StageTime,
     TargetReport,
-    TaskResult,
 )
 
 __all__ = [

@@ -13,7 +13,8 @@ from tokensieve.errors import InputError
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
 from tokensieve.report.page import flatten
-from tokensieve.report.schema import ArmReport, Report, TargetReport, TaskResult
+from tokensieve.report.results_schema import TaskResult
+from tokensieve.report.schema import ArmReport, Report, TargetReport
 from tokensieve.report.verdict import judge
 from tokensieve.types import JSON
 

@@ -1,14 +1,16 @@
-"""Drift against forgetting: every training run of a study as a point, their rank correlation, and what that says."""
+"""Drift on the page: KL against forgetting over all training runs, and what training did to the weights."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tokensieve.analysis.results import WeightUpdate
 from tokensieve.metrics import LEAST_GROUPS, LEAST_RUNS, Estimate, rank_correlation
 from tokensieve.report import number_format, plots
 from tokensieve.report.plots.drift import DriftPoint
-from tokensieve.report.schema import DriftSet, Report
+from tokensieve.report.results_schema import DriftSet
+from tokensieve.report.schema import ArmReport, Report, TargetReport
 
-_WIDE, _NARROW = 1080.0, 350.0
+_WIDE, _HALF, _NARROW = 1080.0, 592.0, 350.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +67,21 @@ def drift_section(report: Report) -> DriftSection | None:
         styles=styles,
         hollow=", ".join(titles[1:]),
         sentences=tuple(_sentences(points)),
-        rows=tuple(_rows(report)),
+        rows=tuple(_drift_rows(report)),
     )
 
 
-def _rows(report: Report) -> Iterator[DriftRow]:
+def _drift_rows(report: Report) -> Iterator[DriftRow]:
     """One row for each arm and set."""
     for target in report.targets:
         for arm in target.arms:
             names = dict.fromkeys(one.name for run in arm.runs for one in run.drift_sets)
             for name in names:
                 sets = [one for run in arm.runs for one in run.drift_sets if one.name == name]
-                yield _row(target.title or target.task, arm.name, name, sets)
+                yield _drift_row(target.title or target.task, arm.name, name, sets)
 
 
-def _row(target: str, arm: str, name: str, sets: Sequence[DriftSet]) -> DriftRow:
+def _drift_row(target: str, arm: str, name: str, sets: Sequence[DriftSet]) -> DriftRow:
     values = [one.kl.value for one in sets if one.kl.value is not None]
     ends = [min(values), max(values)] if len(values) > 1 else [sets[0].kl.low, sets[0].kl.high]
     spread = "" if None in ends else " to ".join(number_format.number(end, 4) for end in ends)
@@ -160,3 +162,73 @@ def _sentence(points: Sequence[DriftPoint], target: str) -> str:
     if found.low > 0:
         return f"{head}: here models that moved further forgot less, so drift does not stand in for the benchmarks."
     return f"{head}: the interval holds 0, so these runs do not show that drift tells what is forgotten."
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRow:
+    """An arm's update, the mean over its seeds.
+
+    Attributes:
+        arm: the arm.
+        style: its mark.
+        norm: Frobenius norm.
+        relative_norm: that over the norm of the base's weights; None where it is not known.
+        rank: effective rank, the mean over matrices.
+        kinds: kind of module, its norm and its effective rank, the largest norm first.
+    """
+
+    arm: ArmReport
+    style: plots.ArmStyle
+    norm: float
+    relative_norm: float | None
+    rank: float | None
+    kinds: tuple[tuple[str, float, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateView:
+    """One target's updates."""
+
+    title: str
+    rows: tuple[UpdateRow, ...]
+    picture: plots.Pair | None
+
+
+def update_section(report: Report) -> tuple[UpdateView, ...]:
+    """The updates of every target whose runs were measured; empty where none was."""
+    views = (_update_view(target) for target in report.targets)
+    return tuple(view for view in views if view.rows)
+
+
+def _update_view(target: TargetReport) -> UpdateView:
+    styles = plots.arm_styles(target.arms)
+    updates = {arm.name: [run.update for run in arm.runs if run.update is not None] for arm in target.arms}
+    rows = tuple(_update_row(arm, styles[arm.name], updates[arm.name]) for arm in target.arms if updates[arm.name])
+    lines = {name: _mean_spectrum(found) for name, found in updates.items() if found}
+    wide, narrow = (plots.spectra(lines, styles, width) for width in (_HALF, _NARROW))
+    return UpdateView(target.title or target.task, rows, plots.Pair(wide, narrow) if wide and narrow else None)
+
+
+def _update_row(arm: ArmReport, style: plots.ArmStyle, updates: Sequence[WeightUpdate]) -> UpdateRow:
+    kinds: dict[str, list[tuple[float, float | None]]] = {}
+    for update in updates:
+        for one in update.modules:
+            kinds.setdefault(one.kind, []).append((one.norm, one.effective_rank))
+    listed = [
+        (kind, sum(norm for norm, _ in found) / len(found), _mean([rank for _, rank in found]))
+        for kind, found in kinds.items()
+    ]
+    return UpdateRow(
+        arm=arm,
+        style=style,
+        norm=sum(update.norm for update in updates) / len(updates),
+        relative_norm=_mean([update.relative_norm for update in updates]),
+        rank=_mean([update.effective_rank for update in updates]),
+        kinds=tuple(sorted(listed, key=lambda one: -one[1])),
+    )
+
+
+def _mean_spectrum(updates: Sequence[WeightUpdate]) -> list[float]:
+    """The mean singular values over seeds; as many as the shortest list has."""
+    spectra = [update.spectrum for update in updates]
+    return [sum(values) / len(values) for values in zip(*spectra, strict=False)]

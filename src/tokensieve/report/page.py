@@ -1,4 +1,4 @@
-"""The page: one self-contained HTML file, drawn from a report's numbers and from nothing else."""
+"""The page: one self-contained HTML file, drawn from a report's numbers and from nothing else; and its JSON twin."""
 
 import base64
 import hashlib
@@ -6,25 +6,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
+from typing import Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import ValidationError
 
-from tokensieve.analysis import PERPLEXITY_STEPS
+from tokensieve.data.manifest import write_atomically
+from tokensieve.errors import InputError
 from tokensieve.report import number_format, plots
-from tokensieve.report.drift_section import drift_section
-from tokensieve.report.flips_section import flip_data
-from tokensieve.report.frontier import LOSSES
-from tokensieve.report.schema import ArmReport, Report, SampleRow, TargetReport
-from tokensieve.report.update_section import update_section
+from tokensieve.report.browsers import flip_data, token_data
+from tokensieve.report.drift_section import drift_section, update_section
+from tokensieve.report.results_schema import LOSSES
+from tokensieve.report.schema import SCHEMA_VERSION, ArmReport, Report, TargetReport
 from tokensieve.report.verdict import TargetVerdict, judge
 from tokensieve.selection import parse_policy
 from tokensieve.types import JSON
 
+HTML_NAME: Final = "report.html"
+JSON_NAME: Final = "report.json"
 _WIDE, _NARROW = 592.0, 350.0
 _FULL = 1080.0
-TOKENS_ON_PAGE = 70_000
-"""Tokens of all arms' rows in the token browser, each at about 30 bytes; the first row of an arm is always there."""
 _STYLES = ("page.css", "sections.css")
 _SCRIPTS = ("controls.js", "policies.js", "page.js", "flips.js", "save.js")
 """Files of the page's one style sheet and its one script, in their order."""
@@ -42,6 +45,43 @@ class _TargetView:
     accuracy: plots.Pair
     histograms: tuple[tuple[ArmReport, Markup], ...]
     curves: plots.Pair | None
+
+
+def write_report(report: Report, folder: str | Path) -> Path:
+    """Write the page and its JSON twin into a folder, and return the page's path.
+
+    Raises:
+        EnvironmentProblem: the disk is full or refuses.
+    """
+    path = Path(folder)
+    write_atomically(path / JSON_NAME, report.model_dump_json().encode() + b"\n")
+    write_atomically(path / HTML_NAME, render(report).encode())
+    return path / HTML_NAME
+
+
+def read_report(folder: str | Path) -> Report:
+    """The report of a folder, from its JSON.
+
+    Raises:
+        InputError: there is none, it is damaged, or it has another schema version.
+    """
+    path = Path(folder) / JSON_NAME
+    again = "write it again: tokensieve report RUN_FOLDER"
+    if not path.is_file():
+        raise InputError(f"no {JSON_NAME} in this folder", where=str(folder), fix=again)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the report is damaged: {error}", where=str(path), fix=again) from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"schema version {version!r}, this tokensieve reads {SCHEMA_VERSION}", where=str(path), fix=again
+        )
+    try:
+        return Report.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"the report does not fit its schema: {error}", where=str(path), fix=again) from None
 
 
 def render(report: Report) -> str:
@@ -118,52 +158,6 @@ def flatten(settings: dict[str, JSON], prefix: str = "") -> Sequence[tuple[str, 
     return rows
 
 
-def token_data(report: Report) -> JSON:
-    """Data of the token browser: each distinct text once, and for every arm the trained tokens as bits.
-
-    Arms with many long rows show the first of them only, so that the page stays small; report.json holds all.
-    """
-    listed = [arm for target in report.targets for arm in target.arms if arm.samples]
-    tokens_left = {id(arm): TOKENS_ON_PAGE // len(listed) for arm in listed}
-    texts: list[JSON] = []
-    places: dict[tuple[object, ...], int] = {}
-    targets: list[JSON] = []
-    for target in report.targets:
-        arms: list[JSON] = []
-        for arm in target.arms:
-            rows: list[JSON] = []
-            for row in arm.samples:
-                tokens_left[id(arm)] -= len(row.pieces)
-                if rows and tokens_left[id(arm)] < 0:
-                    break
-                key = (row.pieces, row.nll, row.in_response, row.protected, row.tuned_nll)
-                if key not in places:
-                    places[key] = len(texts)
-                    nll: list[JSON] = [None if value is None else round(value, 4) for value in row.nll]
-                    bits = {"response": _bits(row.in_response), "protected": _bits(row.protected)}
-                    texts.append({"pieces": list(row.pieces), "nll": nll, **bits, **_measures(row)})
-                shown: dict[str, JSON] = {"id": row.id, "text": places[key], "train": _bits(row.train)}
-                if row.weight:
-                    shown["weight"] = list(row.weight)
-                rows.append({**shown, "notShown": row.not_shown})
-            if rows:
-                arms.append({"name": arm.name, "rows": rows})
-        if arms:
-            targets.append({"name": target.title or target.task, "arms": arms})
-    return {"targets": targets, "texts": texts, "steps": list(PERPLEXITY_STEPS)}
-
-
-def _measures(row: SampleRow) -> dict[str, JSON]:
-    """Measures of a row beside the nll, as far as they are known: one value a response token, in their order."""
-    lists = {"entropy": row.entropy, "rank": row.rank, "tuned": row.tuned_nll, "preferred": row.preferred}
-    found: dict[str, JSON] = {
-        name: [value for value, inside in zip(values, row.in_response, strict=True) if inside]
-        for name, values in lists.items()
-        if values
-    }
-    return {**found, "tunedName": row.tuned_name} if row.tuned_nll else found
-
-
 def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict[str, str]) -> _TargetView:
     styles = plots.arm_styles(target.arms)
     profiled = [(arm, arm.profile) for arm in target.arms if arm.profile and arm.profile.scored_tokens]
@@ -190,10 +184,6 @@ def _view(anchor: str, target: TargetReport, verdict: TargetVerdict, names: dict
 def _by_threshold(arm: ArmReport) -> bool:
     """True if the threshold itself decides; controls only match its number of tokens."""
     return not parse_policy(arm.policy).traits.control
-
-
-def _bits(flags: Sequence[bool]) -> str:
-    return "".join("1" if flag else "0" for flag in flags)
 
 
 def _as_script_data(value: JSON) -> Markup:

@@ -11,9 +11,9 @@ from typing import Final
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import EnvironmentProblem, first_line
 from tokensieve.report import plots
-from tokensieve.report.drift_section import drift_section
+from tokensieve.report.drift_section import drift_section, update_section
+from tokensieve.report.page import short_task_names
 from tokensieve.report.schema import Report
-from tokensieve.report.update_section import update_section
 
 CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """Programs that draw an SVG file into a PNG file."""
@@ -39,8 +39,6 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
 
 def pictures(report: Report) -> Iterator[tuple[str, str]]:
     """Names and SVG elements of the report's pictures."""
-    from tokensieve.report.page import short_task_names
-
     names = short_task_names(report)
     for target in report.targets:
         styles = plots.arm_styles(target.arms)

@@ -6,14 +6,13 @@ percentage points of accuracy; losses and nll are nats; times are seconds. None 
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from tokensieve.analysis.results import Profile, WeightUpdate
+from tokensieve.analysis.results import Profile
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
-from tokensieve.report.flip_schema import ArmFlips, FlipProblem, NearRow
-from tokensieve.report.frontier import ArmFrontier
-from tokensieve.report.run_record import RunRecord
+from tokensieve.report.browser_schema import ArmFlips, FlipProblem, NearRow, SampleRow
+from tokensieve.report.results_schema import ArmFrontier, SeedRun, TaskResult
 from tokensieve.types import JSON, Origin
 
 SCHEMA_VERSION: Final = 2
@@ -21,45 +20,6 @@ REFERENCE_ARM: Final = "plain"
 """The arm that all others are compared with."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class Outcomes(BaseModel):
-    """Answers by what the checker found; answered in the wrong form and answered wrongly are told apart."""
-
-    model_config = _STRICT
-
-    correct: int = 0
-    wrong: int = 0
-    no_answer: int = 0
-    cut_off: int = 0
-    """Answers that the length limit ended where the study counts them as wrong unread; else 0."""
-    not_judged: int = 0
-    limited: int = 0
-    """Answers that the length limit ended, whatever was found in them: a flag, no part of the sum."""
-    limited_correct: int = 0
-    """Those of them that are correct."""
-
-    @property
-    def total(self) -> int:
-        """All answers."""
-        return self.correct + self.wrong + self.no_answer + self.cut_off + self.not_judged
-
-
-class TaskResult(BaseModel):
-    """Result of a model on one task; over several seeds the answers are pooled."""
-
-    model_config = _STRICT
-
-    task: str
-    """The registered task's name."""
-    accuracy: Estimate
-    """Fraction of problems answered correctly, with the Wilson interval over problems; of a task that is measured by
-    likelihood the mean of 1 / perplexity over its texts, with a bootstrap over them."""
-    outcomes: Outcomes
-    """Number of answers by finding."""
-    nats: dict[str, Estimate] = Field(default_factory=dict)
-    """Of a task that is measured by likelihood: nll in nats per token, of `all` tokens and of those that are `likely`
-    (perplexity up to 2.5) and `unlikely` under the base."""
 
 
 class EvaluatedSubset(BaseModel):
@@ -77,59 +37,6 @@ class EvaluatedSubset(BaseModel):
     """Problems that the split has; None where that is not known."""
 
 
-class CurvePoint(BaseModel):
-    """One logged step of a training run."""
-
-    model_config = _STRICT
-
-    step: int
-    """Optimiser steps done, from 1."""
-    loss: float
-    """Mean nll over the trained tokens, nats."""
-
-
-class DriftSet(BaseModel):
-    """Drift of one training run on one set of rows, with bootstrap intervals over the rows."""
-
-    model_config = _STRICT
-
-    name: str
-    """Name of the set: dialogues, answers, rows or text."""
-    kl: Estimate
-    """Forward KL(base || model), nats per token."""
-    nll_change: Estimate
-    """Mean nll under the model minus that under the base, nats per token."""
-    base_perplexity: float | None = None
-    """exp of the mean nll under the base."""
-    tuned_perplexity: float | None = None
-    """exp of the mean nll under the model."""
-
-
-class SeedRun(BaseModel):
-    """One training run of an arm."""
-
-    model_config = _STRICT
-
-    seed: int
-    """Order of the rows and initial adapter weights."""
-    target_improvement: float | None = None
-    """TI of this run, percent; None where the base is 0."""
-    backward_transfer: float | None = None
-    """BWT of this run, percent."""
-    target_accuracy: float | None = None
-    """Accuracy on the target after this run, a fraction."""
-    drift: float | None = None
-    """Forward KL(base || model) in nats per token, the mean over sets; None where the study does not measure it."""
-    drift_sets: tuple[DriftSet, ...] = ()
-    """Drift by set of rows; empty where the study does not measure it."""
-    update: WeightUpdate | None = None
-    """Norms, singular values and effective ranks of its weight update; None where the study does not measure them."""
-    curve: tuple[CurvePoint, ...] = ()
-    """Training loss by step."""
-    wall_s: float | None = None
-    """Seconds of training."""
-
-
 class ReferenceComparison(BaseModel):
     """This arm minus the reference arm, on the same problems (paired)."""
 
@@ -139,48 +46,6 @@ class ReferenceComparison(BaseModel):
     """Difference in the target's accuracy, percentage points."""
     backward_transfer: Estimate = Estimate()
     """Difference in BWT, percent; undefined where it was not taken."""
-
-
-class SampleRow(BaseModel):
-    """A training row for the token browser; one value a token in each list."""
-
-    model_config = _STRICT
-
-    id: str
-    """The row's id; the same id in another arm is the same row where the training data is the same."""
-    pieces: tuple[str, ...]
-    """The tokens as text."""
-    nll: tuple[float | None, ...]
-    """Nats under the base model; None = not scored."""
-    in_response: tuple[bool, ...]
-    """True on the response."""
-    train: tuple[bool, ...]
-    """True where the token contributes to the loss."""
-    protected: tuple[bool, ...]
-    """True where the token is trained whatever the policy says."""
-    not_shown: int = 0
-    """Tokens of the row after these."""
-    entropy: tuple[float | None, ...] = ()
-    """Entropy in nats of the base's next-token distribution; empty where not scored, as are those that follow."""
-    rank: tuple[int | None, ...] = ()
-    """Number of vocabulary entries that the base holds more likely."""
-    weight: tuple[float, ...] = ()
-    """Factor of the token's loss; empty where selection is hard."""
-    tuned_nll: tuple[float | None, ...] = ()
-    """Nats under another scorer, such as the model after training."""
-    tuned_name: str = ""
-    """Name of that scorer."""
-    preferred: tuple[str, ...] = ()
-    """The base's likeliest token at each place as text; empty text outside of the response."""
-
-    @model_validator(mode="after")
-    def _check_lengths(self) -> "SampleRow":
-        lengths = {len(self.pieces), len(self.nll), len(self.in_response), len(self.train), len(self.protected)}
-        optional = (self.entropy, self.rank, self.weight, self.tuned_nll, self.preferred)
-        lengths |= {len(values) for values in optional if values}
-        if len(lengths) > 1:
-            raise ValueError(f"row {self.id}: lists of different lengths {sorted(lengths)}, expected one value a token")
-        return self
 
 
 class ArmReport(BaseModel):
@@ -299,6 +164,40 @@ class StageTime(BaseModel):
     """Seconds."""
     cached: bool = False
     """True where an earlier run's result was taken; wall_s is then that run's."""
+
+
+class Checkout(BaseModel):
+    """The git checkout that a recipe lies in."""
+
+    model_config = _STRICT
+
+    commit: str
+    """The commit that is checked out, 40 hex digits."""
+    changed: bool
+    """True where files of the checkout differ from the commit."""
+
+
+class RunRecord(BaseModel):
+    """Recipe, commit, digests and versions of a run; written by every start that makes a step."""
+
+    model_config = _STRICT
+
+    recipe: str
+    """Name of the shipped recipe, or of the file without its folder."""
+    settings_digest: str
+    """Digest of the study's settings."""
+    inputs: dict[str, str]
+    """Digest of the base model, and of each set of problems that is trained on or evaluated."""
+    checkout: Checkout | None = None
+    """Commit of the git checkout whose file the recipe is; None where it is no such file."""
+    versions: dict[str, str]
+    """Packages and Python."""
+    workers: int
+    """Processes among which the steps were shared out."""
+    threads: int
+    """Threads of each; with another number a float's last digits differ."""
+    started_at: str
+    """ISO 8601, UTC."""
 
 
 class Report(BaseModel):

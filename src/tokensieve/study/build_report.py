@@ -17,16 +17,9 @@ from tokensieve.drift.update import UPDATE_NAME
 from tokensieve.metrics import Flags
 from tokensieve.pipeline import open_selected
 from tokensieve.pipeline.load import STRUCTURE_IDS
-from tokensieve.report.samples import sample_rows
-from tokensieve.report.schema import (
-    REFERENCE_ARM,
-    ArmReport,
-    CurvePoint,
-    ReferenceComparison,
-    Report,
-    SeedRun,
-    TargetReport,
-)
+from tokensieve.report.browsers import sample_rows
+from tokensieve.report.results_schema import CurvePoint, SeedRun
+from tokensieve.report.schema import REFERENCE_ARM, ArmReport, ReferenceComparison, Report, TargetReport
 from tokensieve.selection.protection import protected_T
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.record import read_record

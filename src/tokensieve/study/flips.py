@@ -8,7 +8,7 @@ from itertools import chain, islice, zip_longest
 from typing import Final
 
 from tokensieve.analysis.similarity import NearestRows
-from tokensieve.report.flip_schema import ArmFlips, Flip, FlipProblem, Nearness, NearRow, kind_of
+from tokensieve.report.browser_schema import ArmFlips, Flip, FlipProblem, Nearness, NearRow, kind_of
 from tokensieve.report.schema import TargetReport
 from tokensieve.types import Outcome, Problem, Sample, Selected
 

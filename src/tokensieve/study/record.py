@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tokensieve.config import StudySettings
 from tokensieve.data.manifest import digest_of, package_versions, write_atomically
-from tokensieve.report.run_record import Checkout, RunRecord
+from tokensieve.report.schema import Checkout, RunRecord
 from tokensieve.study.workers import threads_of
 
 RECORD_NAME: Final = "run.json"

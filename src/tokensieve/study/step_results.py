@@ -14,13 +14,8 @@ from tokensieve import metrics
 from tokensieve.data.dataset import open_rows
 from tokensieve.drift import Drift
 from tokensieve.errors import InputError
-from tokensieve.report.schema import (
-    DriftSet,
-    EvaluatedSubset,
-    Outcomes,
-    StageTime,
-    TaskResult,
-)
+from tokensieve.report.results_schema import DriftSet, Outcomes, TaskResult
+from tokensieve.report.schema import EvaluatedSubset, StageTime
 from tokensieve.scoring.preferred import preferred_ids
 from tokensieve.study import likelihoods
 from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED

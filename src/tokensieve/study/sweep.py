@@ -8,7 +8,7 @@ import numpy as np
 
 from tokensieve import metrics
 from tokensieve.metrics import Estimate, Flags
-from tokensieve.report.frontier import LOSSES, ArmFrontier, BestWithin, FrontierPoint
+from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint
 from tokensieve.study.steps import ArmPlan, ArmRun
 
 RunFlags: TypeAlias = dict[float, list[Flags]]

@@ -1,4 +1,4 @@
-"""The page as text: self-contained, escaped, and whole for every odd report."""
+"""The page as text: self-contained, escaped and whole for every odd report; its files, and what is said of bad ones."""
 
 import base64
 import hashlib
@@ -6,13 +6,28 @@ import html
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from tests.synthetic_report import HOSTILE, synthetic_report
 
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.report import ArmReport, Report, SampleRow, StageTime, TargetReport
-from tokensieve.report.page import flatten, render, short_task_names, token_data
+from tokensieve.errors import InputError
+from tokensieve.report import (
+    HTML_NAME,
+    JSON_NAME,
+    ArmReport,
+    Estimate,
+    Report,
+    SampleRow,
+    StageTime,
+    TargetReport,
+    read_report,
+    write_report,
+)
+from tokensieve.report.browsers import token_data
+from tokensieve.report.page import flatten, render, short_task_names
+from tokensieve.report.schema import Checkout, RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +230,62 @@ def test_the_cost_of_every_arm_is_told(report: Report, page: str) -> None:
     for arm in report.targets[0].arms:
         assert f">{arm.name}<" in table
     assert table.count("21.0\u202fs") == table.count("30.0\u202fs") == 10
+
+
+def test_the_json_twin_holds_the_whole_report(tmp_path: Path) -> None:
+    report = synthetic_report()
+    page = write_report(report, tmp_path)
+    assert page == tmp_path / HTML_NAME
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert read_report(tmp_path) == report
+
+
+def test_a_missing_damaged_or_foreign_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no report\.json"):
+        read_report(tmp_path)
+    path = tmp_path / JSON_NAME
+    path.write_text('{"schema_version": 2,', encoding="utf-8")
+    with pytest.raises(InputError, match="damaged"):
+        read_report(tmp_path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="damaged"):
+        read_report(tmp_path)
+    path.write_text(json.dumps({"schema_version": 99}), encoding="utf-8")
+    with pytest.raises(InputError, match="schema version 99"):
+        read_report(tmp_path)
+    path.write_text(json.dumps({"schema_version": 2, "surprise": 1}), encoding="utf-8")
+    with pytest.raises(InputError, match="surprise"):
+        read_report(tmp_path)
+
+
+def test_estimates_become_json_with_none_for_nan() -> None:
+    nan = float("nan")
+    assert Estimate.of(nan, nan, nan) == Estimate()
+    assert Estimate.of(1.0, 0.0, 2.0) == Estimate(value=1.0, low=0.0, high=2.0)
+    with pytest.raises(ValueError, match="both ends"):
+        Estimate(value=1.0, low=0.0)
+    with pytest.raises(ValueError, match="out of order"):
+        Estimate(value=1.0, low=2.0, high=0.0)
+    with pytest.raises(ValueError, match="finite"):
+        Estimate(value=nan)
+
+
+RECORD = RunRecord(
+    recipe="mine.yaml",
+    settings_digest="5f" * 32,
+    inputs={"model": "0a" * 32},
+    checkout=Checkout(commit="0123456789abcdef" * 2 + "01234567", changed=True),
+    versions={"python": "3.11.9"},
+    workers=2,
+    threads=1,
+    started_at="2026-01-05T10:20:30+00:00",
+)
+
+
+@pytest.mark.parametrize("run", [RECORD, RECORD.model_copy(update={"checkout": None}), None])
+def test_recipe_commit_and_workers_are_on_the_page(run: RunRecord | None) -> None:
+    report = synthetic_report().model_copy(update={"run": run})
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    page = render(report)
+    assert ("mine.yaml" in page) == (run is not None)
+    assert ("<code>0123456789ab</code> with changes" in page) == (run is not None and run.checkout is not None)

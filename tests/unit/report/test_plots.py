@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from tests.synthetic_report import synthetic_report
 
 from tokensieve.report import ArmReport, Estimate, TargetReport, plots
-from tokensieve.report.plots.canvas import Canvas
-from tokensieve.report.plots.labels import Box, place
+from tokensieve.report.plots.canvas import Axis, Box, Canvas, place
 
 FRAME = Box(0, 0, 560, 380)
 
@@ -107,3 +106,18 @@ def test_many_arms_with_long_names_get_lanes_and_room() -> None:
     picture = plots.accuracy_lanes(many, plots.arm_styles(arms), {}, 1080)
     tracks = [float(x) for x in re.findall(r'class="track" x1="([\d.]+)"', picture)]
     assert min(tracks) > 200
+
+
+@pytest.mark.parametrize(
+    ("value", "pixel", "inside"), [(0.0, 40.0, 40.0), (5.0, 90.0, 90.0), (20.0, 240.0, 140.0), (-1.0, 30.0, 40.0)]
+)
+def test_a_value_beyond_the_axis_is_cut_only_where_asked(value: float, pixel: float, inside: float) -> None:
+    axis = Axis(low=0.0, high=10.0, start=40.0, end=140.0)
+    assert axis.at(value) == pixel
+    assert axis.clipped(value) == inside
+
+
+def test_an_axis_may_run_upwards() -> None:
+    axis = Axis(low=0.0, high=10.0, start=140.0, end=40.0)
+    assert axis.at(10.0) == 40.0
+    assert axis.clipped(-3.0) == 140.0

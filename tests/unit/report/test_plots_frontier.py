@@ -7,7 +7,7 @@ from tests.swept_report import RATES, swept_report
 from tests.synthetic_report import synthetic_report
 
 from tokensieve.report import Estimate, TargetReport, plots
-from tokensieve.report.frontier import ArmFrontier, FrontierPoint
+from tokensieve.report.results_schema import ArmFrontier, FrontierPoint
 
 
 def drawn(target: TargetReport, width: float = 560) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tokensieve.report import ArmReport, SeedRun, TargetReport
-from tokensieve.report.flip_schema import kind_of
+from tokensieve.report.browser_schema import kind_of
 from tokensieve.study.flips import shortened, with_flips
 from tokensieve.types import Outcome, Problem, Sample, Scored, Scores, Selected, Tokens, Verdict, bools, ints
 

@@ -8,7 +8,8 @@ from markupsafe import Markup
 from tokensieve.report import number_format
 from tokensieve.report.plots.canvas import Canvas, name_width
 from tokensieve.report.plots.style import ArmStyle
-from tokensieve.report.schema import ArmReport, TargetReport, TaskResult
+from tokensieve.report.results_schema import TaskResult
+from tokensieve.report.schema import ArmReport, TargetReport
 
 _ROW: Final = 38
 _LANE: Final = 24

@@ -9,12 +9,10 @@ from markupsafe import Markup
 
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
-from tokensieve.report.frontier import FrontierPoint
-from tokensieve.report.plots.axis import Axis
-from tokensieve.report.plots.canvas import Canvas, text_width
-from tokensieve.report.plots.labels import Box, place
+from tokensieve.report.plots.canvas import Axis, Box, Canvas, place, text_width
 from tokensieve.report.plots.scatter import scatter
 from tokensieve.report.plots.style import ArmStyle
+from tokensieve.report.results_schema import FrontierPoint
 from tokensieve.report.schema import TargetReport
 
 _FONT = 12.5

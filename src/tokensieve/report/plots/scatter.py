@@ -7,9 +7,7 @@ from markupsafe import Markup
 
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
-from tokensieve.report.plots.axis import Axis
-from tokensieve.report.plots.canvas import Canvas, text_width
-from tokensieve.report.plots.labels import Box, place
+from tokensieve.report.plots.canvas import Axis, Box, Canvas, place, text_width
 from tokensieve.report.plots.style import ArmStyle
 from tokensieve.report.schema import ArmReport, TargetReport
 

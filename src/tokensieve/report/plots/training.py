@@ -10,7 +10,8 @@ from tokensieve.analysis.results import Profile
 from tokensieve.report import number_format
 from tokensieve.report.plots.canvas import Anchor, Canvas, name_width
 from tokensieve.report.plots.style import ArmStyle
-from tokensieve.report.schema import ArmReport, SeedRun
+from tokensieve.report.results_schema import SeedRun
+from tokensieve.report.schema import ArmReport
 
 _DECADES: Final = {1: "1", 10: "10", 100: "100", 1000: "1k", 10_000: "10k", 100_000: "100k", 1_000_000: "1M"}
 _CURVE_POINTS: Final = 60

@@ -1,6 +1,6 @@
-"""Schema of a report's flips: answers that are right before training or after it, not both."""
+"""Schema of what the page's browsers show: training rows token by token, and answers that changed sides."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tokensieve.types import Outcome
 
@@ -19,6 +19,48 @@ WORDS: dict[Outcome, str] = {
 def kind_of(before: Outcome, after: Outcome) -> str:
     """Kind of a flip, e.g. ``right → wrong form``."""
     return f"{WORDS[before]} → {WORDS[after]}"
+
+
+class SampleRow(BaseModel):
+    """A training row for the token browser; one value a token in each list."""
+
+    model_config = _STRICT
+
+    id: str
+    """The row's id; the same id in another arm is the same row where the training data is the same."""
+    pieces: tuple[str, ...]
+    """The tokens as text."""
+    nll: tuple[float | None, ...]
+    """Nats under the base model; None = not scored."""
+    in_response: tuple[bool, ...]
+    """True on the response."""
+    train: tuple[bool, ...]
+    """True where the token contributes to the loss."""
+    protected: tuple[bool, ...]
+    """True where the token is trained whatever the policy says."""
+    not_shown: int = 0
+    """Tokens of the row after these."""
+    entropy: tuple[float | None, ...] = ()
+    """Entropy in nats of the base's next-token distribution; empty where not scored, as are those that follow."""
+    rank: tuple[int | None, ...] = ()
+    """Number of vocabulary entries that the base holds more likely."""
+    weight: tuple[float, ...] = ()
+    """Factor of the token's loss; empty where selection is hard."""
+    tuned_nll: tuple[float | None, ...] = ()
+    """Nats under another scorer, such as the model after training."""
+    tuned_name: str = ""
+    """Name of that scorer."""
+    preferred: tuple[str, ...] = ()
+    """The base's likeliest token at each place as text; empty text outside of the response."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "SampleRow":
+        lengths = {len(self.pieces), len(self.nll), len(self.in_response), len(self.train), len(self.protected)}
+        optional = (self.entropy, self.rank, self.weight, self.tuned_nll, self.preferred)
+        lengths |= {len(values) for values in optional if values}
+        if len(lengths) > 1:
+            raise ValueError(f"row {self.id}: lists of different lengths {sorted(lengths)}, expected one value a token")
+        return self
 
 
 class NearRow(BaseModel):
