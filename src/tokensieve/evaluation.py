@@ -12,8 +12,9 @@ import numpy as np
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
 from tokensieve.comparison.readers import answers_of_samples
 from tokensieve.config import EvaluateSettings, ScoreSettings, as_settings
-from tokensieve.data.dataset import FinishedShard, Rows, ShardRun, open_rows_of
+from tokensieve.data.dataset import Rows, ShardRun, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest, package_versions
+from tokensieve.data.shards import FinishedShard
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, ModelLike
 from tokensieve.sampling import Sampler

@@ -24,8 +24,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import numpy as np
 
-from tokensieve.data.anchor_rows import as_training_rows
-from tokensieve.data.dataset import Rows
+from tokensieve.data.dataset import Rows, as_training_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError

@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from tokensieve.data.manifest import Stage
 from tokensieve.types import (
-    JSON,
     Anchor,
     BoolArray,
     Example,
     FloatArray,
     IntArray,
-    Message,
     Origin,
     Outcome,
     Sample,
@@ -27,6 +25,7 @@ from tokensieve.types import (
 )
 
 StageRow: TypeAlias = Example | Tokens | Scored | Selected | Sample | Anchor
+R = TypeVar("R", bound=StageRow)
 
 _IDS = pa.large_list(pa.int32())
 _FLAGS = pa.large_list(pa.bool_())
@@ -37,8 +36,8 @@ def to_table(rows: Sequence[StageRow], stage: Stage) -> pa.Table:
     return pa.table(_COLUMNS[stage](rows))
 
 
-def from_table(table: pa.Table, stage: Stage) -> list[StageRow]:
-    """Rows of one shard; null becomes NaN, or None for a sample that was never judged."""
+def from_table(table: pa.Table, stage: Stage) -> list[R]:
+    """Rows of one shard, of the type that the stage makes; null becomes NaN, or None for a sample never judged."""
     return list(_ROWS[stage](table))
 
 
@@ -54,15 +53,15 @@ def _example_columns(rows: Sequence[Example]) -> dict[str, pa.Array]:
     }
 
 
-def _example(record: dict[str, object]) -> Example:
-    sampled = cast("list[int] | None", record["sampled_ids"])
+def _example(record: Mapping[str, Any]) -> Example:
+    sampled = record["sampled_ids"]
     return Example(
         id=str(record["id"]),
-        messages=tuple(cast(list[Message], json.loads(str(record["messages"])))),
+        messages=tuple(json.loads(record["messages"])),
         task=str(record["task"]),
         origin=Origin(str(record["origin"])),
         sampled_ids=None if sampled is None else np.asarray(sampled, dtype=np.int32),
-        tools=tuple(cast(list[JSON], json.loads(str(record["tools"])))),
+        tools=tuple(json.loads(record["tools"])),
     )
 
 
@@ -87,23 +86,22 @@ def _sample_columns(rows: Sequence[Sample]) -> dict[str, pa.Array]:
     return columns
 
 
-def _sample(record: dict[str, object]) -> Sample:
+def _sample(record: Mapping[str, Any]) -> Sample:
     verdict = None
     if record["verdict"] is not None:
-        extracted = cast("str | None", record["extracted"])
-        verdict = Verdict(Outcome(str(record["verdict"])), extracted, str(record["reason"]))
-    nll = cast("float | None", record["nll"])
+        verdict = Verdict(Outcome(record["verdict"]), record["extracted"], str(record["reason"]))
+    nll = record["nll"]
     return Sample(
         problem_id=str(record["id"]),
         task=str(record["task"]),
-        index=cast(int, record["index"]),
+        index=record["index"],
         text=str(record["text"]),
-        ids=tuple(cast(list[int], record["ids"])),
+        ids=tuple(record["ids"]),
         finished=bool(record["finished"]),
         verdict=verdict,
         nll=float("nan") if nll is None else nll,
         retokenised=bool(record["retokenised"]),
-        token_nll=tuple(cast("list[float]", record.get("token_nll") or ())),
+        token_nll=tuple(record.get("token_nll") or ()),
     )
 
 
@@ -135,8 +133,9 @@ def _scored_columns(rows: Sequence[Scored]) -> dict[str, pa.Array]:
             f"top_entropy.{name}": ([s.top_entropy_T for s in scores], pa.float32()),
         }
         for column, (arrays, kind) in optional.items():
-            if all(array is not None for array in arrays):
-                columns[column] = _lists(cast(list[FloatArray], arrays), kind)
+            present = [array for array in arrays if array is not None]
+            if len(present) == len(arrays):
+                columns[column] = _lists(present, kind)
     return columns
 
 
@@ -256,7 +255,7 @@ _COLUMNS: Final[Mapping[Stage, Callable[[Sequence[Any]], dict[str, pa.Array]]]] 
     "selected": _selected_columns,
     "anchors": _anchor_columns,
 }
-_ROWS: Final[Mapping[Stage, Callable[[pa.Table], Sequence[StageRow]]]] = {
+_ROWS: Final[Mapping[Stage, Callable[[pa.Table], Sequence[Any]]]] = {
     "examples": _examples,
     "samples": _samples,
     "evaluated": _samples,

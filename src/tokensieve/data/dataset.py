@@ -3,22 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar
 
-import pyarrow.parquet as pq
-
-from tokensieve.data.arrow_io import StageRow
+from tokensieve.data.arrow_io import R, StageRow
 from tokensieve.data.manifest import Counts, Manifest, Shard, Stage, read_manifest
-from tokensieve.data.shards import FolderWriter, read_shard
+from tokensieve.data.shards import FinishedShard, FolderWriter, ids_in_footer, read_shard
 from tokensieve.errors import InputError
-from tokensieve.types import JSON, Anchor, Example, Sample, Scored, Selected, Tokens
+from tokensieve.types import BASE_SCORER, JSON, Anchor, Example, Sample, Scored, Selected, Tokens
 
-R = TypeVar("R", bound=StageRow)
 S = TypeVar("S")
-T = TypeVar("T")
 
 _SHARD_ROWS: Final = 512
 _STAGES: Final[Mapping[type, tuple[Stage, ...]]] = {
@@ -94,7 +89,7 @@ class Rows(Generic[R]):
         if self.folder is None or self.manifest.stage in ("examples", "samples", "evaluated"):
             return None
         try:
-            return sum(_ids_in_footer(self.folder / shard.name) for shard in self.manifest.shards)
+            return sum(ids_in_footer(self.folder / shard.name) for shard in self.manifest.shards)
         except (OSError, ValueError):  # a shard that is missing or damaged: reading the rows will say so
             return None
 
@@ -104,7 +99,10 @@ class Rows(Generic[R]):
             yield lambda: list(self)
             return
         for shard in self.manifest.shards:
-            yield partial(cast("Callable[..., list[R]]", read_shard), self.folder, shard, self.manifest)
+            yield self._reader(self.folder, shard)
+
+    def _reader(self, folder: Path, shard: Shard) -> Callable[[], list[R]]:
+        return lambda: read_shard(folder, shard, self.manifest)
 
     def save(self, folder: str | Path) -> "Rows[R]":
         """Write the rows as a stage's folder, and return them as read from there."""
@@ -115,14 +113,6 @@ class Rows(Generic[R]):
 
 def _tokens_of(row: StageRow) -> Tokens | None:
     return row if isinstance(row, Tokens) else getattr(row, "tokens", None)
-
-
-def _ids_in_footer(path: Path) -> int:
-    """Number of token ids in a shard, from its Parquet footer; a row without tokens counts as one."""
-    footer = pq.read_metadata(path)
-    columns = [footer.schema.column(number).path for number in range(footer.num_columns)]
-    place = columns.index("ids.list.element")
-    return sum(footer.row_group(group).column(place).num_values for group in range(footer.num_row_groups))
 
 
 def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:
@@ -137,14 +127,18 @@ def open_rows(folder: str | Path) -> Rows[StageRow]:
     Raises:
         InputError: no finished folder there, or (while iterating) a shard that is damaged, by name.
     """
-    path = Path(folder)
-    manifest = read_manifest(path)
+    return _opened(Path(folder))
 
-    def iterate() -> Iterator[StageRow]:
+
+def _opened(folder: Path) -> Rows[R]:
+    """The folder's rows, of the type that its stage makes: the caller knows the stage."""
+    manifest = read_manifest(folder)
+
+    def iterate() -> Iterator[R]:
         for shard in manifest.shards:
-            yield from read_shard(path, shard, manifest)
+            yield from read_shard(folder, shard, manifest)
 
-    return Rows(manifest, iterate, path)
+    return Rows(manifest, iterate, folder)
 
 
 def open_rows_of(kind: type[R], folder: str | Path) -> Rows[R]:
@@ -153,7 +147,7 @@ def open_rows_of(kind: type[R], folder: str | Path) -> Rows[R]:
     Raises:
         InputError: no finished folder there, or one of another stage.
     """
-    rows = open_rows(folder)
+    rows: Rows[R] = _opened(Path(folder))
     stages = _STAGES[kind]
     if rows.manifest.stage not in stages:
         raise InputError(
@@ -161,7 +155,7 @@ def open_rows_of(kind: type[R], folder: str | Path) -> Rows[R]:
             where=str(folder),
             fix=_MADE_BY.get(stages[0]),
         )
-    return cast("Rows[R]", rows)
+    return rows
 
 
 def as_rows(kind: type[R], given: object) -> Rows[R]:
@@ -179,6 +173,33 @@ def as_rows(kind: type[R], given: object) -> Rows[R]:
     raise InputError(f"expected {stages[0]} rows, got {came}", fix=_RETURNED_BY.get(stages[0]))
 
 
+def as_training_rows(given: object) -> Rows[Selected]:
+    """Selected rows; or anchors, with every response token trained, so that any trainer can rehearse them.
+
+    Args:
+        given: rows of either stage, or their folder.
+
+    Raises:
+        InputError: rows of another stage, or something else.
+    """
+    rows = open_rows(given) if isinstance(given, str | Path) else given
+    if isinstance(rows, Rows) and rows.manifest.stage == "anchors":
+        return _trained(rows)
+    return as_rows(Selected, given)
+
+
+def _trained(anchors: Rows[Anchor]) -> Rows[Selected]:
+    """The anchors' tokens as a selection by the policy plain; without scores, which nothing has been left out by."""
+    settings = {**anchors.manifest.settings, "policy": "plain", "scorer": BASE_SCORER}
+    manifest = anchors.manifest.model_copy(update={"stage": "selected", "settings": settings, "facts": {}})
+
+    def iterate() -> Iterator[Selected]:
+        for anchor in anchors:
+            yield Selected(Scored(anchor.tokens, {}), anchor.tokens.in_response_T.copy())
+
+    return Rows(manifest, iterate, anchors.folder)
+
+
 def in_shards(rows: Iterable[R], size: int) -> Iterator[list[R]]:
     """Consecutive groups of ``size`` rows; the last may be shorter, none is empty."""
     shard: list[R] = []
@@ -189,29 +210,6 @@ def in_shards(rows: Iterable[R], size: int) -> Iterator[list[R]]:
             shard = []
     if shard:
         yield shard
-
-
-def read_ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, the next one being made in a thread while the caller works on the one before."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        coming: Future[T | object] = reader.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = reader.submit(next, iterator, end)
-            yield cast(T, item)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedShard(Generic[R]):
-    """A shard that an earlier start of the run finished.
-
-    Attributes:
-        rows: number of its rows.
-        read: reads them.
-    """
-
-    rows: int
-    read: Callable[[], Sequence[R]]
 
 
 class ShardRun(Generic[R]):
@@ -248,7 +246,7 @@ class ShardRun(Generic[R]):
         """The result, where an earlier start finished it and all its shards are sound."""
         if self._writer is None or not self._writer.finished:
             return None
-        return cast("Rows[R]", open_rows(self._writer.folder))
+        return _opened(self._writer.folder)
 
     def make(
         self,
@@ -278,7 +276,7 @@ class ShardRun(Generic[R]):
             writing: Future[Shard] | None = None
             for index, item in enumerate(inputs):
                 if self._writer is not None and has(index) and self._writer.has(index):
-                    recall(item, self._finished(self._writer, index))
+                    recall(item, self._writer.finished_shard(index))
                 elif has(index):
                     made = make(item)
                     if writing is not None:
@@ -299,8 +297,4 @@ class ShardRun(Generic[R]):
             facts = {**self.draft.facts, **(facts or {})}
             return in_memory(self._gathered, self.draft.model_copy(update={"counts": counts, "facts": facts}))
         self._writer.finish(counts, facts)
-        return cast("Rows[R]", open_rows(self._writer.folder))
-
-    @staticmethod
-    def _finished(writer: FolderWriter, index: int) -> FinishedShard[R]:
-        return FinishedShard(writer.rows_in(index), lambda: cast("Sequence[R]", writer.read(index)))
+        return _opened(self._writer.folder)

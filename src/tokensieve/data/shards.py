@@ -9,14 +9,16 @@ import io
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Generic, TypeVar
 
 import pyarrow.parquet as pq
 
-from tokensieve.data.arrow_io import StageRow, from_table, to_table
+from tokensieve.data.arrow_io import R, StageRow, from_table, to_table
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
     Counts,
@@ -30,12 +32,54 @@ from tokensieve.data.manifest import (
 from tokensieve.errors import InputError
 from tokensieve.types import JSON
 
+T = TypeVar("T")
+
 DRAFT_NAME = "draft.json"
 _PROGRESS = "progress.jsonl"
 
 
-def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[StageRow]:
-    """One shard's rows, after its checksum was verified.
+@dataclass(frozen=True, slots=True)
+class FinishedShard(Generic[R]):
+    """A shard that an earlier start of the run finished.
+
+    Attributes:
+        rows: number of its rows.
+        read: reads them.
+    """
+
+    rows: int
+    read: Callable[[], Sequence[R]]
+
+
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, the next one being made in a thread while the caller works on the one before."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(next, iterator)
+        while True:
+            try:
+                item = coming.result()
+            except StopIteration:
+                return
+            coming = reader.submit(next, iterator)
+            yield item
+
+
+def ids_in_footer(path: Path) -> int:
+    """Number of token ids in a shard, from its Parquet footer; a row without tokens counts as one.
+
+    Raises:
+        OSError: the file is missing or damaged.
+        ValueError: its rows have no token ids.
+    """
+    footer = pq.read_metadata(path)
+    columns = [footer.schema.column(number).path for number in range(footer.num_columns)]
+    place = columns.index("ids.list.element")
+    return sum(footer.row_group(group).column(place).num_values for group in range(footer.num_row_groups))
+
+
+def read_shard(folder: Path, shard: Shard, manifest: Manifest) -> list[R]:
+    """One shard's rows, of the type that the manifest's stage makes, after its checksum was verified.
 
     Raises:
         InputError: the file is missing or is not the one that was written.
@@ -92,13 +136,10 @@ class FolderWriter:
         """True for a shard that this start or an earlier one finished."""
         return index in self._done
 
-    def read(self, index: int) -> list[StageRow]:
-        """The rows of a finished shard."""
-        return read_shard(self.folder, self._done[index], self.draft)
-
-    def rows_in(self, index: int) -> int:
-        """Number of rows in a finished shard."""
-        return self._done[index].rows
+    def finished_shard(self, index: int) -> FinishedShard[R]:
+        """A shard that this start or an earlier one finished."""
+        shard = self._done[index]
+        return FinishedShard(shard.rows, lambda: read_shard(self.folder, shard, self.draft))
 
     def write(self, index: int, rows: Sequence[StageRow]) -> Shard:
         """Write one shard, whole or not at all.
@@ -151,21 +192,20 @@ class FolderWriter:
 
     def _recall(self) -> None:
         """Take up the shards that an earlier start finished; a damaged one is left out and so done again."""
-        listed: list[dict[str, object]] = []
+        listed: list[tuple[int, Shard]] = []
         manifest = self.folder / MANIFEST_NAME
         if manifest.is_file():
             shards = read_manifest(self.folder).shards
-            listed = [{"index": int(s.name[5:10]), **s.model_dump()} for s in shards]
+            listed = [(int(shard.name[5:10]), shard) for shard in shards]
         progress = self.folder / _PROGRESS
         if progress.is_file():
             for line in progress.read_text(encoding="utf-8").splitlines():
                 try:
-                    listed.append(json.loads(line))
+                    entry = json.loads(line)
                 except json.JSONDecodeError:
                     continue  # the line that a kill cut short; its shard is written again
-        for entry in listed:
-            index = cast(int, entry.pop("index"))
-            shard = Shard.model_validate(entry)
+                listed.append((entry.pop("index"), Shard.model_validate(entry)))
+        for index, shard in listed:
             path = self.folder / shard.name
             if path.is_file() and digest_of_file(path) == shard.sha256:
                 self._done[index] = shard

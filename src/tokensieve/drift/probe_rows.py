@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from tokensieve.config import DataSettings, DialogueSettings, DriftSettings, GenerateSettings, SampleSettings
-from tokensieve.data.dataset import FinishedShard, Rows, ShardRun
+from tokensieve.data.dataset import Rows, ShardRun
 from tokensieve.data.formats import read_examples
 from tokensieve.data.manifest import Counts, Manifest, digest_of
 from tokensieve.data.row_counts import Tally
+from tokensieve.data.shards import FinishedShard
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.pipeline import load

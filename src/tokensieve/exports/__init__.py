@@ -125,7 +125,7 @@ def export(
             something else, or a file of the earlier export that was changed since.
         EnvironmentProblem: the disk is full or refuses.
     """
-    from tokensieve.data.anchor_rows import as_training_rows  # pyarrow, which `tokensieve --help` does without
+    from tokensieve.data.dataset import as_training_rows  # pyarrow, which `tokensieve --help` does without
 
     folder = Path(folder)
     if folder.is_symlink():  # to another disk, which a finished folder cannot be renamed to

@@ -5,9 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tokensieve.data.anchor_rows import as_training_rows
 from tokensieve.data.arrow_io import StageRow
-from tokensieve.data.dataset import Rows, ShardRun, in_shards, open_rows_of
+from tokensieve.data.dataset import Rows, ShardRun, as_training_rows, in_shards, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest
 from tokensieve.errors import note
 from tokensieve.types import JSON, Example, Scored, Selected

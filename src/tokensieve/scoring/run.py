@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings, as_settings
-from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, open_rows, read_ahead
+from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, package_versions
+from tokensieve.data.shards import read_ahead
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.launch import Portion, device_of_launch, portion_of
 from tokensieve.models import LoadedModel, ModelLike, context_length, load_model, settings_of

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tokensieve.data.dataset import FinishedShard, Rows, open_rows_of
+from tokensieve.data.dataset import Rows, open_rows_of
 from tokensieve.data.listed_files import remove_listed_files
 from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, read_manifest, write_atomically
 from tokensieve.data.row_counts import Tally
-from tokensieve.data.shards import check_empty, check_same_run
+from tokensieve.data.shards import FinishedShard, check_empty, check_same_run
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.types import Progress, Scored, Tokens

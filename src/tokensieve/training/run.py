@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tokensieve.config import ModelSettings, TrainSettings, as_settings
-from tokensieve.data.anchor_rows import as_training_rows
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.dataset import Rows, as_training_rows, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     Counts,

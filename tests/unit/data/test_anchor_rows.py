@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tests.export_rows import selected_rows
 
-from tokensieve.data.anchor_rows import as_training_rows
-from tokensieve.data.dataset import Rows, in_memory
+from tokensieve.data.dataset import Rows, as_training_rows, in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import InputError
 from tokensieve.exports import export

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.dataset import Rows, in_memory, open_rows, read_ahead
+from tokensieve.data.dataset import Rows, in_memory, open_rows
 from tokensieve.data.manifest import Manifest, ModelIdentity
+from tokensieve.data.shards import read_ahead
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
