@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tokensieve.scoring import score
     from tokensieve.study import run
     from tokensieve.training import Adapter, train
-    from tokensieve.training.drift_callback import DriftCallback
+    from tokensieve.training.callbacks import DriftCallback
     from tokensieve.training.sieve_trainer import SieveSFTTrainer, sieve_dataset
     from tokensieve.verify import verify_export
 
@@ -77,7 +77,7 @@ _HOMES = {
     "Adapter": "training",
     "Calibration": "calibration",
     "Drift": "drift",
-    "DriftCallback": "training.drift_callback",
+    "DriftCallback": "training.callbacks",
     "EvalResult": "evaluation",
     "Inspection": "inspection",
     "LoadedModel": "models",

@@ -5,12 +5,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from tokensieve.config import ModelSettings, TrainSettings
 from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.errors import InputError
-from tokensieve.types import JSON
+
+if TYPE_CHECKING:
+    from transformers import TrainerState
 
 LOG_NAME: Final = "log.jsonl"
 CHECKPOINTS: Final = "checkpoints"
@@ -65,8 +67,8 @@ class Adapter:
     @property
     def checkpoint(self) -> str | None:
         """The checkpoint that validation chose, in a sentence; None where the last one is the result."""
-        chosen = cast("dict[str, JSON] | None", self.manifest.facts.get("checkpoint"))
-        if chosen is None:
+        chosen = self.manifest.facts.get("checkpoint")
+        if not isinstance(chosen, dict):
             return None
         return (
             f"weights of step {chosen['step']} of {self.manifest.facts['steps']}: {chosen['measure']} "
@@ -105,6 +107,24 @@ def open_adapter(folder: str | Path) -> Adapter:
     return Adapter(path, method, tuple(read_log(log)), manifest.model, manifest)
 
 
+def steps_of(state: "TrainerState") -> tuple[StepLog, ...]:
+    """The trainer's history as our log, one entry a step."""
+    entries = [entry for entry in state.log_history if "loss" in entry]
+    return tuple(
+        StepLog(
+            step=entry["step"],
+            epoch=entry["epoch"],
+            loss=entry["loss"],
+            learning_rate=entry["learning_rate"],
+            grad_norm=entry.get("grad_norm", float("nan")),
+            trained_tokens=entry["trained_tokens"],
+            anchor_kl=entry.get("anchor_kl", math.nan),
+            kl_weight=entry.get("kl_weight", math.nan),
+        )
+        for entry in entries
+    )
+
+
 def method_of(settings: TrainSettings) -> Method:
     """Method of a run with these settings."""
     if settings.method == "full":
@@ -115,7 +135,7 @@ def method_of(settings: TrainSettings) -> Method:
 def read_log(path: Path) -> Iterable[StepLog]:
     """The steps of a training log, in order."""
     for line in path.read_text(encoding="utf-8").splitlines():
-        fields = cast("dict[str, float | None]", json.loads(line))
+        fields: dict[str, float | None] = json.loads(line)
         yield StepLog(**{name: math.nan if value is None else value for name, value in fields.items()})  # type: ignore[arg-type]
 
 

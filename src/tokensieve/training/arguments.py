@@ -1,22 +1,28 @@
-"""Our settings in TRL's terms."""
+"""Our settings in the terms of TRL and PEFT: the trainer's arguments, the adapter, the experiment trackers."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import torch
+from peft import LoraConfig, PeftModel, TaskType
+from transformers import PreTrainedModel, Trainer
+from transformers.integrations import TensorBoardCallback
 from trl import SFTConfig
 
-from tokensieve.config import TrainSettings
+from tokensieve.config import MachineSettings, TrainSettings
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.models.device import checkpointing_arguments
 from tokensieve.training.adapter import CHECKPOINTS
 from tokensieve.training.dataset import TrainingSet
-from tokensieve.training.trackers import report_to
+from tokensieve.training.losses import BoundLoss
 
 _SCHEDULES: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 _OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
+_PACKAGES: Final = {"comet_ml": "comet-ml"}
+"""Packages that are installed under another name than they are imported by."""
 
 
 def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings, work: Path) -> SFTConfig:
@@ -86,3 +92,71 @@ def _optimizer(settings: TrainSettings, *, on_gpu: bool) -> str:
             fix="pip install bitsandbytes, or optimizer: adamw",
         )
     return _OPTIMIZERS[settings.optimizer]
+
+
+def check_batch(bound: BoundLoss, settings: TrainSettings) -> None:
+    """Refuse batches in portions, or on several devices, for a loss whose weights depend on the whole batch."""
+    portions = settings.machine.micro_batch_size not in (None, settings.batch_size)
+    if bound.loss.batch_statistic and (portions or int(os.environ.get("WORLD_SIZE", "1")) > 1):
+        raise InputError(
+            f"the weights of the loss {settings.objective.loss} depend on the whole batch, which must be one pass",
+            where="train.machine.micro_batch_size",
+            fix="leave micro_batch_size out, on one device, with a batch_size that fits",
+        )
+
+
+def trainable(loaded: LoadedModel, settings: TrainSettings) -> tuple[PreTrainedModel, LoraConfig | None]:
+    """The model with the right weights open to change, and the adapter that TRL is to put on it."""
+    model = loaded.model
+    adapted = isinstance(model, PeftModel)
+    if settings.method == "full" and getattr(model, "is_quantized", False):
+        raise InputError(
+            f"the model's weights are quantised ({loaded.settings.quantisation}), so they cannot be trained themselves",
+            where="train.method",
+            fix="method: lora, or leave --quantisation out",
+        )
+    if settings.method == "full":
+        if adapted:
+            model = model.merge_and_unload()
+        return model.requires_grad_(True), None
+    if adapted:  # go on with the adapter that is there
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return model, None
+    lora = settings.lora
+    return model, LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        use_dora=lora.dora,
+        target_modules="all-linear",
+        task_type=TaskType.CAUSAL_LM,
+    )
+
+
+def report_to(settings: MachineSettings) -> list[str] | str:
+    """The trainer's argument of this name.
+
+    Raises:
+        EnvironmentProblem: a tracker's package is not installed.
+    """
+    for name in settings.trackers:
+        if find_spec(name) is None:
+            raise EnvironmentProblem(
+                f"the tracker {name} is not installed",
+                where="train.machine.trackers",
+                fix=f"pip install {_PACKAGES.get(name, name)}",
+            )
+    return list(settings.trackers) or "none"
+
+
+def name_run(trainer: Trainer, out: Path) -> None:
+    """Let the trackers call the run by the folder of its result.
+
+    TensorBoard's files go to ``tensorboard/NAME`` beside that folder, where one ``tensorboard --logdir`` shows all, or
+    to TENSORBOARD_LOGGING_DIR; by default they would be in the working folder, which is removed at the end.
+    """
+    trainer.args.run_name = out.name
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and "TENSORBOARD_LOGGING_DIR" not in os.environ:
+            callback.logging_dir = str(out.parent / "tensorboard" / out.name)

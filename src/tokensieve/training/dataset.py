@@ -1,15 +1,23 @@
-"""Selected rows as the data set that the trainer reads: an Arrow file of unpadded ids and labels."""
+"""Selected rows as the data set that the trainer reads, and the check that it reads all of them.
+
+The data set is an Arrow file of unpadded ids and labels.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tokensieve.data.dataset import Rows, in_shards
-from tokensieve.errors import InputError, note
+from tokensieve.errors import CheckFailed, InputError, note
 from tokensieve.types import IGNORE_INDEX, Selected
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import Trainer
 
 _ROWS_A_BATCH: Final = 512
 
@@ -91,3 +99,46 @@ def _table(batch: list[Selected]) -> pa.Table:
     if all(row.weight_T is not None for row in batch):
         columns["weights"] = [row.weight_T for row in batch if row.weight_T is not None]  # type: ignore[misc]
     return pa.table({name: pa.array(values, pa.list_(kinds[name])) for name, values in columns.items()})
+
+
+def check_all_was_trained(trainer: "Trainer", data: TrainingSet, epochs: float) -> None:
+    """Check that the data loader yielded every row and every trained token in every epoch.
+
+    Several processes pad their shares with repeated rows, so there only a lack is an error.
+
+    Raises:
+        CheckFailed: rows or tokens were lost or added on the way.
+    """
+    history = [entry for entry in trainer.state.log_history if "rows" in entry]
+    if trainer.args.world_size > 1 or epochs != int(epochs):
+        return
+    for name, expected in (("rows", data.rows), ("trained_tokens", data.trained_tokens)):
+        yielded = sum(entry[name] for entry in history)
+        if yielded != expected * int(epochs):
+            raise CheckFailed(
+                f"the trainer's data loader yielded {yielded:,} {name.replace('_', ' ')} in {int(epochs)} epochs, "
+                f"expected {expected * int(epochs):,}: the installed TRL treats the rows otherwise than was tested",
+                fix="install the version of TRL that this package was tested with",
+            )
+
+
+def rows_of(batch: "dict[str, Tensor]") -> int:
+    """Rows in a micro-batch: lines of a padded one, beginnings in a padding-free one."""
+    if "position_ids" in batch:
+        return int((batch["position_ids"] == 0).sum())
+    return len(batch["labels"])
+
+
+def check_rows_survived(dataset: "Dataset", data: TrainingSet) -> None:
+    """Check that the trainer's preparation left rows and labels alone."""
+    trained = sum(
+        int(sum(1 for label in labels[1:] if label != IGNORE_INDEX))
+        for batch in dataset.iter(1000)
+        for labels in batch["labels"]
+    )
+    if (len(dataset), trained) != (data.rows, data.trained_tokens):
+        raise CheckFailed(
+            f"TRL made {len(dataset):,} rows with {trained:,} trained tokens of {data.rows:,} rows with "
+            f"{data.trained_tokens:,}",
+            fix="install the version of TRL that this package was tested with",
+        )

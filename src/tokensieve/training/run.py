@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tokensieve.config import ModelSettings, TrainSettings, as_settings
-from tokensieve.data.dataset import Rows, as_training_rows, open_rows
+from tokensieve.data.dataset import Rows, as_training_rows, open_rows, open_rows_of
 from tokensieve.data.hashing import refuse_another_tokenizer
 from tokensieve.data.manifest import (
     Counts,
@@ -22,17 +22,20 @@ from tokensieve.launch import device_of_launch, portion_of_launch
 from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
 from tokensieve.models.fetch import GGUF_SUFFIX
 from tokensieve.models.weights import check_finite
-from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, write_log
-from tokensieve.training.dataset import TrainingSet, write_training_set
+from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, steps_of, write_log
+from tokensieve.training.dataset import TrainingSet, check_all_was_trained, write_training_set
 from tokensieve.training.guards import (
+    RESULT,
     alone_in,
+    is_done,
     kept_random_state,
     kept_special_tokens,
+    latest_checkpoint,
     out_of_memory_explained,
+    pin,
     quiet_libraries,
 )
 from tokensieve.training.losses import parse_loss
-from tokensieve.training.resume import RESULT, is_done, latest_checkpoint, pin
 from tokensieve.types import JSON, Anchor, Progress, Selected
 
 if TYPE_CHECKING:
@@ -148,7 +151,7 @@ def open_anchors(folder: Path, loaded: LoadedModel) -> Rows[Anchor]:
                 where=str(folder),
                 fix="make the anchors with the model that is to be trained",
             )
-    return cast("Rows[Anchor]", rows)
+    return open_rows_of(Anchor, folder)
 
 
 def _draft(
@@ -189,9 +192,8 @@ def _run(
     anchors: Rows[Anchor] | None,
     validation: "Validation | None",
 ) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...], Mapping[str, JSON]]":
-    from tokensieve.training.account import check_all_was_trained, steps_of
-    from tokensieve.training.refresh import refresh_facts
-    from tokensieve.training.trackers import name_run
+    from tokensieve.training.anchor_choice import refresh_facts
+    from tokensieve.training.arguments import name_run
     from tokensieve.training.trainer import make_trainer
 
     with kept_special_tokens(loaded):

@@ -1,16 +1,15 @@
 """TRL's SFTTrainer with our loss weights, our log and our checkpoints; the only module that imports TRL to train."""
 
 import copy
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, TaskType
+from peft import PeftModel
 from transformers import PreTrainedModel, TrainerControl
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTTrainer
@@ -19,13 +18,12 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from tokensieve.config import TrainSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
-from tokensieve.training.account import check_rows_survived, rows_of
-from tokensieve.training.arguments import arguments_of
+from tokensieve.training.anchor_choice import Refresh, open_refresh
+from tokensieve.training.arguments import arguments_of, check_batch, trainable
 from tokensieve.training.callbacks import PullToStart, Watch
-from tokensieve.training.dataset import TrainingSet
+from tokensieve.training.dataset import TrainingSet, check_rows_survived, rows_of
 from tokensieve.training.kl import KlTerm
 from tokensieve.training.losses import LOSSES, BoundLoss, parse_loss
-from tokensieve.training.refresh import Refresh, open_refresh
 from tokensieve.training.token_head import add_token_head, states_at, token_losses
 from tokensieve.training.validation import Validate, Validation, keep_best, validate
 from tokensieve.types import IGNORE_INDEX, Anchor, Progress
@@ -67,8 +65,8 @@ def make_trainer(
             "soft weights cannot be trained with packing", where="train.machine.packing", fix="packing: false"
         )
     bound = parse_loss(settings.objective.loss)
-    _check_batch(bound, settings)
-    model, lora = _trainable(loaded, settings)
+    check_batch(bound, settings)
+    model, lora = trainable(loaded, settings)
     # A frozen copy is the base of a model whose own weights change; that of an adapter is the model with it off.
     frozen = copy.deepcopy(model).requires_grad_(False) if bound.loss.needs_base and settings.method == "full" else None
     for one in (model, frozen):
@@ -95,20 +93,20 @@ def make_trainer(
         trainer.validation, trainer.loaded = validation, loaded
         trainer.add_callback(Validate(settings))
         keep_best(trainer, validation)
+    kl, padding = settings.objective.kl, int(tokenizer.pad_token_id)
     if anchors:
         trainer.kl_term = KlTerm(
             anchors,
-            settings.objective.kl,
+            kl,
             rows=settings.batch_size,
             seed=settings.seed,
-            padding_id=int(tokenizer.pad_token_id),
+            padding_id=padding,
             process=trainer.accelerator.process_index,
             processes=trainer.accelerator.num_processes,
         )
-        folder = cast(Path, settings.objective.kl.anchors)
+    if anchors and kl.anchors is not None:
         micro = trainer.args.per_device_train_batch_size
-        padding = int(tokenizer.pad_token_id)
-        trainer.anchor_refresh = open_refresh(folder, settings.objective.kl, rows=micro, padding_id=padding)
+        trainer.anchor_refresh = open_refresh(kl.anchors, kl, rows=micro, padding_id=padding)
     return trainer
 
 
@@ -185,10 +183,10 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         self, model: torch.nn.Module, inputs: TensorBatch, return_outputs: bool, num_items_in_batch: torch.Tensor | None
     ) -> torch.Tensor:
         if self._loss_of_trl(inputs):
-            return cast(
-                torch.Tensor,
-                super().compute_loss(model, inputs, return_outputs, num_items_in_batch=num_items_in_batch),
+            loss: torch.Tensor = super().compute_loss(
+                model, inputs, return_outputs, num_items_in_batch=num_items_in_batch
             )
+            return loss
         weights = _weights_of(inputs)
         inputs.pop("weights", None)
         return self._own_loss(model, inputs, weights, num_items_in_batch)
@@ -207,7 +205,8 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         if num_items_in_batch is None or self.token_loss.loss.counts_weights:
             num_items_in_batch = found.divisor
         total = num_items_in_batch.clamp(min=torch.finfo(torch.float32).tiny)
-        return cast(torch.Tensor, found.loss / total * self.accelerator.num_processes)
+        loss: torch.Tensor = found.loss / total * self.accelerator.num_processes
+        return loss
 
     def _base_states(
         self, model: torch.nn.Module, inputs: TensorBatch, labels: torch.Tensor
@@ -218,9 +217,9 @@ class SelectedTokensTrainer(SFTTrainer):  # type: ignore[misc]
         training = base.training
         base.eval()
         with torch.no_grad(), own.disable_adapter() if self.frozen_base is None else nullcontext():
-            found = base(**inputs, token_head=states_at(labels))
+            found: tuple[torch.Tensor, Callable[..., torch.Tensor]] = base(**inputs, token_head=states_at(labels))
         base.train(training)
-        return cast("tuple[torch.Tensor, Callable[..., torch.Tensor]]", found)
+        return found
 
     def evaluate(
         self, _dataset: object = None, _ignored: object = None, metric_key_prefix: str = "eval", **_: object
@@ -269,35 +268,6 @@ class _WeightedCollator:
         return batch
 
 
-def _trainable(loaded: LoadedModel, settings: TrainSettings) -> tuple[PreTrainedModel, LoraConfig | None]:
-    """The model with the right weights open to change, and the adapter that TRL is to put on it."""
-    model = loaded.model
-    adapted = isinstance(model, PeftModel)
-    if settings.method == "full" and getattr(model, "is_quantized", False):
-        raise InputError(
-            f"the model's weights are quantised ({loaded.settings.quantisation}), so they cannot be trained themselves",
-            where="train.method",
-            fix="method: lora, or leave --quantisation out",
-        )
-    if settings.method == "full":
-        if adapted:
-            model = model.merge_and_unload()
-        return model.requires_grad_(True), None
-    if adapted:  # go on with the adapter that is there
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_("lora_" in name)
-        return model, None
-    lora = settings.lora
-    return model, LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        use_dora=lora.dora,
-        target_modules="all-linear",
-        task_type=TaskType.CAUSAL_LM,
-    )
-
-
 def _padded(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase":
     """A copy of the tokenizer with a padding token, which the collator needs.
 
@@ -308,17 +278,6 @@ def _padded(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase":
     if padded.pad_token_id is None:
         padded.pad_token = padded.eos_token or padded.convert_ids_to_tokens(0)
     return padded
-
-
-def _check_batch(bound: BoundLoss, settings: TrainSettings) -> None:
-    """Refuse batches in portions, or on several devices, for a loss whose weights depend on the whole batch."""
-    portions = settings.machine.micro_batch_size not in (None, settings.batch_size)
-    if bound.loss.batch_statistic and (portions or int(os.environ.get("WORLD_SIZE", "1")) > 1):
-        raise InputError(
-            f"the weights of the loss {settings.objective.loss} depend on the whole batch, which must be one pass",
-            where="train.machine.micro_batch_size",
-            fix="leave micro_batch_size out, on one device, with a batch_size that fits",
-        )
 
 
 def _weights_of(batch: TensorBatch) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Account of what a trainer's data loader yielded."""
+"""The check that a trainer reads all rows and trained tokens of its data set."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +8,7 @@ import torch
 from transformers import TrainerState
 
 from tokensieve.errors import CheckFailed
-from tokensieve.training.account import check_all_was_trained, rows_of, steps_of
-from tokensieve.training.dataset import TrainingSet
+from tokensieve.training.dataset import TrainingSet, check_all_was_trained, rows_of
 
 DATA = TrainingSet(Path("rows"), rows=4, trained_tokens=10, empty_rows=0, longest=7, weighted=False)
 
@@ -31,10 +30,3 @@ def test_a_lack_of_rows_or_tokens_is_an_error_but_for_several_processes_and_part
             check_all_was_trained(_trainer(rows, tokens), DATA, 2.0)
         check_all_was_trained(_trainer(rows, tokens, processes=2), DATA, 2.0)
         check_all_was_trained(_trainer(rows, tokens), DATA, 1.5)
-
-
-def test_the_log_has_the_steps_alone() -> None:
-    entry = {"step": 1, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-4, "grad_norm": 3.0, "trained_tokens": 5}
-    (step,) = steps_of(TrainerState(log_history=[entry, {"step": 1, "eval_score": 1.0}, {"train_runtime": 3.0}]))
-    assert (step.step, step.loss, step.trained_tokens) == (1, 2.0, 5)
-    assert step.anchor_kl != step.anchor_kl

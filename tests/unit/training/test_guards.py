@@ -1,4 +1,4 @@
-"""Resumption of a training run."""
+"""Resumption of a training run in its folder."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tokensieve.config import MachineSettings, TrainSettings
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import InputError
 from tokensieve.training.adapter import CHECKPOINTS
-from tokensieve.training.resume import is_done, latest_checkpoint, pin
+from tokensieve.training.guards import is_done, latest_checkpoint, pin
 
 
 def draft(**changes: object) -> Manifest:

@@ -1,4 +1,4 @@
-"""Experiment trackers of a training run."""
+"""Experiment trackers among a training run's arguments."""
 
 from pathlib import Path
 from typing import get_args
@@ -9,9 +9,9 @@ from tests.unit.training.test_train import settings
 
 from tokensieve.config import MachineSettings, ModelSettings
 from tokensieve.errors import EnvironmentProblem
-from tokensieve.training import trackers as module
+from tokensieve.training import arguments as module
 from tokensieve.training import train
-from tokensieve.training.trackers import report_to
+from tokensieve.training.arguments import report_to
 
 
 def test_tensorboard_gets_every_step_beside_the_result(tiny_folder: Path, tmp_path: Path) -> None:
