@@ -1,17 +1,24 @@
-"""Clusters of prompts, to say in words where drift concentrates."""
+"""Clusters of prompts, and where among them drift concentrates: shares of candidates and anchors, with examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tokensieve.types import IntArray
+from tokensieve.training.anchor_choice import Choice
+from tokensieve.types import JSON, IntArray, Tokens
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_CLUSTERS: Final = 8
 _BUCKETS: Final = 1024
 _ROUNDS: Final = 25
 _TYPICAL: Final = 3
+_SHOWN: Final = 240
+"""Characters of an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +88,56 @@ def _spread(vectors_ND: NDArray[np.float64], k: int, rng: np.random.Generator) -
         chosen.append(int(rng.choice(len(vectors_ND), p=weight_N / weight_N.sum())))
         distance_N = np.minimum(distance_N, 1.0 - vectors_ND @ vectors_ND[chosen[-1]])
     return chosen
+
+
+def concentration(
+    candidates: Sequence[Tokens],
+    drifts: Sequence[float],
+    choices: Sequence[Choice],
+    tokenizer: "PreTrainedTokenizerBase",
+    seed: int,
+) -> dict[str, JSON]:
+    """Mean drift in nats per token, and by cluster of prompts, highest drift first, its candidates, anchors, examples.
+
+    Args:
+        candidates: rows to choose from.
+        drifts: drift of each; NaN where it has none.
+        choices: the chosen ones.
+        tokenizer: writes the examples.
+        seed: of the clusters.
+    """
+    prompts = [_prompt(row) for row in candidates]
+    chosen = {choice.index for choice in choices}
+
+    def shown(index: int) -> str:
+        text = tokenizer.decode(prompts[index].tolist(), skip_special_tokens=True)
+        return " ".join(text.split())[:_SHOWN]
+
+    clusters: list[tuple[float, JSON]] = []
+    for one in cluster(prompts, _CLUSTERS, seed):
+        drift = _mean([drifts[index] for index in one.members])
+        entry: dict[str, JSON] = {
+            "candidates": len(one.members),
+            "anchors": sum(index in chosen for index in one.members),
+            "drift": drift,
+            "examples": [shown(index) for index in one.typical],
+        }
+        clusters.append((drift or 0.0, entry))
+    return {
+        "candidates": len(candidates),
+        "drift_of_candidates": _mean(drifts),
+        "drift_of_anchors": _mean([drifts[choice.index] for choice in choices]),
+        "anchors_at_random": sum(choice.at_random for choice in choices),
+        "clusters": [entry for _, entry in sorted(clusters, key=lambda one: -one[0])],
+    }
+
+
+def _prompt(row: Tokens) -> IntArray:
+    """Token ids before the first response token; the whole row where that is no more than a begin-of-text token."""
+    start = int(np.argmax(row.in_response_T))
+    return row.ids_T[:start] if start > 1 else row.ids_T
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else None

@@ -2,29 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol, cast
-
-import numpy as np
+from typing import Final, Literal, Protocol, TypeAlias
 
 from tokensieve.anchors.candidates import Candidates, candidates_folder, find_candidates
-from tokensieve.anchors.clusters import cluster
-from tokensieve.anchors.cost import Phase, estimate_seconds
+from tokensieve.anchors.clusters import concentration
 from tokensieve.config import AnchorSettings, LoraSettings, ModelSettings, TrainSettings, as_settings
 from tokensieve.data.dataset import Rows, ShardRun, as_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, digest_of, package_versions
 from tokensieve.drift import row_divergences, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model, settings_of
+from tokensieve.models.speed import SAMPLE, SCORE, TRAIN, matmul_rate
 from tokensieve.pipeline import first
 from tokensieve.scoring.response_states import top_log_probs
 from tokensieve.training import train
 from tokensieve.training.anchor_choice import CANDIDATES, Choice, choose
-from tokensieve.types import JSON, Anchor, IntArray, Progress, Selected, Tokens
+from tokensieve.types import Anchor, Progress, Selected, Tokens
 
-_CLUSTERS: Final = 8
+Phase: TypeAlias = Literal["candidates", "pilot", "drift"]
+
+_TURN_TOKENS: Final = 80
+"""Tokens of a drawn turn where nothing is known of the model yet."""
+_MODELS_READ: Final = 3
+"""Passes over the candidates: the base's, the pilot's, and one for distributions."""
+
 _SHARD_ROWS: Final = 128
-_SHOWN: Final = 240
-"""Characters of an example."""
 
 
 class AnchorWatcher(Protocol):
@@ -81,20 +83,14 @@ def make_anchors(
         EnvironmentProblem: no memory or disk space.
     """
     settings = as_settings(AnchorSettings, settings, "settings")
-    rows = None if rows is None else as_rows(Selected, rows)
+    source = _source_of_pilot(rows, settings)
     out, watcher = Path(out), watcher or Silent()
     base_settings = settings_of(model)
-    if rows is None and settings.pilot.adapter is None:
-        raise InputError(
-            "expected training rows for the pilot", fix="give the folder of select, or --pilot.adapter RUN"
-        )
-    if settings.pilot.adapter is not None:
-        rows = None
     base = load_model(base_settings)
     draft = Manifest(
         stage="anchors",
-        settings=cast("dict[str, JSON]", settings.model_dump(mode="json")),
-        inputs={} if rows is None else {"rows": rows.manifest.digest},
+        settings=settings.model_dump(mode="json"),
+        inputs={} if isinstance(source, Path) else {"rows": source.manifest.digest},
         model=base.identity,
         versions=dict(package_versions()),
         seed=settings.seed,
@@ -103,11 +99,11 @@ def make_anchors(
     with ShardRun[Anchor](out, draft) as run:
         if run.finished is not None:
             return run.finished
-        pilot = settings.pilot.adapter or _pilot_folder(cast("Rows[Selected]", rows), base, settings, work)
-        watcher.planned(_planned(rows, base, settings, work, pilot))
+        pilot = source if isinstance(source, Path) else _pilot_folder(source, base, settings, work)
+        watcher.planned(_planned(source, base, settings, work, pilot))
         candidates = find_candidates(base, settings, work, _told(watcher, "candidates"))
-        if rows is not None:
-            train_pilot(rows, base, base_settings, settings, work, _told(watcher, "pilot"))
+        if isinstance(source, Rows):
+            train_pilot(source, base, base_settings, settings, work, _told(watcher, "pilot"))
         watcher.advanced("drift", 0, len(candidates.rows))
         found = row_divergences(candidates.rows, base, tuned_settings(str(pilot), base_settings))
         drifts = [row.mean_kl for row in found]
@@ -123,7 +119,22 @@ def make_anchors(
         counts = Counts(
             rows_in=candidates.drawn, rows_out=len(choices), dropped={**candidates.dropped, "not chosen": left}
         )
-        return run.finish(counts, _facts(candidates.rows, drifts, choices, base, settings.seed))
+        return run.finish(counts, concentration(candidates.rows, drifts, choices, base.tokenizer, settings.seed))
+
+
+def _source_of_pilot(rows: Rows[Selected] | str | Path | None, settings: AnchorSettings) -> Rows[Selected] | Path:
+    """The finished run that is the pilot, or the rows that it is trained on.
+
+    Raises:
+        InputError: neither is given.
+    """
+    if settings.pilot.adapter is not None:
+        return settings.pilot.adapter
+    if rows is None:
+        raise InputError(
+            "expected training rows for the pilot", fix="give the folder of select, or --pilot.adapter RUN"
+        )
+    return as_rows(Selected, rows)
 
 
 def _told(watcher: AnchorWatcher, phase: Phase) -> Progress:
@@ -153,13 +164,13 @@ def train_pilot(
 
 
 def _planned(
-    rows: Rows[Selected] | None, base: LoadedModel, settings: AnchorSettings, work: Path, pilot: Path
+    source: Rows[Selected] | Path, base: LoadedModel, settings: AnchorSettings, work: Path, pilot: Path
 ) -> Mapping[Phase, float]:
     """Seconds of the phases that no earlier call has done."""
     done = {"pilot"} if (pilot / MANIFEST_NAME).is_file() else set()
     if any(candidates_folder(base, settings, work).glob(f"**/rows/{MANIFEST_NAME}")):
         done.add("candidates")
-    seconds = estimate_seconds(settings, base, rows)
+    seconds = estimate_seconds(settings, base, None if isinstance(source, Path) else source)
     return {phase: needed for phase, needed in seconds.items() if needed and phase not in done}
 
 
@@ -223,42 +234,23 @@ def _anchors(
     ]
 
 
-def _facts(
-    candidates: Sequence[Tokens], drifts: Sequence[float], choices: Sequence[Choice], base: LoadedModel, seed: int
-) -> dict[str, JSON]:
-    """Mean drift, and by cluster of prompts how many candidates and anchors it has."""
-    prompts = [_prompt(row) for row in candidates]
-    chosen = {choice.index for choice in choices}
+def estimate_seconds(
+    settings: AnchorSettings, base: LoadedModel, pilot_rows: Rows[Selected] | None
+) -> Mapping[Phase, float]:
+    """Seconds of each phase on this machine, from the sizes alone.
 
-    def shown(index: int) -> str:
-        text = base.tokenizer.decode(prompts[index].tolist(), skip_special_tokens=True)
-        return " ".join(text.split())[:_SHOWN]
-
-    clusters: list[dict[str, JSON]] = []
-    for one in cluster(prompts, _CLUSTERS, seed):
-        clusters.append(
-            {
-                "candidates": len(one.members),
-                "anchors": sum(index in chosen for index in one.members),
-                "drift": _mean([drifts[index] for index in one.members]),
-                "examples": [shown(index) for index in one.typical],
-            }
-        )
+    Args:
+        settings: candidates and pilot.
+        base: the model.
+        pilot_rows: training rows of the pilot; None where a finished run takes its place.
+    """
+    per_operation = base.model.num_parameters() / matmul_rate(str(base.device))
+    turn = min(_TURN_TOKENS, settings.max_new_tokens)
+    turns = {"dialogues": 2, "answers": settings.n, "rows": 0, "text": 0}[settings.source]
+    row = settings.max_new_tokens if settings.source == "text" else 2 * turn
+    pilot = 0 if pilot_rows is None else sum(len(one.tokens) for one in first(pilot_rows, settings.pilot.rows))
     return {
-        "candidates": len(candidates),
-        "drift_of_candidates": _mean(drifts),
-        "drift_of_anchors": _mean([drifts[choice.index] for choice in choices]),
-        "anchors_at_random": sum(choice.at_random for choice in choices),
-        "clusters": [*sorted(clusters, key=lambda entry: -cast(float, entry["drift"] or 0.0))],
+        "candidates": settings.candidates * turns * turn * SAMPLE * per_operation,
+        "pilot": pilot * TRAIN * per_operation,
+        "drift": settings.candidates * row * _MODELS_READ * SCORE * per_operation,
     }
-
-
-def _prompt(row: Tokens) -> IntArray:
-    """Token ids before the first response token; the whole row where that is no more than a begin-of-text token."""
-    start = int(np.argmax(row.in_response_T))
-    return row.ids_T[:start] if start > 1 else row.ids_T
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    known = [value for value in values if value == value]
-    return float(np.mean(known)) if known else None

@@ -20,7 +20,7 @@ from tokensieve.config import (
 from tokensieve.errors import InputError
 
 if TYPE_CHECKING:
-    from tokensieve.anchors.cost import Phase
+    from tokensieve.anchors.make import Phase
 
 _PHASES: Final = {"candidates": "draw candidates", "pilot": "train the pilot", "drift": "measure drift"}
 _UNITS: Final = {"candidates": "turns or answers", "pilot": "steps", "drift": "rows"}

@@ -24,8 +24,7 @@ from tokensieve.inspection.own_answers import compare_answers, score_answers
 from tokensieve.inspection.results import Inspection, MaskAudit, OwnAnswers
 from tokensieve.inspection.survey import survey
 from tokensieve.selection import parse_policy
-from tokensieve.selection.policy import Traits
-from tokensieve.selection.protection import protected_T
+from tokensieve.selection.policy import Traits, protected_T
 from tokensieve.types import Progress, Scored, Selected
 
 if TYPE_CHECKING:

@@ -86,10 +86,14 @@ def load(
     )
 
     def account() -> tuple[Counts, Mapping[str, JSON]]:
-        ids = cast("dict[str, JSON]", white_space.ids)
+        ids: dict[str, JSON] = {kind: [*found] for kind, found in white_space.ids.items()}
         facts: dict[str, JSON] = {"format": tally.format, "noted": dict(tally.noted), "white_space_ids": ids}
         facts |= {"benchmarks": dict(commits)} if commits else {}
-        return tally.counts, {**facts, STRUCTURE_IDS: cast("dict[str, JSON]", structure), **weighted.facts}
+        return tally.counts, {
+            **facts,
+            STRUCTURE_IDS: {kind: [*found] for kind, found in structure.items()},
+            **weighted.facts,
+        }
 
     with hub_commits() as commits:
         return collect(_watched(tokens, white_space, weighted), manifest, out, account)
@@ -183,8 +187,9 @@ def _earlier_stage(source: object) -> Rows[StageRow] | None:
     """Rows that an earlier stage made, in memory or in a folder; None where the source is a data set."""
     if isinstance(source, Rows):
         return source
-    is_folder = isinstance(source, str | Path) and source != "" and (Path(source) / MANIFEST_NAME).is_file()
-    return open_rows(cast("str | Path", source)) if is_folder else None
+    if isinstance(source, str | Path) and source != "" and (Path(source) / MANIFEST_NAME).is_file():
+        return open_rows(source)
+    return None
 
 
 def _examples(source: "Data", settings: DataSettings, tally: Tally) -> tuple[Iterator[Example], str]:

@@ -111,14 +111,16 @@ def _scored(row: "StageRow") -> Scored:
 def _filled(scores: Scores | None, like: Scores, length: int) -> Scores:
     """Scores with the arrays that ``like`` has, NaN where a row has none of its own."""
 
-    def array(name: str) -> FloatArray | None:
-        own = None if scores is None else getattr(scores, name)
-        if getattr(like, name) is None:
-            return None
-        return cast(FloatArray, own) if own is not None else np.full(length, np.nan, dtype=np.float32)
+    def array(own_T: FloatArray | None, pattern_T: FloatArray | None) -> FloatArray | None:
+        return None if pattern_T is None else nothing_T if own_T is None else own_T
 
+    nothing_T = np.full(length, np.nan, dtype=np.float32)
+    own = scores or Scores(nothing_T)
     return Scores(
-        cast(FloatArray, array("nll_T")), array("entropy_T"), array("rank_T"), top_entropy_T=array("top_entropy_T")
+        own.nll_T,
+        array(own.entropy_T, like.entropy_T),
+        array(own.rank_T, like.rank_T),
+        top_entropy_T=array(own.top_entropy_T, like.top_entropy_T),
     )
 
 

@@ -75,7 +75,7 @@ def select(
     sums = _Sums(rule, error_nats, _white_space(scored.manifest))
     manifest = Manifest(
         stage="selected",
-        settings=cast("dict[str, JSON]", {**settings.model_dump(mode="json"), "mix": mix, "limit": limit}),
+        settings={**settings.model_dump(mode="json"), "mix": mix, "limit": limit},
         inputs={"scored": scored.manifest.digest, **mix_digest(mix)},
         model=scored.manifest.model,
         versions=dict(package_versions()),

@@ -15,8 +15,16 @@ import numpy as np
 from tokensieve.config import SelectSettings
 from tokensieve.errors import InputError
 from tokensieve.selection.combine import PolicyFunction, UserFunction, code_digest
-from tokensieve.selection.policy import EAFT_TOP_K, Candidates, Decision, Policy, TrainingSplit, Traits
-from tokensieve.selection.protection import protected_T, structure_ids
+from tokensieve.selection.policy import (
+    EAFT_TOP_K,
+    Candidates,
+    Decision,
+    Policy,
+    TrainingSplit,
+    Traits,
+    protected_T,
+    structure_ids,
+)
 from tokensieve.selection.registry import POLICIES, parse_policy, policy_lines
 from tokensieve.types import BoolArray, Scored, Selected, Tokens
 

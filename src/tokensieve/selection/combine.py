@@ -42,7 +42,7 @@ class Keep:
         tokens = number(count, cls.usage, low=1, what="a number of tokens, 1 or more,")
         if tokens != int(tokens):
             raise InputError(f"expected a whole number of tokens, got {count!r}", where="keep", fix="keep:first:4")
-        return cls(cast("Literal['first', 'last']", end), int(tokens))
+        return cls("first" if end == "first" else "last", int(tokens))
 
     def fit(self, split: TrainingSplit) -> Self:  # noqa: ARG002 - takes nothing from the split
         """See ``Policy``."""

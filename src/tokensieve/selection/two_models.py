@@ -7,8 +7,14 @@ from typing import ClassVar, Self
 import numpy as np
 
 from tokensieve.selection.policy import Candidates, Decision, Factors, TrainingSplit, Traits
-from tokensieve.selection.quantiles import threshold_for_share
-from tokensieve.selection.thresholds import Scope, as_scored, fraction_and_scope, not_above, perplexity
+from tokensieve.selection.thresholds import (
+    Scope,
+    as_scored,
+    fraction_and_scope,
+    not_above,
+    perplexity,
+    threshold_for_share,
+)
 
 TUNED_SCORER = "tuned"
 """Scorer name that dpf and stm_dpf read where none is given: a model that was fine-tuned on the data."""

@@ -18,8 +18,7 @@ from tokensieve.selection.policy import (
     no_argument,
     number,
 )
-from tokensieve.selection.quantiles import median
-from tokensieve.selection.thresholds import not_above, perplexity
+from tokensieve.selection.thresholds import median, not_above, perplexity
 from tokensieve.types import FloatArray
 
 _WEIGHTED = Traits(weighted=True)

@@ -20,7 +20,7 @@ from tokensieve.pipeline.load import STRUCTURE_IDS
 from tokensieve.report.browsers import sample_rows
 from tokensieve.report.results_schema import CurvePoint, SeedRun
 from tokensieve.report.schema import REFERENCE_ARM, ArmReport, ReferenceComparison, Report, TargetReport
-from tokensieve.selection.protection import protected_T
+from tokensieve.selection.policy import protected_T
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.record import read_record
 from tokensieve.study.step_results import StepResults, drift_sets, mean_kl

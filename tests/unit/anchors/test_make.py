@@ -5,8 +5,11 @@ from typing import cast
 
 import numpy as np
 import pytest
+from tests.conftest import ModelFactory
+from tests.selected_rows import make_rows
 
 from tokensieve.anchors import make_anchors
+from tokensieve.anchors.make import estimate_seconds
 from tokensieve.config import AnchorSettings, DataSettings, ModelSettings, PilotSettings
 from tokensieve.errors import InputError
 from tokensieve.models import load_model
@@ -52,3 +55,13 @@ def test_anchors_from_dialogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_without_rows_or_a_run_there_is_no_pilot(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected training rows for the pilot"):
         make_anchors(None, "pocket", AnchorSettings(), tmp_path / "anchors")
+
+
+def test_seconds_follow_the_sizes(tiny_model: ModelFactory) -> None:
+    base = tiny_model()
+    few, many = (estimate_seconds(AnchorSettings(candidates=n), base, make_rows()) for n in (100, 10_000))
+    assert few.keys() == many.keys() == {"candidates", "pilot", "drift"}
+    assert many["candidates"] > 10 * few["candidates"] > 0
+    assert many["drift"] > 10 * few["drift"] > 0
+    text = estimate_seconds(AnchorSettings(source="text", data="x"), base, None)
+    assert (text["candidates"], text["pilot"]) == (0, 0)
