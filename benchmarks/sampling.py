@@ -23,7 +23,8 @@ from machine import describe_run
 from tokensieve.config import ModelSettings, SampleSettings
 from tokensieve.models import LoadedModel, from_memory, load_model
 from tokensieve.sampling import LocalSampler, Request
-from tokensieve.sampling.decode import Decoder, Job
+from tokensieve.sampling.decode import Decoder
+from tokensieve.sampling.draw import Job
 
 SIZES = {"random": (192, 6, 6, 6, 512, 1024), "llama-135m": (576, 30, 9, 3, 1536, 49_152)}
 """Hidden size, layers, heads, key heads, inner size and vocabulary of models with random weights."""

@@ -1,9 +1,7 @@
 """Draw answers from a model: here through transformers or vLLM, by Ray, from a server, or from a script in tests."""
 
-from tokensieve.sampling.local import LocalSampler
-from tokensieve.sampling.mock import ScriptedSampler
-from tokensieve.sampling.ray import RaySampler
-from tokensieve.sampling.request import Request, Sampler
+from tokensieve.sampling.local import LocalSampler, RaySampler
+from tokensieve.sampling.request import Request, Sampler, ScriptedSampler
 from tokensieve.sampling.server import ServerSampler
 from tokensieve.sampling.vllm import VllmSampler
 

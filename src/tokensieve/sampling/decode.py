@@ -14,10 +14,9 @@ import torch
 
 from tokensieve.config import SampleSettings
 from tokensieve.sampling.cache import ColumnCache
-from tokensieve.sampling.guesses import Guesser, logits_of_guesses, worth
+from tokensieve.sampling.draw import Drawn, Job, alike, pick, takes_plain_mask
 from tokensieve.sampling.request import uniforms
-from tokensieve.sampling.static_step import StaticStep
-from tokensieve.sampling.top_p import pick
+from tokensieve.sampling.steps import Guesser, StaticStep, logits_of_guesses, worth
 from tokensieve.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -34,38 +33,8 @@ _STATIC_SHRINK_SHARE: Final = 0.5
 
 _SPARE_COLUMNS: Final = 32
 
-_LIKE_LENGTH: Final = 0.75
-"""Prompts at least so long, as a share of the longest, run in one pass with it."""
-
 _FEW: Final = 8
 """Rows up to which a CPU's step is as slow as its memory, and checks guesses on the side."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One answer to draw.
-
-    Attributes:
-        key: the request's id.
-        index: the answer's number.
-        prompt_T: token ids of the prompt.
-        limit: longest answer in tokens.
-    """
-
-    key: str
-    index: int
-    prompt_T: IntArray
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """One answer as it was drawn: its job, ids with the stop token, whether it stopped by itself, mean nll in nats."""
-
-    job: Job
-    ids: tuple[int, ...]
-    finished: bool
-    nll: float
 
 
 @dataclass(slots=True)
@@ -133,8 +102,8 @@ class Decoder:
             if waiting and free >= max(1, int(slots * _REFILL_SHARE)):
                 taken = [waiting.pop() for _ in range(min(free, len(waiting)))]
                 rows = slots if waiting else len(taken)
-                for alike in _alike(taken):
-                    yield from self._admit(alike, rows)
+                for portion in alike(taken):
+                    yield from self._admit(portion, rows)
             else:
                 few = not waiting and self._guessing and self._active() <= _FEW
                 share = 1.0 if few else _STATIC_SHRINK_SHARE if self._static else _SHRINK_SHARE
@@ -318,24 +287,3 @@ class Decoder:
 
     def _tensor(self, values: object) -> torch.Tensor:
         return torch.as_tensor(values, device=self._model.device)
-
-
-def _alike(jobs: list[Job]) -> Iterator[list[Job]]:
-    """Jobs, longest prompt first, in portions of like length, so that little of a pass over prompts is padding."""
-    first = 0
-    for place, job in enumerate(jobs):
-        if len(job.prompt_T) < _LIKE_LENGTH * len(jobs[first].prompt_T):
-            yield jobs[first:place]
-            first = place
-    yield jobs[first:]
-
-
-def takes_plain_mask(model: "PreTrainedModel") -> bool:
-    """True where one boolean mask serves all layers; building it here saves the model's own, slower way every step."""
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
-    return model.config._attn_implementation == "sdpa" and kinds == {"full_attention"} and not has_window(model)
-
-
-def has_window(model: "PreTrainedModel") -> bool:
-    """True where a layer attends to a window only, by an older configuration without ``layer_types``."""
-    return getattr(model.config.get_text_config(), "sliding_window", None) is not None

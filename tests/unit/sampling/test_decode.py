@@ -8,14 +8,14 @@ from torch import Tensor
 
 from tokensieve.config import SampleSettings
 from tokensieve.models import LoadedModel
-from tokensieve.sampling import LocalSampler, Request, decode
+from tokensieve.sampling import LocalSampler, Request, draw
 
 
 @pytest.mark.parametrize(("share", "widths"), [(0.75, {40: 2, 20: 3, 4: 1}), (0.0, {40: 6})])
 def test_prompts_of_like_length_run_together(
     monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., LoadedModel], share: float, widths: dict[int, int]
 ) -> None:
-    monkeypatch.setattr(decode, "_LIKE_LENGTH", share)
+    monkeypatch.setattr(draw, "_LIKE_LENGTH", share)
     loaded = tiny_model("LlamaConfig")
     rng = np.random.default_rng(0)
     asked = [

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokensieve.sampling.top_p import pick
+from tokensieve.sampling.draw import pick
 
 
 def test_greedy_takes_the_likeliest_whatever_the_random_number() -> None:

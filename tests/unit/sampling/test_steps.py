@@ -1,4 +1,4 @@
-"""Steps of fixed shapes draw the answers of growing ones, and are captured once for each window of columns."""
+"""Steps of fixed shapes, captured once for each window of columns, and steps that check guesses: the same answers."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,8 +11,10 @@ import torch
 
 from tokensieve.config import SampleSettings
 from tokensieve.models import LoadedModel
-from tokensieve.sampling import decode, static_step
-from tokensieve.sampling.decode import Decoder, Job
+from tokensieve.sampling import LocalSampler, Request, decode, steps
+from tokensieve.sampling.decode import Decoder
+from tokensieve.sampling.draw import Job
+from tokensieve.sampling.steps import Guesser, worth
 
 ModelFactory = Callable[..., LoadedModel]
 STOPS = frozenset({2})
@@ -35,7 +37,7 @@ def _drawn(
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(static_step, "_WINDOW", 16)
+    monkeypatch.setattr(steps, "_WINDOW", 16)
     monkeypatch.setattr(decode, "_SPARE_COLUMNS", 4)
 
 
@@ -83,7 +85,7 @@ def _again(logits_BV: torch.Tensor, values_BV: torch.Tensor) -> None:
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False) -> None:
     _Graph.made.clear()
-    run = static_step.StaticStep._run
+    run = steps.StaticStep._run
 
     @contextmanager
     def graph(made: _Graph, pool: object, capture_error_mode: str) -> Iterator[None]:
@@ -93,7 +95,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False) -> None
         assert pool == (None if made is _Graph.made[0] else "pool")
         yield
 
-    def remembered(step: static_step.StaticStep, window: int) -> torch.Tensor:
+    def remembered(step: steps.StaticStep, window: int) -> torch.Tensor:
         logits_BV = run(step, window)
         if _Graph.made:
             _Graph.made[-1].again = lambda: _again(logits_BV, run(step, window))
@@ -109,9 +111,9 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False) -> None
     }
     for name, function in names.items():
         monkeypatch.setattr(torch.cuda, name, function)
-    monkeypatch.setattr(static_step.StaticStep, "_run", remembered)
-    own = static_step.StaticStep.__init__
-    monkeypatch.setattr(static_step.StaticStep, "__init__", lambda step, *inputs, **_: own(step, *inputs, capture=True))
+    monkeypatch.setattr(steps.StaticStep, "_run", remembered)
+    own = steps.StaticStep.__init__
+    monkeypatch.setattr(steps.StaticStep, "__init__", lambda step, *inputs, **_: own(step, *inputs, capture=True))
 
 
 def test_a_step_is_captured_once_for_a_window_and_replayed(
@@ -137,3 +139,61 @@ def test_a_model_that_cannot_be_captured_runs_step_by_step(
     with caplog.at_level(logging.WARNING):
         assert _drawn(loaded, jobs, {"temperature": 1.0}, 8, static=True) == grown
     assert "decoding steps run without CUDA graphs: operation not permitted" in caplog.records[0].message
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "room", "expected"),
+    [
+        ([1, 2, 3, 4, 5, 6], [9, 2, 3], 9, [4, 5]),
+        ([1, 2, 3, 4, 5, 6], [9, 2, 3], 1, [4]),
+        ([1, 2, 3, 4, 5, 6], [9, 2, 3], 0, []),
+        ([2, 3, 7, 2, 3, 8], [2, 3], 9, [8, 2]),
+        ([7, 2, 3, 4, 5, 1, 3, 4, 6], [9, 2, 3, 4], 9, [5, 1]),
+        ([1, 2], [3, 4], 9, []),
+        ([], [5], 9, []),
+        ([], [4, 4, 4], 9, [4]),
+    ],
+)
+def test_what_followed_the_last_tokens_before_is_guessed(
+    prompt: list[int], answer: list[int], room: int, expected: list[int]
+) -> None:
+    assert Guesser(np.array(prompt, np.int32)).guess(answer, room) == expected
+
+
+def test_the_reach_grows_with_what_came_true() -> None:
+    guesser = Guesser(np.zeros(0, np.int32))
+    reaches = []
+    for made, right in ((2, 2), (4, 4), (8, 8), (16, 16), (16, 3), (3, 0), (0, 0), (1, 1)):
+        guesser.learn(made, right)
+        reaches.append(guesser.reach)
+    assert reaches == [4, 8, 16, 16, 3, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"), [([], 0), ([0], 0), ([5], 5), ([5, 0], 5), ([5, 0, 0], 0), ([1, 1, 0, 8], 2)]
+)
+def test_at_most_half_of_a_pass_is_padding(lengths: list[int], expected: int) -> None:
+    assert worth([[0] * length for length in lengths]) == expected
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+@pytest.mark.parametrize("few", [2, 100])
+def test_answers_are_those_of_single_steps(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[..., LoadedModel], temperature: float, few: int
+) -> None:
+    loaded = tiny_model("LlamaConfig")
+    rng = np.random.default_rng(3)
+    prompts = [np.tile(rng.integers(6, 260, 5), 3).astype(np.int32)[: int(rng.integers(4, 15))] for _ in range(4)]
+    asked = [Request(f"p/{i}", (), 12 + 11 * i, prompt_T=prompt, n=2) for i, prompt in enumerate(prompts)]
+    settings = SampleSettings(temperature=temperature, batch_size=8)
+    passes = {}
+    for limit in (0, few):
+        monkeypatch.setattr(decode, "_FEW", limit)
+        counted: list[int] = []
+        handle = loaded.model.register_forward_pre_hook(lambda *_, counted=counted: counted.append(1))
+        drawn = {(s.problem_id, s.index): (s.ids, s.finished) for s in LocalSampler(loaded).draw(asked, settings)}
+        handle.remove()
+        passes[limit] = (len(counted), drawn)
+    assert passes[few][1] == passes[0][1]
+    if temperature == 0 and few > 1:
+        assert passes[few][0] < passes[0][0], "greedy answers of a random model go round in circles"
