@@ -5,14 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
 from tokensieve.comparison.answers import TaskScore, by_task, task_score
-from tokensieve.comparison.readers import answers_of_samples
+from tokensieve.comparison.harness_logs import as_object
+from tokensieve.comparison.readers import answers_of_samples, open_evaluated
 from tokensieve.config import EvaluateSettings, ScoreSettings, as_settings
-from tokensieve.data.dataset import Rows, ShardRun, open_rows_of
+from tokensieve.data.dataset import Rows, ShardRun
 from tokensieve.data.manifest import Counts, Manifest, package_versions
 from tokensieve.data.shards import FinishedShard
 from tokensieve.errors import InputError
@@ -58,7 +59,10 @@ class EvalResult:
     @property
     def figures(self) -> dict[str, dict[str, float]]:
         """Task to its figures beside accuracy, by name, of those tasks that have any."""
-        return cast("dict[str, dict[str, float]]", self.rows.manifest.facts.get("figures", {}))
+        return {
+            task: {name: value for name, value in as_object(found).items() if isinstance(value, int | float)}
+            for task, found in as_object(self.rows.manifest.facts.get("figures")).items()
+        }
 
     def accuracies(self) -> dict[str, float]:
         """Task to accuracy, a fraction; NaN for a task without answers."""
@@ -188,14 +192,7 @@ def open_evaluation(folder: str | Path) -> EvalResult:
     Raises:
         InputError: there is none.
     """
-    rows = open_rows_of(Sample, folder)
-    if rows.manifest.stage != "evaluated":
-        raise InputError(
-            f"this is the folder of a stage {rows.manifest.stage!r}, expected an evaluation",
-            where=str(folder),
-            fix="tokensieve evaluate … makes one",
-        )
-    return EvalResult(rows)
+    return EvalResult(open_evaluated(folder))
 
 
 def _settings(given: EvaluateSettings | Mapping[str, object] | Sequence[str] | str) -> EvaluateSettings:

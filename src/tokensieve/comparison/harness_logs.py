@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from tokensieve.comparison.answers import Answer, EvaluationAnswers
 from tokensieve.errors import InputError
@@ -116,9 +116,8 @@ def _measure(task: str, rows: Sequence[Row], wanted: str) -> tuple[str, str]:
     if filter_name and filter_name not in filters:
         raise InputError(f"no filter {filter_name!r}", where=task, fix=f"filters: {', '.join(filters)}")
     first = rows[0].fields
-    metrics = cast(
-        "list[str]", first.get("metrics") or [name for name in first if name not in (*_LM_EVAL_FIELDS, "metrics")]
-    )
+    listed = first.get("metrics") or [name for name in first if name not in (*_LM_EVAL_FIELDS, "metrics")]
+    metrics = [str(name) for name in listed] if isinstance(listed, list) else []
     binary = [name for name in metrics if all(is_binary(row.fields.get(name)) for row in rows)]
     if metric and metric not in metrics:
         raise InputError(f"no metric {metric!r}", where=task, fix=f"metrics: {', '.join(metrics)}")
@@ -178,7 +177,7 @@ def read_evalplus(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
             raise InputError(f"two result files of {name}", where=str(path), fix="name one of the files")
         asked[f"problems of {name}"] = content.get("hash")
         for problem, runs in listed.items():
-            for number, run in enumerate(_evalplus_runs(runs)):
+            for number, run in enumerate(as_objects(runs)):
                 for task, passed in (
                     (name, run.get("base_status") in _PASSED),
                     (f"{name}_plus", run.get("base_status") in _PASSED and run.get("plus_status") in _PASSED),
@@ -193,10 +192,6 @@ def read_evalplus(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
 
 def _is_runs(value: JSON) -> bool:
     return isinstance(value, list) and all(isinstance(run, dict) and "base_status" in run for run in value)
-
-
-def _evalplus_runs(runs: JSON) -> list[Mapping[str, JSON]]:
-    return cast("list[Mapping[str, JSON]]", runs)
 
 
 def _refuse_options(path: Path, metric: str, group_by: str) -> None:
@@ -242,6 +237,11 @@ def as_object(value: JSON) -> Mapping[str, JSON]:
     return value if isinstance(value, dict) else {}
 
 
+def as_objects(value: JSON) -> list[Mapping[str, JSON]]:
+    """A JSON list as its objects, anything else as an empty list."""
+    return [as_object(item) for item in value] if isinstance(value, list) else []
+
+
 def parse_json(content: bytes, where: str) -> JSON:
     """The value in a JSON file.
 
@@ -249,6 +249,7 @@ def parse_json(content: bytes, where: str) -> JSON:
         InputError: it is broken, or no UTF-8.
     """
     try:
-        return cast("JSON", json.loads(content.decode("utf-8")))
+        value: JSON = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"broken JSON: {error}", where=where) from None
+    return value

@@ -8,12 +8,12 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import pyarrow as pa
 
 from tokensieve.comparison.answers import Answer, EvaluationAnswers
-from tokensieve.comparison.harness_logs import as_line, as_object, group_of, is_binary, parse_json
+from tokensieve.comparison.harness_logs import as_line, as_object, as_objects, group_of, is_binary, parse_json
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Outcome
 
@@ -63,7 +63,7 @@ def _inspect_log(file: Path) -> tuple[Mapping[str, JSON], list[Mapping[str, JSON
     """A log's header and its samples."""
     if file.suffix != ".eval":
         content = as_object(parse_json(file.read_bytes(), str(file)))
-        return content, cast("list[Mapping[str, JSON]]", content.get("samples") or [])
+        return content, as_objects(content.get("samples"))
     try:
         with zipfile.ZipFile(file) as packed:
             names = sorted(name for name in packed.namelist() if re.fullmatch(r"samples/.+\.json", name))
@@ -122,7 +122,7 @@ def _scorer(samples: Sequence[Mapping[str, JSON]], wanted: str, where: str) -> s
 def _inspect_answer(task: str, sample: Mapping[str, JSON], scorer: str, group_by: str, where: str) -> Answer:
     place = f"{where}, sample {sample.get('id')}"
     output = as_object(sample.get("output"))
-    choices = cast("list[Mapping[str, JSON]]", output.get("choices") or [])
+    choices = as_objects(output.get("choices"))
     text = str(output.get("completion") or _content(as_object(choices[0].get("message")) if choices else {}))
     epoch = sample.get("epoch")
     return Answer(

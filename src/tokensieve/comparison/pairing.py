@@ -10,8 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokensieve import metrics
-from tokensieve.comparison.agreement import differences_of, refuse_unlike
-from tokensieve.comparison.answers import Answer, EvaluationAnswers, task_score
+from tokensieve.comparison.answers import (
+    Answer,
+    EvaluationAnswers,
+    differences_of,
+    refuse_unlike,
+    task_score,
+)
 from tokensieve.comparison.readers import answers_of_samples, read_evaluation
 from tokensieve.comparison.results import Decision, EvalComparison, Flip, Gate, TaskChange
 from tokensieve.comparison.statistics import benjamini_hochberg, paired_difference

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from tokensieve.comparison import harness_logs, inspect_logs
 from tokensieve.comparison.answers import CUT_OFF_RULE, Answer, EvaluationAnswers
-from tokensieve.data.dataset import Rows, open_rows
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest
+from tokensieve.data.dataset import Rows, open_rows_of
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.errors import InputError
 from tokensieve.tasks.benchmark_io import read_rows
 from tokensieve.types import JSON, Outcome, Sample
@@ -104,7 +104,7 @@ def answers_of_samples(rows: Rows[Sample], source: str) -> EvaluationAnswers:
 
 def _asked(manifest: Manifest) -> dict[str, JSON]:
     settings = manifest.settings
-    sampling = cast("Mapping[str, JSON]", settings.get("sampling") or {})
+    sampling = harness_logs.as_object(settings.get("sampling"))
     # An evaluation from before the rule could be chosen was made under the strict one.
     asked: dict[str, JSON] = {"split": settings.get("split"), CUT_OFF_RULE: settings.get("cut_off", "wrong")}
     for name, value in sampling.items():
@@ -125,20 +125,30 @@ def _computed(manifest: Manifest) -> dict[str, JSON]:
     return computed | {f"version of {name}": version for name, version in manifest.versions.items()}
 
 
-def _read_folder(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
-    rows = open_rows(path)
-    if rows.manifest.stage != "evaluated":
+def open_evaluated(folder: str | Path) -> Rows[Sample]:
+    """The answers in a folder that ``evaluate`` has finished, with their verdicts.
+
+    Raises:
+        InputError: there is none.
+    """
+    stage = read_manifest(Path(folder)).stage
+    if stage != "evaluated":
         raise InputError(
-            f"this is the folder of a stage {rows.manifest.stage!r}, expected an evaluation",
-            where=str(path),
+            f"this is the folder of a stage {stage!r}, expected an evaluation",
+            where=str(folder),
             fix="tokensieve evaluate … makes one",
         )
+    return open_rows_of(Sample, folder)
+
+
+def _read_folder(path: Path, metric: str, group_by: str) -> EvaluationAnswers:
+    rows = open_evaluated(path)
     for option, value in (("metric", metric), ("group-by", group_by)):
         if value:
             raise InputError(
                 f"an evaluation folder has no {value!r} to choose", where=f"--{option}", fix=f"leave --{option} out"
             )
-    return answers_of_samples(cast("Rows[Sample]", rows), str(path))
+    return answers_of_samples(rows, str(path))
 
 
 def _read_table(path: Path, metric: str, group_by: str) -> EvaluationAnswers:

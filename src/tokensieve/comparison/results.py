@@ -1,30 +1,15 @@
-"""Results of a comparison: tasks before and after, forgetting, the gate, settings in which the evaluations differ."""
+"""Results of a comparison: tasks before and after, forgetting, the gate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from tokensieve import metrics
-from tokensieve.comparison.answers import Answer, TaskScore
+from tokensieve.comparison.answers import Answer, Difference, TaskScore
 from tokensieve.comparison.statistics import PairedDifference
 from tokensieve.types import Outcome
 
 Decision: TypeAlias = Literal["passed", "failed", "undecided"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A setting that the two evaluations do not share.
-
-    Attributes:
-        setting: its name.
-        before: its value in the base's evaluation.
-        after: its value in the other one.
-    """
-
-    setting: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True, slots=True)
