@@ -17,7 +17,7 @@ from pathlib import Path
 from machine import describe_run
 
 from tokensieve.tasks.answer_text import boxed
-from tokensieve.tasks.checkers import check_math
+from tokensieve.tasks.math import check_math
 
 _WANTED = ["gold", "pred", "expected"]
 

@@ -20,7 +20,7 @@ from tokensieve.generation.perplexity import conditional_nll
 from tokensieve.generation.sample_and_check import by_problem, draft_of, phase_run
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler
-from tokensieve.tasks.user_function import PromptCheck, prompt_check
+from tokensieve.tasks.execution import PromptCheck, prompt_check
 from tokensieve.types import Example, Message, Origin, Outcome, Progress, Sample, Verdict
 
 _SHARD_DIALOGUES: Final = 128

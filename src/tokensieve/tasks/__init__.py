@@ -13,8 +13,8 @@ from tokensieve.tasks.ifeval import IFEVAL_TASKS
 from tokensieve.tasks.math import MATH_TASKS
 from tokensieve.tasks.mbpp import MBPP_TASKS
 from tokensieve.tasks.multiple_choice import MULTIPLE_CHOICE_TASKS
+from tokensieve.tasks.perplexity import PREFIX, SUFFIX, read_perplexity_task, response_nll_task
 from tokensieve.tasks.pocket import POCKET_TASKS
-from tokensieve.tasks.response_nll import SUFFIX, response_nll_task
 from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task, TextWindows
 
 TASKS: dict[str, Task] = {
@@ -60,9 +60,7 @@ def get_task(name: str) -> Task:
         from tokensieve.tasks.lm_eval_tasks import read_harness_task
 
         return read_harness_task(name)
-    if name.startswith("perplexity:"):
-        from tokensieve.tasks.perplexity import read_perplexity_task
-
+    if name.startswith(PREFIX):
         return read_perplexity_task(name)
     if name.endswith((".yaml", ".yml")):
         from tokensieve.tasks.custom import read_task

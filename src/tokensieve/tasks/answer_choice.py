@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from tokensieve.tasks.answer_text import boxed, boxed_together, statements, without_markdown
+from tokensieve.types import Outcome, Verdict
 
 _JOIN: Final = (
     r"\s*(?:,\s*(?:and|or)\b|,?\s*\b(?:along|together) with\b|,|&|/|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bplus\b|"
@@ -76,6 +77,20 @@ def choice(text: str, labels: Sequence[str], choices: Mapping[str, str] | None =
         if said is not None:
             return _only(said)
     return names.in_own_words(plain) or names.mentioned(plain)
+
+
+def check_choice(answer: str, gold: str, labels: Sequence[str], choices: Mapping[str, str] | None = None) -> Verdict:
+    """Compare the chosen label with the gold one, however the answer names it; arguments as for ``choice``."""
+    return verdict_on_choice(choice(answer, labels, choices), gold)
+
+
+def verdict_on_choice(found: str | None, gold: str) -> Verdict:
+    """The verdict on the label that was found in an answer; None is no choice, or several."""
+    if found is None:
+        return Verdict(Outcome.NO_ANSWER, reason="no choice, or no single one, in the answer")
+    if found == gold.strip():
+        return Verdict(Outcome.CORRECT, found)
+    return Verdict(Outcome.WRONG, found, f"expected {gold.strip()}")
 
 
 def _plain(text: str) -> str:

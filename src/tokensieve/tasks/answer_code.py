@@ -1,157 +1,32 @@
-"""The Python code or SQL query of a model's answer: fenced blocks, marks, or code among prose. Nothing is run."""
+"""The Python code, SQL query or JSON value of a model's answer: fenced, marked, or among prose. Nothing is run."""
 
 import ast
 import builtins
+import json
 import re
 import textwrap
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from tokensieve.tasks.answer_blocks import CODE_START, PYTHON, QUERY_START, SQL, blocks, parses
+from tokensieve.types import JSON, Outcome, Verdict
 
 PROSE_LINES: Final = 100
 """Lines behind unfenced code that are tried as prose; each try parses all that stands before."""
-
-_PYTHON: Final = frozenset({"", "py", "python", "python2", "python3", "py3", "ipython", "pycon", "code"})
-_SQL: Final = frozenset({"", "sql", "sqlite", "sqlite3", "mysql", "postgresql", "postgres", "code"})
-
-_OPENING: Final = re.compile(r"(?P<before>(?:(?!```|~~~).)*)(?P<fence>`{3,}|~{3,})(?P<info>[^`~]*)\Z")
-_FENCE: Final = re.compile(r"`{3,}|~{3,}")
-_LONE_FENCE: Final = re.compile(r"[`~]{3,}[ \t]*\r?$", re.MULTILINE)
 _LANGUAGE_LINE: Final = re.compile(r"\A\s*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 INVISIBLE: Final = {**dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)), 0xA0: " ", 0x202F: " ", 0x3000: " "}
-_ONE_LINE: Final = re.compile(r"[^`]*```(?:(?:python3?|py|sql|sqlite)[ \t]+)?(?P<code>[^`]+)```", re.IGNORECASE)
-_LIST_MARK: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])(?=\s)")
 _MARKED: Final = re.compile(
     r"^[ \t]*\[(?:BEGIN|PYTHON)\][ \t\r]*\n(.*?)(?:^[ \t]*\[(?:DONE|/PYTHON)\]|\Z)", re.MULTILINE | re.DOTALL
-)
-_CODE_START: Final = re.compile(
-    r"^(?P<indent>[ \t]*)(?:def |async def |class |import |from \w[\w.]* import |@\w|[A-Za-z_]\w*\s*=[^=])",
-    re.MULTILINE,
 )
 _PROMPT: Final = re.compile(r"^[ \t]*(?:>>>|\.\.\.) ?", re.MULTILINE)
 _NOTEBOOK: Final = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
 """A notebook's commands to the shell and to IPython: ``!pip install``, ``%matplotlib inline``."""
-_QUERY_START: Final = (
-    re.compile(
-        r"^[ \t]*(?:SELECT\b|WITH\s+(?:RECURSIVE\s+)?[\w\"`\[\]]+\s*(?:\([^)]*\)\s*)?AS\s*\()",
-        re.IGNORECASE | re.MULTILINE,
-    ),
-    re.compile(r"\b(?:SELECT\b|WITH\s+(?:RECURSIVE\s+)?[\w\"`\[\]]+\s*(?:\([^)]*\)\s*)?AS\s*\()"),
-    re.compile(r"\b(?:SELECT|WITH)\b", re.IGNORECASE),
-)
 _QUERY_SPAN: Final = re.compile(r"(?<!`)`(?!`)\s*((?:SELECT|WITH)\b[^`]*)`(?!`)", re.IGNORECASE)
 _QUERY_END: Final = re.compile(
     r"\n[ \t]*\r?\n|</\w+>|<\||\n(?=(?:This|It|The|Here|Note|Explanation|In this|We|You|I)\b[^\n]*[a-z.:!]\s*(?:\n|\Z))"
 )
 _SQL_TOKEN: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|;", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A fenced block of Markdown.
-
-    Attributes:
-        language: its info string in lower case; empty where there is none.
-        text: its lines, without the indent of its fence.
-        closed: False where the text ends before the block does.
-    """
-
-    language: str
-    text: str
-    closed: bool
-
-
-def blocks(text: str) -> list[Block]:
-    r"""The fenced blocks of a text, in order.
-
-    Read as models write them: fences of backticks or tildes, in list items and quotes, with ``\r\n``, behind words on
-    the same line, closed by a fence with words behind it or at the end of a code line, and blocks of one line.
-    """
-    found: list[Block] = []
-    opened: tuple[str, str, str] | None = None
-    body: list[str] = []
-
-    def close(closed: bool) -> None:
-        if opened is not None:
-            found.append(Block(opened[2], "".join(body), closed))
-        body.clear()
-
-    for line in _with_lost_fence(text).splitlines(keepends=True):
-        bare = line.rstrip("\r\n")
-        if opened is None:
-            opened = _opening(bare)
-            single = _ONE_LINE.match(bare) if opened is None else None
-            if single:
-                found.append(Block("", f"{single['code']}\n", closed=True))
-            continue
-        indent, fence, _ = opened
-        content = _without_indent(line, indent)
-        if _closes(content, fence):
-            close(closed=True)
-            # "```python" right behind code: the one before was never closed.
-            following = _opening(bare)
-            opened = following if following and following[2] and following[2] in _PYTHON | _SQL else None
-        elif content.rstrip().endswith(fence) and not content.strip().startswith(fence) and fence[0] == "`":
-            body.append(f"{content.rstrip().removesuffix(fence)}\n")
-            close(closed=True)
-            opened = None
-        else:
-            body.append(content)
-    if opened is not None:
-        close(closed=False)
-    return found
-
-
-def _with_lost_fence(text: str) -> str:
-    """The text with the opening fence that a prompt may have held, where it begins with code that a lone fence ends."""
-    fences = list(_FENCE.finditer(text))
-    before = text[: fences[0].start()] if fences else ""
-    if len(fences) % 2 == 0 or not before.strip() or not _LONE_FENCE.match(text, fences[0].start()):
-        return text
-    if before.rstrip(" \t")[-1:] != "\n":
-        return text
-    if parses(textwrap.dedent(before)):
-        return f"```\n{text}"
-    start = _CODE_START.search(before) or _QUERY_START[0].search(before)
-    return text if start is None else f"{text[: start.start()]}```\n{text[start.start() :]}"
-
-
-def _opening(line: str) -> tuple[str, str, str] | None:
-    """Indent, fence and language of a line that opens a block; None where it opens none."""
-    match = _OPENING.match(line)
-    if match is None:
-        return None
-    # A list item's mark counts as indent, a quote's is taken off each line.
-    indent = _LIST_MARK.sub(lambda mark: " " * len(mark[0]), match["before"], count=1)
-    words = match["info"].split()
-    language = words[0].strip("{}.").lower() if words else ""
-    if indent.strip(" \t>"):
-        # Behind words only what is clearly a block: "Here it is: ```python".
-        return ("", match["fence"], language) if len(words) < 2 and language in _PYTHON | _SQL else None
-    return indent, match["fence"], language
-
-
-def _without_indent(line: str, indent: str) -> str:
-    """A line without at most the indent of its block's fence."""
-    kept = line
-    for mark in indent:
-        if kept[:1] not in (" ", "\t", mark):
-            break
-        kept = kept[1:]
-    return kept
-
-
-def _closes(line: str, fence: str) -> bool:
-    """True for a line that ends the block: a fence after at most three blanks; a docstring's own fence has more."""
-    bare = line.lstrip(" ")
-    return len(line) - len(bare) <= 3 and bare.startswith(fence)
-
-
-def unclosed_block(text: str) -> bool:
-    """True where the last fenced block is never closed, as in an answer that was cut off."""
-    found = blocks(text)
-    return bool(found) and not found[-1].closed
 
 
 def code(text: str, names: Sequence[str] = ()) -> str | None:
@@ -173,7 +48,7 @@ def code(text: str, names: Sequence[str] = ()) -> str | None:
         chosen = defining[-1]
         others = [source for place, (_, source) in enumerate(listed) if place != chosen]
         return _completed(listed[chosen][1], others, names)
-    python = [source for language, source in listed if language in _PYTHON]
+    python = [source for language, source in listed if language in PYTHON]
     if python:
         return "\n".join([source for source in python if parses(source)] or python)
     if listed and all(language for language, _ in listed) and not _MARKED.search(text):
@@ -197,7 +72,7 @@ def _runnable(source: str) -> str:
         source = without
     if not parses(source) and parses(textwrap.dedent(source)):
         # A function's body keeps its indent: it is no program by itself, but would be one without it.
-        return source if not _CODE_START.search(source) else textwrap.dedent(source)
+        return source if not CODE_START.search(source) else textwrap.dedent(source)
     return source
 
 
@@ -292,7 +167,7 @@ def syntax_tree(source: str) -> ast.Module:
 
 def _among_prose(text: str) -> str | None:
     """The longest run of lines that is code, from the first that looks like it; indented code loses its indent."""
-    start = _CODE_START.search(text)
+    start = CODE_START.search(text)
     if start is None:
         return None
     lines = text[start.start() :].splitlines(keepends=True)
@@ -308,25 +183,13 @@ def _among_prose(text: str) -> str | None:
     return "".join(lines)
 
 
-def parses(source: str) -> bool:
-    """True for a text that is Python code."""
-    try:
-        # Nothing is executed; warnings about odd escapes in the text are not ours to show.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
-
-
 def query(text: str) -> str | None:
     """The SQL query of an answer: of the last fenced block that holds one, else from its first SELECT or WITH on.
 
     It ends at the first semicolon, or, where it is not fenced, at a blank line.
     """
     text = text.translate(INVISIBLE)
-    fenced = [block.text for block in blocks(text) if block.language in _SQL]
+    fenced = [block.text for block in blocks(text) if block.language in SQL]
     spans = _QUERY_SPAN.findall(text) if not fenced else []
     holding = [body for body in (*fenced, *spans) if _query_start(body) is not None]
     body = holding[-1] if holding else _QUERY_END.split(text[_query_start(text) or 0 :], maxsplit=1)[0]
@@ -345,5 +208,36 @@ def query(text: str) -> str | None:
 
 
 def _query_start(text: str) -> int | None:
-    matches = (pattern.search(text) for pattern in _QUERY_START)
+    matches = (pattern.search(text) for pattern in QUERY_START)
     return next((match.start() for match in matches if match), None)
+
+
+def check_json(answer: str, gold: str) -> Verdict:
+    """Compare as JSON values: the last fenced block, else the first value in the text; order of keys does not count."""
+    fenced = blocks(answer)
+    found = next((value for block in reversed(fenced) if (value := _first_json(block.text)) is not None), None)
+    found = _first_json(answer) if found is None else found
+    if found is None:
+        if fenced and not fenced[-1].closed:
+            return Verdict(Outcome.CUT_OFF, reason="the code block is never closed and does not parse")
+        return Verdict(Outcome.NO_ANSWER, reason="no JSON object or array in the answer")
+    written = json.dumps(found, ensure_ascii=False)
+    try:
+        expected = json.loads(gold)
+    except json.JSONDecodeError as error:
+        return Verdict(Outcome.NOT_JUDGED, written, f"the gold answer is no JSON: {error.msg}")
+    if found == expected:
+        return Verdict(Outcome.CORRECT, written)
+    return Verdict(Outcome.WRONG, written, f"expected {gold}")
+
+
+def _first_json(text: str) -> JSON:
+    """The first JSON object or array of a text; None where there is none."""
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"[{\[]", text):
+        try:
+            value: JSON = decoder.raw_decode(text, match.start())[0]
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        return value
+    return None

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Final
 
 from tokensieve.tasks.answer_text import boxed, statements, without_markdown
+from tokensieve.types import Outcome, Verdict
 
 _DIGITS: Final = 1000
 """Longer runs of digits are no answer, and slow to compare."""
@@ -105,7 +106,6 @@ _OR: Final = re.compile(
 _NOT: Final = re.compile(r"\b(?:not|never|n't)\s{1,3}(?:be\s)?$", re.IGNORECASE)
 
 _HASHES: Final = re.compile(r"^.*?####[ \t]*([^\n]*)", re.MULTILINE)
-_PAPER_HASHES: Final = re.compile(r"#### (\-?[0-9\.\,]+)")
 _LEAD: Final = re.compile(
     r"[\s:*_`>(\[$\\=]*(?:(?:so|thus|therefore),?\s)?(?:(?:the\s)?(?:final\s)?answer(?:\sis)?[\s:*_=]*)?[-+$\u20ac\u00a3(\[\\{*=\s]*"
     r"(?:[a-zA-Z]\s?=\s?)?(?=[\d.])",
@@ -153,12 +153,6 @@ def numbers(text: str) -> list[Number]:
     return [number for number, _, _ in _located(_normalized(text))]
 
 
-def number_after_hashes(text: str) -> str | None:
-    """The text after ``####`` by the rule of GSM8K's authors: digits, points and commas after one space."""
-    match = _PAPER_HASHES.search(text)
-    return match[1].replace(",", "") if match else None
-
-
 def final_number(text: str) -> tuple[Number, str] | None:
     r"""The number that a text gives as its answer, and the rule by which it was found.
 
@@ -178,6 +172,20 @@ def final_number(text: str) -> tuple[Number, str] | None:
             return None if found is None else (found, rule)
     found_last = numbers(text)
     return (found_last[-1], "the last number") if found_last else None
+
+
+def check_number(answer: str, gold: str, *, tolerance: float = 0.0) -> Verdict:
+    """Compare the final number by value; ``tolerance`` is the largest absolute difference that counts as equal."""
+    expected = parse_number(gold)
+    if expected is None:
+        return Verdict(Outcome.NOT_JUDGED, reason=f"the gold answer {gold!r} is not one number")
+    found = final_number(answer)
+    if found is None:
+        return Verdict(Outcome.NO_ANSWER, reason="no number, or no single one, in the answer")
+    number, rule = found
+    if number.equals(expected, tolerance):
+        return Verdict(Outcome.CORRECT, number.written, rule)
+    return Verdict(Outcome.WRONG, number.written, f"{rule}: expected {gold}")
 
 
 def _normalized(text: str) -> str:

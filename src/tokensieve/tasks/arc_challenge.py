@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tokensieve.errors import InputError
-from tokensieve.tasks.answer_choice import choice
+from tokensieve.tasks.answer_choice import check_choice, verdict_on_choice
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split, texts
 from tokensieve.tasks.task import Task
-from tokensieve.types import JSON, Outcome, Problem, Verdict
+from tokensieve.types import JSON, Problem, Verdict
 
 _SPLITS = ("train", "validation", "test")
 _INSTRUCTION = "Answer with the letter of the right choice and its text."
@@ -32,7 +32,7 @@ def check(problem: Problem, answer: str) -> Verdict:
     """Find the chosen label by any of several ways of saying it."""
     labels = texts(problem.facts["labels"], "labels", problem.id)
     choices = texts(problem.facts["choices"], "choices", problem.id)
-    return _verdict(problem, choice(answer, labels, dict(zip(labels, choices, strict=True))))
+    return check_choice(answer, str(problem.facts["answer"]), labels, dict(zip(labels, choices, strict=True)))
 
 
 def check_letter(problem: Problem, answer: str) -> Verdict:
@@ -40,16 +40,7 @@ def check_letter(problem: Problem, answer: str) -> Verdict:
     labels = texts(problem.facts["labels"], "labels", problem.id)
     one = "|".join(map(re.escape, labels))
     first = re.match(rf"\s*({one})(?![\w'])(?!\s*(?:,|/|&|and\b|or\b)\s*(?:{one})(?![\w']))", answer)
-    return _verdict(problem, first[1] if first else None)
-
-
-def _verdict(problem: Problem, chosen: str | None) -> Verdict:
-    if chosen is None:
-        return Verdict(Outcome.NO_ANSWER, reason="no choice, or no single one, in the answer")
-    gold = str(problem.facts["answer"])
-    if chosen == gold:
-        return Verdict(Outcome.CORRECT, chosen)
-    return Verdict(Outcome.WRONG, chosen, f"expected {gold}")
+    return verdict_on_choice(first[1] if first else None, str(problem.facts["answer"]))
 
 
 def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:

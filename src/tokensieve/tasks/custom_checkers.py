@@ -10,11 +10,21 @@ from pydantic import BaseModel, Field
 
 from tokensieve.config import STRICT
 from tokensieve.errors import InputError
-from tokensieve.tasks import checkers
+from tokensieve.tasks.answer_choice import check_choice
+from tokensieve.tasks.answer_code import check_json
+from tokensieve.tasks.answer_number import check_number
 from tokensieve.tasks.benchmark_io import Row, texts
-from tokensieve.tasks.execution import ResultComparison, judge_program, judge_query
-from tokensieve.tasks.user_function import UserFunction, check_by_function, user_function
-from tokensieve.types import JSON, Problem, Verdict
+from tokensieve.tasks.execution import (
+    ResultComparison,
+    UserFunction,
+    called,
+    check_by_function,
+    judge_program,
+    judge_query,
+)
+from tokensieve.tasks.math import check_math
+from tokensieve.types import JSON, Outcome, Problem, Verdict
+from tokensieve.user_code import load_function
 
 Render: TypeAlias = Callable[[str, Row], str]
 """``render(template, row)``: the template with the row's fields filled in."""
@@ -118,23 +128,28 @@ def _gold(problem: Problem) -> str:
 
 
 def _exact(settings: ExactCheck, problem: Problem, answer: str) -> Verdict:
-    return checkers.check_exact(answer, _gold(problem), ignore_case=settings.ignore_case)
+    """Compare whole texts, white space at both ends set aside."""
+    found, expected = answer.strip(), _gold(problem).strip()
+    if not found:
+        return Verdict(Outcome.NO_ANSWER, reason="the answer is empty")
+    equal = found.casefold() == expected.casefold() if settings.ignore_case else found == expected
+    return Verdict(Outcome.CORRECT, found) if equal else Verdict(Outcome.WRONG, found, f"expected {expected}")
 
 
 def _letter(settings: LetterCheck, problem: Problem, answer: str) -> Verdict:
-    return checkers.check_letter(answer, _gold(problem), settings.labels)
+    return check_choice(answer, _gold(problem), settings.labels)
 
 
 def _number(settings: NumberCheck, problem: Problem, answer: str) -> Verdict:
-    return checkers.check_number(answer, _gold(problem), tolerance=settings.tolerance)
+    return check_number(answer, _gold(problem), tolerance=settings.tolerance)
 
 
 def _math(_: TextCheck, problem: Problem, answer: str) -> Verdict:
-    return checkers.check_math(answer, _gold(problem))
+    return check_math(answer, _gold(problem))
 
 
 def _json(_: TextCheck, problem: Problem, answer: str) -> Verdict:
-    return checkers.check_json(answer, _gold(problem))
+    return check_json(answer, _gold(problem))
 
 
 class RegexCheck(BaseModel):
@@ -161,8 +176,15 @@ def _compiled(settings: RegexCheck, path: Path) -> re.Pattern[str]:
 
 
 def _regex(pattern: re.Pattern[str], problem: Problem, answer: str) -> Verdict:
+    """Take the pattern's last match (its first group where it has one) and compare it with the gold, if any."""
+    matches = list(pattern.finditer(answer))
+    if not matches:
+        return Verdict(Outcome.NO_ANSWER, reason=f"nothing matches {pattern.pattern}")
+    found = (matches[-1][1] if pattern.groups else matches[-1][0]) or ""
     gold = problem.facts["answer"]
-    return checkers.check_regex(answer, None if gold is None else str(gold), pattern)
+    if gold is None or found.strip() == str(gold).strip():
+        return Verdict(Outcome.CORRECT, found)
+    return Verdict(Outcome.WRONG, found, f"expected {str(gold).strip()}")
 
 
 class PythonCheck(BaseModel):
@@ -184,8 +206,6 @@ def _python_facts(settings: PythonCheck, row: Row, render: Render, _: Path) -> R
 
 
 def _python(_: PythonCheck, problem: Problem, answer: str) -> Verdict:
-    from tokensieve.tasks.mbpp import called
-
     tests = texts(problem.facts["tests"], "tests", problem.id)
     before_tests = [str(problem.facts["setup"])] if problem.facts["setup"] else []
     # A task of one's own may well ask for a class that compares by a rule of its own.
@@ -252,7 +272,7 @@ def _function_facts(_: FunctionCheck, row: Row, __: Render, ___: Path) -> RowFac
 
 
 def _loaded(settings: FunctionCheck, path: Path) -> UserFunction:
-    return user_function(settings.function, path.parent, f"{path}: check.function")
+    return load_function(settings.function, path.parent, f"{path}: check.function")
 
 
 def _function(function: UserFunction, problem: Problem, answer: str) -> Verdict:

@@ -1,14 +1,29 @@
-"""Judging answers by running them in the sandbox: Python code with its tests, a SQL query beside the gold query."""
+"""Judging answers by running code: a model's Python and SQL in the sandbox, and the user's own function.
 
+The function (``file.py:name``) runs in this process, since it is the user's.
+"""
+
+import ast
+import builtins
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeAlias, cast
 
 from tokensieve.sandbox import SQL_LIMITS, Ending, Limits, SqlRun, run_parts, run_sql
-from tokensieve.tasks import answer_code
-from tokensieve.types import Outcome, Verdict
+from tokensieve.tasks.answer_blocks import parses, unclosed_block
+from tokensieve.tasks.answer_code import code, query
+from tokensieve.tasks.answer_text import judge_behind_reasoning
+from tokensieve.types import JSON, Message, Outcome, Verdict
+from tokensieve.user_code import load_function
+
+UserFunction: TypeAlias = Callable[[Mapping[str, JSON], str], object]
+"""``function(row, answer)``: True where the answer is right, or a verdict; None where it cannot tell."""
+
+PromptCheck: TypeAlias = Callable[[Sequence[Message], str], Verdict]
+"""Judges an answer to the turns before it; not judged where it does not fit them."""
 
 PROGRAM_LIMITS = Limits(wall_s=30.0, cpu_s=8.0)
 """For the published benchmarks: one reference (mbpp/123) takes two seconds, and four on a busy machine."""
@@ -39,10 +54,10 @@ def judge_program(
     Raises:
         EnvironmentProblem: the sandbox cannot run here.
     """
-    source = answer_code.code(answer, names)
+    source = code(answer, names)
     if source is None:
         return Verdict(Outcome.NO_ANSWER, reason="no Python code in the answer")
-    if answer_code.unclosed_block(answer) and not answer_code.parses(source):
+    if unclosed_block(answer) and not parses(source):
         return Verdict(Outcome.CUT_OFF, source, "the code block is never closed and does not parse")
     run = run_parts(
         [*before, source, *before_tests, *tests], limits, checks_from=len(before) + 1, own_equality=own_equality
@@ -55,6 +70,20 @@ def judge_program(
     else:
         place = "before the tests: " if run.reached > len(before) else ""
     return Verdict(Outcome.WRONG, source, place + run.reason)
+
+
+def called(tests: Sequence[str]) -> tuple[str, ...]:
+    """The names of the functions that tests call and Python does not have itself; how the answer's code is found."""
+    names: dict[str, None] = {}
+    for test in tests:
+        try:
+            tree = ast.parse(test)
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
+                names[node.func.id] = None
+    return tuple(names)
 
 
 class ResultComparison(StrEnum):
@@ -85,7 +114,7 @@ def judge_query(
     Raises:
         EnvironmentProblem: the sandbox cannot run here.
     """
-    found = answer_code.query(answer)
+    found = query(answer)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, reason="no SQL query in the answer")
     expected = _gold_run(gold, database, script, limits)
@@ -93,7 +122,7 @@ def judge_query(
         return Verdict(Outcome.NOT_JUDGED, found, f"the gold query failed: {expected.reason}")
     run = run_sql(found, database=database, script=script, limits=limits)
     if run.rows is None:
-        if answer_code.unclosed_block(answer) and run.ending is Ending.RAISED:
+        if unclosed_block(answer) and run.ending is Ending.RAISED:
             return Verdict(Outcome.CUT_OFF, found, f"the code block is never closed; {run.reason}")
         return Verdict(Outcome.WRONG, found, run.reason)
     as_sets = set(run.rows) == set(expected.rows)
@@ -104,3 +133,57 @@ def judge_query(
     if equal:
         return Verdict(Outcome.CORRECT, found, reason)
     return Verdict(Outcome.WRONG, found, reason or f"another result: {counts}")
+
+
+def check_by_function(function: UserFunction, row: Mapping[str, JSON], answer: str) -> Verdict:
+    """Call the user's function; an error of its own is theirs to see, but must not end a long evaluation."""
+    try:
+        found = function(row, answer)
+    except Exception as error:  # noqa: BLE001 - reported in the verdict
+        return Verdict(Outcome.NOT_JUDGED, reason=f"the checker raised {type(error).__name__}: {error}")
+    if isinstance(found, Verdict):
+        return found
+    if found is None:
+        return Verdict(Outcome.NOT_JUDGED, answer.strip(), "the checker cannot tell")
+    return Verdict(Outcome.CORRECT if found else Outcome.WRONG, answer.strip())
+
+
+def prompt_check(name: str) -> PromptCheck:
+    """The check of a name: ``shown-tests``, or a function of the user's as ``file.py:name``.
+
+    An answer is judged without the reasoning before it. The function is called with ``{"messages": [...], "prompt":
+    the last user's turn}`` and the answer; it returns True, False, a verdict, or None where it cannot tell.
+
+    Raises:
+        InputError: no such file or function.
+    """
+    check: PromptCheck = by_shown_tests
+    if name != "shown-tests":
+        check = partial(_by_function, load_function(name, Path(), "generate.dialogue.verify"))
+    return lambda messages, answer: judge_behind_reasoning(answer, partial(check, messages))
+
+
+def by_shown_tests(messages: Sequence[Message], answer: str) -> Verdict:
+    """Run the answer's code with the ``assert`` lines of the last turn, in the sandbox."""
+    tests = _asserts(str(messages[-1]["content"]))
+    if not tests:
+        return Verdict(Outcome.NOT_JUDGED, reason="the prompt shows no tests")
+    return judge_program(answer, names=called(tests), tests=tests)
+
+
+def _asserts(text: str) -> list[str]:
+    """The lines of a text that are Python assertions."""
+    found = []
+    for line in text.splitlines():
+        try:
+            parsed = ast.parse(line.strip()).body
+        except (SyntaxError, ValueError):  # ValueError: null bytes
+            continue
+        if len(parsed) == 1 and isinstance(parsed[0], ast.Assert):
+            found.append(line.strip())
+    return found
+
+
+def _by_function(function: UserFunction, messages: Sequence[Message], answer: str) -> Verdict:
+    turns: list[JSON] = [cast("dict[str, JSON]", dict(message)) for message in messages]
+    return check_by_function(function, {"messages": turns, "prompt": messages[-1]["content"]}, answer)

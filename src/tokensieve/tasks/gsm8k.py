@@ -4,13 +4,14 @@ Two rules, two names: ``gsm8k`` finds the final number wherever the answer gives
 the benchmark's authors and of the paper, which wants ``#### <number>`` and counts anything else as no answer.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from tokensieve.errors import InputError
-from tokensieve.tasks.answer_number import number_after_hashes
+from tokensieve.tasks.answer_number import check_number
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
-from tokensieve.tasks.checkers import check_number
 from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
@@ -18,6 +19,7 @@ _SPLITS = ("train", "test")
 _INSTRUCTION = (
     "Solve this problem step by step. Give the final answer as a plain number on the last line, after '#### '."
 )
+_HASHES: Final = re.compile(r"#### (\-?[0-9\.\,]+)")
 
 
 def load(split: str, folder: Path | None) -> Iterator[Problem]:
@@ -44,6 +46,12 @@ def check_paper(problem: Problem, answer: str) -> Verdict:
     if found == gold:
         return Verdict(Outcome.CORRECT, found)
     return Verdict(Outcome.WRONG, found, f"expected {gold}")
+
+
+def number_after_hashes(text: str) -> str | None:
+    """The text after ``####`` by the rule of GSM8K's authors: digits, points and commas after one space."""
+    match = _HASHES.search(text)
+    return match[1].replace(",", "") if match else None
 
 
 def _load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:

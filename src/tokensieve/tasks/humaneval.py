@@ -6,15 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tokensieve.tasks.answer_code import (
-    INVISIBLE,
-    PROSE_LINES,
-    blocks,
-    bound_names,
-    segment,
-    syntax_tree,
-    unclosed_block,
-)
+from tokensieve.tasks.answer_blocks import blocks, unclosed_block
+from tokensieve.tasks.answer_code import INVISIBLE, PROSE_LINES, bound_names, segment, syntax_tree
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
 from tokensieve.tasks.execution import judge_program
 from tokensieve.tasks.task import Task

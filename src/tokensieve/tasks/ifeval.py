@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.tasks.answer_text import behind_reasoning
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
 from tokensieve.tasks.ifeval_rules import INSTALL, RULES, Arguments, follows, follows_loosely
-from tokensieve.tasks.reasoning import behind_reasoning
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Outcome, Problem, Sample, Verdict
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final, cast
 
 from tokensieve.errors import InputError
-from tokensieve.tasks.benchmark_io import require_split
+from tokensieve.tasks.answer_text import behind_reasoning
+from tokensieve.tasks.benchmark_io import require_split, texts
 from tokensieve.tasks.lm_eval_adapter import Asked, Doc, Leaf, read_leaves
-from tokensieve.tasks.reasoning import behind_reasoning
 from tokensieve.tasks.task import Continuation, Likelihood, LikelihoodChoice, Task
 from tokensieve.types import JSON, Message, Outcome, Problem, Verdict
 
@@ -104,7 +104,7 @@ class _Harness:
 
     def ended(self, problem: Problem, text: str) -> str | None:
         """The answer up to the first of the task's stop texts behind its reasoning."""
-        until = cast("list[str]", problem.facts.get("until", []))
+        until = texts(problem.facts.get("until", []), "until", problem.id)
         final = behind_reasoning(text)
         begin = len(text) - len(final) if final is not None and text.endswith(final) else 0
         places = [place for stop in until if stop and (place := text.find(stop, begin)) >= 0]

@@ -4,6 +4,7 @@ Two rules, two names: ``math`` compares by value with math-verify; ``math_boxed`
 text, brackets, spacing and the like set aside. The paper's judge was a paid service and cannot be had again.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from tokensieve.errors import InputError
 from tokensieve.tasks import answer_text
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split
-from tokensieve.tasks.checkers import check_math
+from tokensieve.tasks.math_judge import Judged, equivalent
 from tokensieve.tasks.task import Task
 from tokensieve.types import Outcome, Problem, Verdict
 
@@ -26,6 +27,7 @@ _SUBJECTS = (
     "precalculus",
 )
 _INSTRUCTION = "Solve this problem step by step. Put the final answer in \\boxed{}."
+_SENTENCE_END = re.compile(r"\.\s+(?=[A-Z])|,?\s+(?:since|because|where)\s")
 
 
 def load(task: str, split: str, folder: Path | None) -> Iterator[Problem]:
@@ -69,6 +71,55 @@ def check_boxed(problem: Problem, answer: str) -> Verdict:
     if answer_text.plain_math(found) == answer_text.plain_math(gold):
         return Verdict(Outcome.CORRECT, found)
     return Verdict(Outcome.WRONG, found, f"expected {gold}")
+
+
+def check_math(answer: str, gold: str) -> Verdict:
+    """Compare the final formula by value.
+
+    That is what is named as the final answer behind the last box, else the last box, alone or with those right before
+    it, else whatever math-verify takes for the answer.
+    """
+    answer, gold_text = answer_text.latex_of_signs(answer), answer_text.latex_of_signs(gold)
+    found, said = answer_text.boxed(answer), answer_text.said_after_boxes(answer)
+    if found is None and "\\boxed{" in answer:
+        return Verdict(Outcome.CUT_OFF, reason="the last \\boxed{ is never closed")
+    if found is None:
+        said = _stated_formula(answer)
+        if said is not None and answer_text.plain_math(said) == answer_text.plain_math(gold_text):
+            return Verdict(Outcome.CORRECT, said, "the same text")
+    if said is not None:
+        judged = equivalent(gold_text, said)
+        if judged.extracted is not None:
+            return _math_verdict(judged, judged.extracted, gold)
+    if found is not None and answer_text.plain_math(found) == answer_text.plain_math(gold_text):
+        return Verdict(Outcome.CORRECT, found, "the same text")
+    judged = equivalent(gold_text, answer if found is None else f"\\boxed{{{found}}}")
+    together = answer_text.boxed_together(answer)
+    if together is not None and not judged.equal:
+        several = equivalent(gold_text, f"\\boxed{{{together}}}")
+        if several.equal:
+            return Verdict(Outcome.CORRECT, together, "the boxes together, the same value by math-verify")
+    return _math_verdict(judged, found if found is not None else judged.extracted, gold)
+
+
+def _stated_formula(answer: str) -> str | None:
+    """The formula behind the last "the answer is", with delimiters where LaTeX has none; None where nothing is said."""
+    said = answer_text.statements(answer)
+    if not said:
+        return None
+    formula = _SENTENCE_END.split(said[-1], maxsplit=1)[0].strip()
+    bare = "\\" in formula and not re.search(r"\$|\\[(\[]", formula)
+    return f"${formula.rstrip('.')}$" if bare else formula
+
+
+def _math_verdict(judged: Judged, extracted: str | None, gold: str) -> Verdict:
+    if judged.problem:
+        return Verdict(Outcome.NOT_JUDGED, extracted, judged.problem)
+    if extracted is None:
+        return Verdict(Outcome.NO_ANSWER, reason="no formula or number in the answer")
+    if judged.equal:
+        return Verdict(Outcome.CORRECT, extracted, "the same value by math-verify")
+    return Verdict(Outcome.WRONG, extracted, f"expected {gold}")
 
 
 def _problem(task: str, problem_id: str, row: Row) -> Problem:

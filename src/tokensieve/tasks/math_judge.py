@@ -1,7 +1,8 @@
 """math-verify behind a hard time limit: a small pool of worker processes, killed and replaced when they hang.
 
 The limit is processor time, so that a busy machine decides no verdict. Pools such as ``pebble`` limit the clock only,
-and math-verify's own limits are signals, which reach the main thread alone.
+and math-verify's own limits are signals, which reach the main thread alone. This file is also the worker's program, so
+it imports nothing but the standard library.
 """
 
 import atexit
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import lru_cache
 
 _LIMIT_S = 10.0
 _START_S = 120.0
@@ -24,7 +25,8 @@ _LOOK_S = 0.05
 _CPU_CLOCK = 2
 """With a pid, Linux's name for the clock of that process's processor time."""
 
-_WORKER = Path(__file__).with_name("math_worker.py")
+_MEMORY_BYTES = 2 << 30
+"""Address space of a worker on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class _Worker:
         return cls(
             subprocess.Popen(  # noqa: S603 - our own interpreter and file
                 # -P: the folder of the file holds a module called math, which must not hide Python's own.
-                [sys.executable, "-P", str(_WORKER)],
+                [sys.executable, "-P", __file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -193,3 +195,40 @@ if hasattr(os, "register_at_fork"):
 def close() -> None:
     """End the worker processes; the next question starts new ones. Done by itself when the interpreter ends."""
     _pool.close()
+
+
+def serve() -> None:
+    """Run the worker: read pairs of gold and answer as JSON lines, write what math-verify finds."""
+    _limit_resources()
+    import math_verify
+
+    formulas = (math_verify.LatexExtractionConfig(boxed_match_priority=0), math_verify.ExprExtractionConfig())
+
+    @lru_cache(maxsize=1024)
+    def parsed_gold(text: str) -> list[object]:
+        return list(math_verify.parse(f"\\boxed{{{text}}}", formulas, parsing_timeout=None))
+
+    for line in sys.stdin:
+        gold_text, answer_text = json.loads(line)
+        # Its own time limits are signals in the main thread; the host's clock is the hard one.
+        gold = parsed_gold(gold_text)
+        answer = math_verify.parse(answer_text, formulas, parsing_timeout=None)
+        equal = bool(gold) and bool(answer) and math_verify.verify(gold, answer, timeout_seconds=None)
+        found = str(answer[-1]) if answer else None
+        sys.stdout.write(json.dumps({"equal": equal, "found": found, "gold_parsed": bool(gold)}) + "\n")
+        sys.stdout.flush()
+
+
+def _limit_resources() -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    # More digits than this is no answer to a school problem, and arithmetic on them is how to hang a worker.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,12 +1,10 @@
 """MBPP: short Python functions, judged by running their tests; and MBPP+, the same with many more tests."""
 
-import ast
-import builtins
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokensieve.tasks.benchmark_io import Row, find_file, from_hub, read_rows, require_split, texts
-from tokensieve.tasks.execution import judge_program
+from tokensieve.tasks.execution import called, judge_program
 from tokensieve.tasks.task import Task
 from tokensieve.types import JSON, Message, Problem, Verdict
 
@@ -74,20 +72,6 @@ def _plus_problem(row: Row) -> Problem:
 def _prompt(task: str, tests: Sequence[str]) -> tuple[Message, ...]:
     lines = "\n".join(tests)
     return ({"role": "user", "content": f"{task}\n\n{_INSTRUCTION}\n{lines}"},)
-
-
-def called(tests: Sequence[str]) -> tuple[str, ...]:
-    """The names of the functions that tests call and Python does not have itself; how the answer's code is found."""
-    names: dict[str, None] = {}
-    for test in tests:
-        try:
-            tree = ast.parse(test)
-        except SyntaxError:
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
-                names[node.func.id] = None
-    return tuple(names)
 
 
 MBPP_TASKS = {

@@ -1,11 +1,16 @@
-"""Perplexity of plain text as a task: ``perplexity:PATH``, a file or a folder of .txt, .md and .jsonl (field ``text``).
+"""Perplexity as a task: of plain text (``perplexity:PATH``), and of another task's reference answers.
 
-Windows are stated in the name: ``perplexity:PATH,window=1024,stride=512``. A window holds so many tokens; the first one
-scores all of its tokens but the first, every later one its last ``stride`` tokens, given all tokens before them in it.
+``perplexity:PATH`` is a file or a folder of .txt, .md and .jsonl (field ``text``). Windows are stated in the name:
+``perplexity:PATH,window=1024,stride=512``. A window holds so many tokens; the first one scores all of its tokens but
+the first, every later one its last ``stride`` tokens, given all tokens before them in it.
+
+``NAME:response_nll`` has the splits, prompts, checker and rephrase requests of the task NAME. It can be a study's
+target where a model solves too few of the problems: what is learnt is read off the answers that it was to learn.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,6 +21,7 @@ from tokensieve.tasks.task import Task, TextWindows
 from tokensieve.types import Outcome, Problem, Sample, Verdict
 
 PREFIX: Final = "perplexity:"
+SUFFIX: Final = ":response_nll"
 _SPLITS: Final = ("test",)
 _SUFFIXES: Final = (".txt", ".md", ".jsonl", ".gz")
 _WINDOW: Final = 1024
@@ -112,3 +118,30 @@ def _figures(problems: Mapping[str, Problem], samples: Sequence[Sample]) -> dict
         "tokens": tokens,
         "bytes": size,
     }
+
+
+def response_nll_task(task: Task) -> Task:
+    """The task that measures the reference answers of another one, token by token, and lets nothing be answered.
+
+    Raises:
+        InputError: the other one is measured by likelihoods itself.
+    """
+    if task.likelihood_choice is not None or task.measures_likelihood:
+        raise InputError("it is measured by likelihoods already", where=task.name, fix=task.name)
+    return replace(
+        task,
+        name=f"{task.name}{SUFFIX}",
+        title=f"{task.title}; nll of the reference answers",
+        figures=_response_figures,
+        scores_gold=True,
+    )
+
+
+def _response_figures(problems: Mapping[str, Problem], samples: Sequence[Sample]) -> dict[str, float]:  # noqa: ARG001 - of every task
+    """Nll in nats per response token, its exponential, and the number of tokens; all tokens pooled."""
+    scored = [sample for sample in samples if sample.ids]
+    tokens = sum(len(sample.ids) for sample in scored)
+    if not tokens:
+        return {"tokens": 0}
+    nll = math.fsum(sample.nll * len(sample.ids) for sample in scored) / tokens
+    return {"nll": nll, "perplexity": math.exp(nll), "tokens": tokens}

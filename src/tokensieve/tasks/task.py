@@ -6,7 +6,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from tokensieve.tasks.reasoning import judge_behind_reasoning
+from tokensieve.tasks.answer_text import judge_behind_reasoning
 from tokensieve.types import Message, Problem, Sample, Verdict
 
 

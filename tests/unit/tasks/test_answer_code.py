@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokensieve.tasks.answer_code import blocks, code, parses, query, unclosed_block
+from tokensieve.tasks.answer_blocks import blocks, parses, unclosed_block
+from tokensieve.tasks.answer_code import code, query
 from tokensieve.tasks.humaneval import function_body
 
 FORMS = {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokensieve.tasks.answer_number import final_number, number_after_hashes, numbers, parse_number
+from tokensieve.tasks.answer_number import final_number, numbers, parse_number
+from tokensieve.tasks.gsm8k import number_after_hashes
 
 VALUES: list[tuple[str, Fraction | int]] = [
     ("18", 18),

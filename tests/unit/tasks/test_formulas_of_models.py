@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tokensieve.tasks.checkers import check_math
+from tokensieve.tasks.math import check_math
 
 FORMULAS = [
     (

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tokensieve.tasks import math_judge
-from tokensieve.tasks.checkers import check_math
+from tokensieve.tasks.math import check_math
 from tokensieve.types import Outcome
 
 AS_MODELS_WRITE = [
