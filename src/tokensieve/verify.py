@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -28,11 +28,10 @@ from tokensieve.data.dataset import Rows, as_training_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
-from tokensieve.exports import TRAINERS, Format, TrainedTokens, Weights, exported
+from tokensieve.exports import TRAINERS, ExportSettings, TrainedTokens, exported
 from tokensieve.exports import weights_T as token_weights_T
+from tokensieve.exports.data_paths import LoadedRow, Source
 from tokensieve.exports.files import read_rows
-from tokensieve.exports.loaded_row import LoadedRow
-from tokensieve.exports.trainer_format import Source
 from tokensieve.types import Selected
 
 __all__ = ["Difference", "Verification", "verify_export"]
@@ -133,11 +132,10 @@ def verify_export(
             where=str(rows.folder or "selected"),
             fix="tokensieve export again, or name the right selection",
         )
-    weights = cast(Weights, manifest.settings["weights"])
-    written_for = cast(str, manifest.settings["to"])
-    expected = exported(rows, written_for, weights, Tally(), TrainedTokens())
+    written = ExportSettings.model_validate(manifest.settings)
+    expected = exported(rows, written.to, written.weights, Tally(), TrainedTokens())
     with tempfile.TemporaryDirectory(prefix="tokensieve-verify-") as scratch:
-        source = Source(folder, cast(Format, manifest.settings["format"]), Path(scratch))
+        source = Source(folder, written.format, Path(scratch))
         loaded, said = _load(source, name, how)
         return _compare(name, said, expected, _readable(loaded, name, folder), show)
 

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from tokensieve.data.manifest import (
     MANIFEST_NAME,
@@ -26,8 +26,8 @@ _REPLACING: Final = ".replacing.json"
 
 def listed_files(manifest: Manifest) -> dict[str, str]:
     """SHA-256 of every file that a stage wrote into its folder, by path relative to it; without the manifest's own."""
-    others = cast("dict[str, str]", manifest.facts.get("files", {}))
-    return {shard.name: shard.sha256 for shard in manifest.shards} | others
+    others = manifest.fact("files", dict[str, str])
+    return {shard.name: shard.sha256 for shard in manifest.shards} | (others or {})
 
 
 def files_in(folder: Path) -> dict[str, str]:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     model_serializer,
 )
@@ -25,6 +26,7 @@ from tokensieve.types import JSON
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
+T = TypeVar("T")
 
 Stage: TypeAlias = Literal[
     "examples", "samples", "tokens", "scored", "selected", "anchors", "evaluated", "trained", "exported"
@@ -66,7 +68,7 @@ class ModelIdentity(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_empty_arguments(self, serialise: SerializerFunctionWrapHandler) -> dict[str, JSON]:
-        dumped = cast("dict[str, JSON]", serialise(self))
+        dumped: dict[str, JSON] = serialise(self)
         if not self.template_kwargs:
             dumped.pop("template_kwargs", None)
         return dumped
@@ -121,6 +123,19 @@ class Manifest(BaseModel):
     def digest(self) -> str:
         """Identity of the stage's result: everything but the timing, as 64 hex digits."""
         return digest_of(self.model_dump(mode="json", exclude={"timing"}))
+
+    def fact(self, name: str, kind: type[T]) -> T | None:
+        """A fact of a stated type, e.g. ``fact("files", dict[str, str])``; None where the stage has not written it.
+
+        Raises:
+            InputError: it is of another type.
+        """
+        if self.facts.get(name) is None:
+            return None
+        try:
+            return TypeAdapter(kind).validate_python(self.facts[name])
+        except ValidationError as error:
+            raise InputError(f"the fact {name} of a manifest ({self.stage}) is not as expected: {error}") from None
 
     def write(self, folder: Path) -> None:
         """Put the manifest into its folder, whole or not at all."""

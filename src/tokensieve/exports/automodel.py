@@ -1,11 +1,11 @@
 """NeMo Automodel: labels already shifted, since its loss compares output t with label t."""
 
+import importlib
 import json
+from collections.abc import Iterator
 
-from tokensieve.exports.data_paths import through_automodel
-from tokensieve.exports.loaded_row import read_shifted_labels
-from tokensieve.exports.trainer_format import CORE_COLUMNS, Facts, Trainer
-from tokensieve.exports.trainer_row import shifted_row
+from tokensieve.exports.data_paths import LoadedRow, Source, data_of, from_batch, portions, read_shifted_labels
+from tokensieve.exports.trainer_format import CORE_COLUMNS, Facts, Trainer, shifted_row
 
 _CONFIG = """\
 # Train on this folder with NeMo Automodel: automodel automodel.yaml [--nproc-per-node N]
@@ -85,6 +85,21 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"automodel.yaml": config}
 
 
+def _through_automodel(source: Source) -> Iterator[LoadedRow]:
+    """The data set and collator that Automodel's recipe makes of the folder's own configuration."""
+    loader = importlib.import_module("nemo_automodel.components.config.loader")
+    recipes = importlib.import_module("nemo_automodel.recipes._typed_config")
+    written = loader.load_yaml_config(str(source.folder / "automodel.yaml"))
+    written.dataset.data_files = str(data_of(source))
+    written.dataset.cache_dir = str(source.scratch / "cache")
+    config = recipes.RecipeConfig(written)
+    # Each is refused here where its section has a key that Automodel does not know.
+    _ = config.step_scheduler, config.optimizer, config.lr_scheduler, config.loss_fn, config.checkpoint
+    rows = config.dataloader.dataset_config.build(tokenizer=None)
+    for portion in portions(len(rows)):
+        yield from from_batch(config.dataloader.collate_fn([dict(rows[i]) for i in portion]), shifted=True)
+
+
 AUTOMODEL = Trainer(
     title="NeMo Automodel",
     convention=(
@@ -95,7 +110,7 @@ AUTOMODEL = Trainer(
     columns=CORE_COLUMNS,
     read=read_shifted_labels,
     package="nemo_automodel",
-    load=through_automodel,
+    load=_through_automodel,
     formats=("parquet", "jsonl"),
     weights=False,
     files=_files,

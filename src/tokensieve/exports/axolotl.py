@@ -1,11 +1,20 @@
 """Axolotl: rows with exactly the core's three columns count as tokenised already."""
 
+import importlib
 import json
+from collections.abc import Iterator
 
-from tokensieve.exports.data_paths import through_axolotl
-from tokensieve.exports.loaded_row import read_labels
-from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
-from tokensieve.exports.trainer_row import trainer_row
+from tokensieve.exports.data_paths import (
+    LoadedRow,
+    Source,
+    data_of,
+    from_batch,
+    portions,
+    read_labels,
+    rows_of,
+    stand_ins,
+)
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer, trainer_row
 
 _CONFIG = """\
 base_model: {model}
@@ -46,6 +55,27 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"axolotl.yaml": config}
 
 
+def _through_axolotl(source: Source) -> Iterator[LoadedRow]:
+    """``prepare_datasets`` under the folder's own configuration, as ``axolotl train`` calls it, and its collator."""
+    import yaml
+
+    settings = importlib.import_module("axolotl.utils.dict").DictDefault
+    written = settings(yaml.safe_load((source.folder / "axolotl.yaml").read_text(encoding="utf-8")))
+    written.datasets[0].path = str(data_of(source))
+    config = importlib.import_module("axolotl.utils.config").validate_config(written)
+    config.update(
+        dataset_prepared_path=str(source.scratch / "prepared"),
+        shuffle_merged_datasets=False,  # so that the rows come in the selection's order
+        dataset_num_proc=1,
+        batch_size=config.micro_batch_size * config.gradient_accumulation_steps,
+    )
+    _, tokenizer = stand_ins(rows_of(source))
+    rows, _, _, _ = importlib.import_module("axolotl.utils.data").prepare_datasets(config, tokenizer)
+    collate = importlib.import_module("axolotl.utils.collators").DataCollatorForSeq2Seq(tokenizer)
+    for portion in portions(len(rows)):
+        yield from from_batch(collate([dict(rows[i]) for i in portion]))
+
+
 AXOLOTL = Trainer(
     title="Axolotl",
     convention=f"exactly {CORE}",
@@ -53,7 +83,7 @@ AXOLOTL = Trainer(
     columns=CORE_COLUMNS,
     read=read_labels,
     package="axolotl",
-    load=through_axolotl,
+    load=_through_axolotl,
     formats=("parquet", "jsonl", "save_to_disk"),
     weights=False,
     files=_files,

@@ -1,26 +1,106 @@
-"""The trainers' own data paths: an exported folder loaded through a trainer's code, imported when asked for."""
+"""A row as it reaches a trainer's loss, whatever the trainer, and what loading through a trainer's own code needs."""
 
-import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from tokensieve.exports.files import DATA
-from tokensieve.exports.loaded_row import LoadedRow, from_batch, from_labels
-from tokensieve.exports.trainer_format import Source
+from tokensieve.exports.files import DATA, Format
 from tokensieve.models.device import checkpointing_arguments
-from tokensieve.types import IGNORE_INDEX
+from tokensieve.types import IGNORE_INDEX, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_BATCH: Final = 3
+BATCH: Final = 3
 """Rows in a batch: more than one, so that padding is part of what is checked."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedRow:
+    """One row as a trainer reads it.
+
+    Attributes:
+        ids_T: the tokens it feeds to the model, padding left away.
+        places: positions in the conversation of the tokens whose loss counts, ascending.
+        tokens: the label at each of those places.
+        weights: factor of each one's loss; None where all are 1.
+    """
+
+    ids_T: IntArray
+    places: IntArray
+    tokens: IntArray
+    weights: FloatArray | None = None
+
+
+class Tensor(Protocol):
+    """A batch's integers [B, T], of any library."""
+
+    def tolist(self) -> list[list[int]]:
+        """The rows as lists."""
+
+
+def from_labels(ids: Sequence[int] | IntArray, labels: Sequence[int] | IntArray, *, shifted: bool = False) -> LoadedRow:
+    """A row of ids and labels.
+
+    Args:
+        ids: token ids without padding.
+        labels: one a token, -100 where the loss does not count.
+        shifted: label ``t`` is compared with output ``t``, so that it is token ``t + 1`` of the conversation;
+            otherwise the trainer shifts, and the first label never counts.
+    """
+    ids_T, labels_T = np.asarray(ids, dtype=np.int32), np.asarray(labels, dtype=np.int32)
+    first = 0 if shifted else 1
+    places = np.flatnonzero(labels_T[first:] != IGNORE_INDEX).astype(np.int32) + first
+    return LoadedRow(ids_T, places + (1 if shifted else 0), labels_T[places])
+
+
+def from_batch(batch: Mapping[str, Tensor], *, shifted: bool = False) -> Iterator[LoadedRow]:
+    """The rows of a padded batch of tensors, without their padding.
+
+    A label on padding would be trained, so padding with a label is kept and shows up as a difference.
+    """
+    ids_BT, labels_BT = batch["input_ids"].tolist(), batch["labels"].tolist()
+    attended_BT = batch["attention_mask"].tolist() if "attention_mask" in batch else None
+    for index, (ids, labels) in enumerate(zip(ids_BT, labels_BT, strict=True)):
+        attended = attended_BT[index] if attended_BT is not None else [1] * len(ids)
+        length = max((t + 1 for t in range(len(ids)) if attended[t] or labels[t] != IGNORE_INDEX), default=0)
+        yield from_labels(ids[:length], labels[:length], shifted=shifted)
+
+
+def read_labels(record: Mapping[str, object]) -> LoadedRow:
+    """A record of ids and labels as a trainer that shifts reads it."""
+    return from_labels(_integers(record, "input_ids"), _integers(record, "labels"))
+
+
+def read_shifted_labels(record: Mapping[str, object]) -> LoadedRow:
+    """A record of ids and shifted labels as a trainer that does not shift reads it."""
+    return from_labels(_integers(record, "input_ids"), _integers(record, "labels"), shifted=True)
+
+
+def _integers(record: Mapping[str, object], column: str) -> IntArray:
+    return np.asarray(record[column], dtype=np.int32)
+
+
+# --- through a trainer's own code, which is imported when asked for --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An exported folder to be loaded.
+
+    Attributes:
+        folder: the export.
+        format: how its data are written.
+        scratch: an empty folder for a trainer's caches and output.
+    """
+
+    folder: Path
+    format: Format
+    scratch: Path
 
 
 def rows_of(source: Source) -> "datasets.Dataset":
@@ -39,126 +119,7 @@ def data_of(source: Source) -> Path:
     return source.folder / DATA[source.format]
 
 
-def through_trl(source: Source) -> Iterator[LoadedRow]:
-    """``SFTTrainer`` with a model of a few hundred weights, and the batches of its own data loader."""
-    from trl import SFTConfig, SFTTrainer
-
-    rows = rows_of(source)
-    model, tokenizer = _stand_ins(rows)
-    args = SFTConfig(**_arguments(source), max_length=None, packing=False)
-    trainer = SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer)
-    for batch in trainer.get_train_dataloader():
-        yield from from_batch(batch)
-
-
-def through_hf(source: Source) -> Iterator[LoadedRow]:
-    """The plain ``Trainer`` with the collator that the folder's README names."""
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-
-    rows = rows_of(source)
-    model, tokenizer = _stand_ins(rows)
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(**_arguments(source)),
-        train_dataset=rows,
-        data_collator=DataCollatorForSeq2Seq(tokenizer),
-    )
-    for batch in trainer.get_train_dataloader():
-        yield from from_batch(batch)
-
-
-def through_litgpt(source: Source) -> Iterator[LoadedRow]:
-    """The folder's own data module, on LitGPT's base class and collator."""
-    spec = importlib.util.spec_from_file_location("tokensieve_data", source.folder / "tokensieve_data.py")
-    if spec is None or spec.loader is None:
-        return
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    data = module.Tokensieve(path=str(data_of(source)))
-    data.connect(tokenizer=None, batch_size=_BATCH, max_seq_length=None)
-    data.setup()
-    collate = importlib.import_module("litgpt.data").get_sft_collate_fn()
-    for portion in _portions(len(data.rows)):
-        rows = [data.rows[i] for i in portion]
-        yield from _unpadded(collate(rows), [len(row["input_ids"]) for row in rows])
-
-
-def through_automodel(source: Source) -> Iterator[LoadedRow]:
-    """The data set and collator that Automodel's recipe makes of the folder's own configuration."""
-    loader = importlib.import_module("nemo_automodel.components.config.loader")
-    recipes = importlib.import_module("nemo_automodel.recipes._typed_config")
-    written = loader.load_yaml_config(str(source.folder / "automodel.yaml"))
-    written.dataset.data_files = str(data_of(source))
-    written.dataset.cache_dir = str(source.scratch / "cache")
-    config = recipes.RecipeConfig(written)
-    # Each is refused here where its section has a key that Automodel does not know.
-    _ = config.step_scheduler, config.optimizer, config.lr_scheduler, config.loss_fn, config.checkpoint
-    rows = config.dataloader.dataset_config.build(tokenizer=None)
-    for portion in _portions(len(rows)):
-        yield from from_batch(config.dataloader.collate_fn([dict(rows[i]) for i in portion]), shifted=True)
-
-
-def through_llamafactory(source: Source) -> Iterator[LoadedRow]:
-    """``get_dataset`` with ``tokenized_path``, and LLaMA-Factory's own collator."""
-    data = importlib.import_module("llamafactory.data")
-    hparams = importlib.import_module("llamafactory.hparams")
-    _, tokenizer = _stand_ins(rows_of(source))
-    arguments = hparams.DataArguments(tokenized_path=str(data_of(source)), dataset="unused")
-    training = importlib.import_module("transformers").Seq2SeqTrainingArguments(
-        output_dir=str(source.scratch), use_cpu=True
-    )
-    module = data.get_dataset(None, None, arguments, training, stage="sft", tokenizer=tokenizer)
-    collate = importlib.import_module("transformers").DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE_INDEX)
-    rows = module["train_dataset"]
-    for portion in _portions(len(rows)):
-        yield from from_batch(collate([dict(rows[i]) for i in portion]))
-
-
-def through_axolotl(source: Source) -> Iterator[LoadedRow]:
-    """``prepare_datasets`` under the folder's own configuration, as ``axolotl train`` calls it, and its collator."""
-    import yaml
-
-    settings = importlib.import_module("axolotl.utils.dict").DictDefault
-    written = settings(yaml.safe_load((source.folder / "axolotl.yaml").read_text(encoding="utf-8")))
-    written.datasets[0].path = str(data_of(source))
-    config = importlib.import_module("axolotl.utils.config").validate_config(written)
-    config.update(
-        dataset_prepared_path=str(source.scratch / "prepared"),
-        shuffle_merged_datasets=False,  # so that the rows come in the selection's order
-        dataset_num_proc=1,
-        batch_size=config.micro_batch_size * config.gradient_accumulation_steps,
-    )
-    _, tokenizer = _stand_ins(rows_of(source))
-    rows, _, _, _ = importlib.import_module("axolotl.utils.data").prepare_datasets(config, tokenizer)
-    collate = importlib.import_module("axolotl.utils.collators").DataCollatorForSeq2Seq(tokenizer)
-    for portion in _portions(len(rows)):
-        yield from from_batch(collate([dict(rows[i]) for i in portion]))
-
-
-def through_ms_swift(source: Source) -> Iterator[LoadedRow]:
-    """The rows as ``swift sft --external_plugins template.py --template tokensieve`` encodes them."""
-    spec = importlib.util.spec_from_file_location("tokensieve_template", source.folder / "template.py")
-    if spec is None or spec.loader is None:
-        return
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    swift = importlib.import_module("swift.template")
-    rows, _ = importlib.import_module("swift.dataset").load_dataset(str(data_of(source)), load_from_cache_file=False)
-    _, processor = _stand_ins(None)
-    # What ms-swift hangs on a tokenizer that it has loaded together with a model.
-    info = {"config": None, "task_type": "causal_lm", "max_model_len": None, "model_dir": None}
-    vars(processor).update(model_info=SimpleNamespace(**info), model_meta=SimpleNamespace(is_multimodal=False))
-    meta = swift.TEMPLATE_MAPPING["tokensieve"]
-    encoder = meta.template_cls(processor, meta, is_binary_loss_scale=False)
-    encoder.set_mode("train")
-    for row in rows:
-        encoded = encoder.encode(dict(row))
-        found = from_labels(encoded["input_ids"], encoded["labels"])
-        scale = encoded.get("loss_scale")
-        weights = None if scale is None else np.asarray(scale, dtype=np.float32)[found.places]
-        yield LoadedRow(found.ids_T, found.places, found.tokens, weights)
-
-
-def _stand_ins(rows: "datasets.Dataset | None") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def stand_ins(rows: "datasets.Dataset | None") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """A model and a tokenizer that fit the rows' ids, for trainers that do nothing without."""
     import pyarrow.compute as pc
     from tokenizers import Tokenizer
@@ -181,11 +142,11 @@ def _stand_ins(rows: "datasets.Dataset | None") -> "tuple[PreTrainedModel, PreTr
     return LlamaForCausalLM(config), tokenizer
 
 
-def _arguments(source: Source) -> dict[str, object]:
+def quiet_arguments(source: Source) -> dict[str, object]:
     """Settings of the trainers on transformers: the rows' own order, nothing reported or saved."""
     return {
         "output_dir": str(source.scratch / "out"),
-        "per_device_train_batch_size": _BATCH,
+        "per_device_train_batch_size": BATCH,
         "train_sampling_strategy": "sequential",
         "report_to": "none",
         "use_cpu": True,
@@ -195,15 +156,7 @@ def _arguments(source: Source) -> dict[str, object]:
     }
 
 
-def _portions(length: int) -> Iterator[range]:
+def portions(length: int) -> Iterator[range]:
     """The row numbers of one batch after the other."""
-    for start in range(0, length, _BATCH):
-        yield range(start, min(start + _BATCH, length))
-
-
-def _unpadded(batch: Mapping[str, object], lengths: Sequence[int]) -> Iterator[LoadedRow]:
-    """Rows of a batch without attention mask, whose lengths are known."""
-    for row, length in zip(from_batch(batch), lengths, strict=True):
-        beyond = row.places[row.places >= length]
-        kept = max([length, *(beyond + 1).tolist()])  # padding with a label stays, and so shows as a difference
-        yield LoadedRow(row.ids_T[:kept], row.places, row.tokens)
+    for start in range(0, length, BATCH):
+        yield range(start, min(start + BATCH, length))

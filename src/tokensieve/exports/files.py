@@ -4,13 +4,13 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from tokensieve.exports.trainer_format import Format
-from tokensieve.exports.trainer_row import TrainerRow
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Format: TypeAlias = Literal["parquet", "jsonl", "save_to_disk"]
+TrainerRow: TypeAlias = Mapping[str, object]
 
 _PORTION: Final = 2048
 DATA: Final[dict[Format, str]] = {

@@ -1,12 +1,13 @@
 """LitGPT: no pre-tokenised data of its own, so the folder brings a data module of 50 lines."""
 
+import importlib
+import importlib.util
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tokensieve.exports.data_paths import through_litgpt
-from tokensieve.exports.loaded_row import read_labels
-from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
-from tokensieve.exports.trainer_row import trainer_row
+from tokensieve.exports.data_paths import BATCH, LoadedRow, Source, Tensor, data_of, from_batch, portions, read_labels
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer, trainer_row
 
 _MODULE = '''"""LitGPT data module for this folder's rows of tokens and labels."""
 
@@ -89,6 +90,30 @@ def _files(facts: Facts) -> dict[str, str]:
     }
 
 
+def _through_litgpt(source: Source) -> Iterator[LoadedRow]:
+    """The folder's own data module, on LitGPT's base class and collator."""
+    spec = importlib.util.spec_from_file_location("tokensieve_data", source.folder / "tokensieve_data.py")
+    if spec is None or spec.loader is None:
+        return
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    data = module.Tokensieve(path=str(data_of(source)))
+    data.connect(tokenizer=None, batch_size=BATCH, max_seq_length=None)
+    data.setup()
+    collate = importlib.import_module("litgpt.data").get_sft_collate_fn()
+    for portion in portions(len(data.rows)):
+        rows = [data.rows[i] for i in portion]
+        yield from _unpadded(collate(rows), [len(row["input_ids"]) for row in rows])
+
+
+def _unpadded(batch: Mapping[str, Tensor], lengths: Sequence[int]) -> Iterator[LoadedRow]:
+    """Rows of a batch without attention mask, whose lengths are known."""
+    for row, length in zip(from_batch(batch), lengths, strict=True):
+        beyond = row.places[row.places >= length]
+        kept = max([length, *(beyond + 1).tolist()])  # padding with a label stays, and so shows as a difference
+        yield LoadedRow(row.ids_T[:kept], row.places, row.tokens)
+
+
 LITGPT = Trainer(
     title="LitGPT",
     convention=f"{CORE}; the data module in this folder loads them, LitGPT's collator pads and its loss shifts",
@@ -96,7 +121,7 @@ LITGPT = Trainer(
     columns=CORE_COLUMNS,
     read=read_labels,
     package="litgpt",
-    load=through_litgpt,
+    load=_through_litgpt,
     formats=("parquet",),
     weights=False,
     files=_files,

@@ -1,11 +1,21 @@
 """LLaMA-Factory: a ``save_to_disk`` folder named by ``tokenized_path``."""
 
+import importlib
 import json
+from collections.abc import Iterator
 
-from tokensieve.exports.data_paths import through_llamafactory
-from tokensieve.exports.loaded_row import read_labels
-from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
-from tokensieve.exports.trainer_row import trainer_row
+from tokensieve.exports.data_paths import (
+    LoadedRow,
+    Source,
+    data_of,
+    from_batch,
+    portions,
+    read_labels,
+    rows_of,
+    stand_ins,
+)
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer, trainer_row
+from tokensieve.types import IGNORE_INDEX
 
 _CONFIG = """\
 ### model
@@ -46,6 +56,22 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"llamafactory.yaml": config}
 
 
+def _through_llamafactory(source: Source) -> Iterator[LoadedRow]:
+    """``get_dataset`` with ``tokenized_path``, and LLaMA-Factory's own collator."""
+    data = importlib.import_module("llamafactory.data")
+    hparams = importlib.import_module("llamafactory.hparams")
+    _, tokenizer = stand_ins(rows_of(source))
+    arguments = hparams.DataArguments(tokenized_path=str(data_of(source)), dataset="unused")
+    training = importlib.import_module("transformers").Seq2SeqTrainingArguments(
+        output_dir=str(source.scratch), use_cpu=True
+    )
+    module = data.get_dataset(None, None, arguments, training, stage="sft", tokenizer=tokenizer)
+    collate = importlib.import_module("transformers").DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE_INDEX)
+    rows = module["train_dataset"]
+    for portion in portions(len(rows)):
+        yield from from_batch(collate([dict(rows[i]) for i in portion]))
+
+
 LLAMAFACTORY = Trainer(
     title="LLaMA-Factory",
     convention=CORE,
@@ -53,7 +79,7 @@ LLAMAFACTORY = Trainer(
     columns=CORE_COLUMNS,
     read=read_labels,
     package="llamafactory",
-    load=through_llamafactory,
+    load=_through_llamafactory,
     formats=("save_to_disk",),
     weights=False,
     files=_files,

@@ -1,11 +1,17 @@
 """ms-swift: one assistant message a row, whose content is token ids and a loss factor for each."""
 
+import importlib
+import importlib.util
 import shlex
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 
-from tokensieve.exports.data_paths import through_ms_swift
-from tokensieve.exports.loaded_row import read_loss_scales
-from tokensieve.exports.trainer_format import Facts, Trainer
-from tokensieve.exports.trainer_row import TrainerRow, weights_T
+import numpy as np
+
+from tokensieve.errors import InputError
+from tokensieve.exports.data_paths import LoadedRow, Source, data_of, from_labels, stand_ins
+from tokensieve.exports.files import TrainerRow
+from tokensieve.exports.trainer_format import Facts, Trainer, weights_T
 from tokensieve.types import Selected
 
 _TEMPLATE = '''"""A template of ms-swift that adds nothing to the tokens: no BOS, no header, no end-of-turn."""
@@ -53,6 +59,39 @@ def _files(facts: Facts) -> dict[str, str]:
     return {"template.py": _TEMPLATE.format(), "train.sh": script}
 
 
+def _through_ms_swift(source: Source) -> Iterator[LoadedRow]:
+    """The rows as ``swift sft --external_plugins template.py --template tokensieve`` encodes them."""
+    spec = importlib.util.spec_from_file_location("tokensieve_template", source.folder / "template.py")
+    if spec is None or spec.loader is None:
+        return
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    swift = importlib.import_module("swift.template")
+    rows, _ = importlib.import_module("swift.dataset").load_dataset(str(data_of(source)), load_from_cache_file=False)
+    _, processor = stand_ins(None)
+    # What ms-swift hangs on a tokenizer that it has loaded together with a model.
+    info = {"config": None, "task_type": "causal_lm", "max_model_len": None, "model_dir": None}
+    vars(processor).update(model_info=SimpleNamespace(**info), model_meta=SimpleNamespace(is_multimodal=False))
+    meta = swift.TEMPLATE_MAPPING["tokensieve"]
+    encoder = meta.template_cls(processor, meta, is_binary_loss_scale=False)
+    encoder.set_mode("train")
+    for row in rows:
+        encoded = encoder.encode(dict(row))
+        found = from_labels(encoded["input_ids"], encoded["labels"])
+        scale = encoded.get("loss_scale")
+        weights = None if scale is None else np.asarray(scale, dtype=np.float32)[found.places]
+        yield LoadedRow(found.ids_T, found.places, found.tokens, weights)
+
+
+def _read(record: Mapping[str, object]) -> LoadedRow:
+    """A record of one assistant message of token ids, each with the factor of its loss; 0 is not trained."""
+    match record:
+        case {"messages": [{"content": {"token_ids": ids, "loss_scale": scale}}]}:
+            ids_T, scale_T = np.asarray(ids, dtype=np.int32), np.asarray(scale, dtype=np.float32)
+            places = np.flatnonzero(scale_T[1:] > 0).astype(np.int32) + 1
+            return LoadedRow(ids_T, places, ids_T[places], scale_T[places])
+    raise InputError("expected one message with token_ids and loss_scale", where="messages")
+
+
 MS_SWIFT = Trainer(
     title="ms-swift",
     convention=(
@@ -61,9 +100,9 @@ MS_SWIFT = Trainer(
     ),
     row=_row,
     columns=None,
-    read=read_loss_scales,
+    read=_read,
     package="swift",
-    load=through_ms_swift,
+    load=_through_ms_swift,
     formats=("jsonl",),
     weights=True,
     files=_files,

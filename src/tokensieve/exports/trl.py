@@ -1,11 +1,18 @@
 """TRL's SFTTrainer, whose folder serves Unsloth too, and the plain Hugging Face Trainer: the same rows."""
 
 import dataclasses
+from collections.abc import Iterator
 
-from tokensieve.exports.data_paths import through_hf, through_trl
-from tokensieve.exports.loaded_row import read_labels
-from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer
-from tokensieve.exports.trainer_row import trainer_row
+from tokensieve.exports.data_paths import (
+    LoadedRow,
+    Source,
+    from_batch,
+    quiet_arguments,
+    read_labels,
+    rows_of,
+    stand_ins,
+)
+from tokensieve.exports.trainer_format import CORE, CORE_COLUMNS, Facts, Trainer, trainer_row
 
 _SCRIPT = '''"""Train on this folder with TRL: python train.py."""
 
@@ -80,6 +87,34 @@ def _hf_files(facts: Facts) -> dict[str, str]:
     return _script(_HF_SCRIPT, facts)
 
 
+def _through_trl(source: Source) -> Iterator[LoadedRow]:
+    """``SFTTrainer`` with a model of a few hundred weights, and the batches of its own data loader."""
+    from trl import SFTConfig, SFTTrainer
+
+    rows = rows_of(source)
+    model, tokenizer = stand_ins(rows)
+    args = SFTConfig(**quiet_arguments(source), max_length=None, packing=False)
+    trainer = SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer)
+    for batch in trainer.get_train_dataloader():
+        yield from from_batch(batch)
+
+
+def _through_hf(source: Source) -> Iterator[LoadedRow]:
+    """The plain ``Trainer`` with the collator that the folder's README names."""
+    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    rows = rows_of(source)
+    model, tokenizer = stand_ins(rows)
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(**quiet_arguments(source)),
+        train_dataset=rows,
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    for batch in trainer.get_train_dataloader():
+        yield from from_batch(batch)
+
+
 TRL = Trainer(
     title="TRL (and Unsloth)",
     convention=CORE,
@@ -87,7 +122,7 @@ TRL = Trainer(
     columns=CORE_COLUMNS,
     read=read_labels,
     package="trl",
-    load=through_trl,
+    load=_through_trl,
     formats=("parquet", "jsonl", "save_to_disk"),
     weights=False,
     files=_files,
@@ -106,7 +141,7 @@ HF = dataclasses.replace(
     TRL,
     title="Hugging Face Trainer",
     package="transformers",
-    load=through_hf,
+    load=_through_hf,
     files=_hf_files,
     cautions=(
         "Keep `DataCollatorForSeq2Seq`, which pads labels with -100; `DataCollatorForLanguageModeling` would overwrite"
