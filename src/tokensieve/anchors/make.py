@@ -12,7 +12,7 @@ from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, digest_of,
 from tokensieve.drift import row_divergences, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model, settings_of
-from tokensieve.models.speed import SAMPLE, SCORE, TRAIN, matmul_rate
+from tokensieve.models.device import SAMPLE, SCORE, TRAIN, matmul_rate
 from tokensieve.pipeline import first
 from tokensieve.scoring.response_states import top_log_probs
 from tokensieve.training import train
