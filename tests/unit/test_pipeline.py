@@ -49,6 +49,28 @@ def test_tokens_of_an_earlier_stage_are_taken_as_they_are(model: LoadedModel, tm
     assert len(list(load(tmp_path / "tokens", model, DataSettings(limit=2)))) == 2
 
 
+def test_a_policy_of_classes_reads_the_texts_by_the_rows_own_tokenizer(
+    model: LoadedModel, scored: Rows[Scored], tiny_folder: Path
+) -> None:
+    chosen = select(scored, "class:number", tokenizer=model.tokenizer)
+    texts = {
+        model.tokenizer.decode([token]).strip()
+        for row in chosen
+        for token in row.tokens.ids_T[row.train_T & ~row.tokens.ends_turn_T].tolist()
+    }
+    assert texts
+    assert all(text.isdigit() for text in texts)
+    pocket = score(load("task:pocket_arithmetic/train", "pocket", DataSettings(limit=2)), "pocket", NO_STORE)
+    numbers, others = (list(select(pocket, policy)) for policy in ("class:number", "class:not:number"))
+    for row, other in zip(numbers, others, strict=True):
+        assert (row.train_T & other.train_T).tolist() == row.tokens.ends_turn_T.tolist()
+        assert (row.train_T | other.train_T).tolist() == row.tokens.in_response_T.tolist()
+    with pytest.raises(InputError, match="is not the one that made the rows"):
+        select(pocket, "stm:2 & class:word", tokenizer=model.tokenizer)
+    with pytest.raises(InputError, match="not known whose tokens"):
+        select(in_memory(list(scored), Manifest(stage="scored")), "class:word")
+
+
 def test_a_finished_folder_is_taken_as_it_is_and_rows_dropped_on_the_way_stay_counted(
     model: LoadedModel, tmp_path: Path
 ) -> None:

@@ -1,8 +1,6 @@
 """A training set under its scorer: one streaming pass over its rows, one :class:`Profile`."""
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +9,9 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tokensieve.analysis.results import ClassShare, Histogram, Profile, ThresholdShare, TokenClass
+from tokensieve.analysis.results import ClassShare, Histogram, Profile, ThresholdShare
 from tokensieve.errors import InputError
+from tokensieve.selection.token_classes import TokenClass, token_class
 from tokensieve.types import BASE_SCORER, BoolArray, FloatArray, IntArray, Scored, Selected
 
 THRESHOLDS: Final = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
@@ -22,8 +21,6 @@ PERPLEXITY_STEPS: Final = (1.1, 1.5, 2.5, 5.0, 10.0, 100.0, 1000.0)
 ERROR_BAND_NATS: Final = 1e-5
 """Largest difference in nats between two float32 computations of the same nll."""
 
-_IN_NUMBERS: Final = frozenset("0123456789.,")
-_IN_IDENTIFIERS: Final = re.compile(r"[_\d]|[a-z][A-Z]")
 _BINS_A_DECADE: Final = 10  # so that 10^0.4 = 2.51 and 10 are edges
 _DECADES: Final = 6
 _EDGES: Final = tuple(10.0 ** (k / _BINS_A_DECADE) for k in range(_BINS_A_DECADE * _DECADES + 1))
@@ -64,34 +61,6 @@ def profile(
     for row in rows:
         tally.add(row, scorer)
     return tally.profile(scorer)
-
-
-def token_class(piece: str) -> TokenClass:
-    r"""The class of a token's text.
-
-    ``number`` holds digits and nothing but digits, points and commas; ``identifier`` holds a letter, and besides an
-    underscore, a digit, or a capital behind a small letter; ``word`` is any other text with a letter in it;
-    ``punctuation`` is marks and operators only; ``line_end`` is whitespace with a line feed or carriage return in it,
-    ``whitespace`` any other blank; all else is ``symbol``, the fragments of a character that several tokens share among
-    it. Blanks around a token don't count. The empty text is ``special``: tokenizers decode their control tokens to it.
-    A token is judged by its own text: the name ``total`` is a word here.
-    """
-    if not piece:
-        return "special"
-    core = piece.strip()
-    if not core:
-        return "line_end" if "\n" in piece or "\r" in piece else "whitespace"
-    if any(character.isalpha() for character in core):
-        return "identifier" if _IN_IDENTIFIERS.search(core) else "word"
-    if any(character.isdecimal() for character in core) and _IN_NUMBERS.issuperset(core):
-        return "number"
-    return "punctuation" if all(_is_punctuation(character) for character in core) else "symbol"
-
-
-def _is_punctuation(character: str) -> bool:
-    """True for marks (Unicode's P categories) and for operators, currency signs and the like (Sm, Sc, Sk)."""
-    category = unicodedata.category(character)
-    return category[0] == "P" or category in ("Sm", "Sc", "Sk") or character.isspace()
 
 
 @dataclass(slots=True)

@@ -1,18 +1,15 @@
 """Results of an analysis of training data or of a weight update: strict, plain numbers, as a report's JSON has them."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
+
+from tokensieve.selection.token_classes import TokenClass
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 SINGULAR_VALUES: Final = 16
 """Singular values of an update that are kept, the largest ones."""
-
-TokenClass: TypeAlias = Literal[
-    "number", "punctuation", "identifier", "word", "whitespace", "line_end", "special", "symbol"
-]
-"""Class of a token by its text; see ``profile.token_class``."""
 
 
 class Histogram(BaseModel):

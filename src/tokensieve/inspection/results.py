@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from tokensieve.analysis.results import Profile, TokenClass
+from tokensieve.analysis import Profile, TokenClass
 from tokensieve.data.manifest import ModelIdentity
 
 SCHEMA_VERSION: Final = 1

@@ -2,23 +2,28 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from tokensieve.config import SelectSettings, as_settings
+from tokensieve.config import ModelSettings, SelectSettings, as_settings
 from tokensieve.data.dataset import Rows, as_rows
 from tokensieve.data.manifest import Counts, Manifest, ModelIdentity, package_versions
 from tokensieve.data.row_counts import Tally
-from tokensieve.pipeline.load import STRUCTURE_IDS
+from tokensieve.errors import InputError
+from tokensieve.pipeline.load import STRUCTURE_IDS, tokenizer_of
 from tokensieve.pipeline.mix import mix_digest, mixed_in, parse_mix
 from tokensieve.pipeline.rows import WEIGHTED_ROWS, collect, first
 from tokensieve.selection import Policy, PolicyLike, Rule, as_policy, code_digest, fit, parse_policy, select_tokens
 from tokensieve.selection.combine import UserFunction
 from tokensieve.types import JSON, IntArray, Scored, Scores, Selected
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NOTHING_LEFT: Final = "no token left to train"
 _PAPERS_THRESHOLD_NATS: Final = math.log(2.5)
@@ -39,6 +44,7 @@ def select(
     policy: PolicyLike | None = None,
     mix: str | None = None,
     limit: int | None = None,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
 ) -> Rows[Selected]:
     """Decide which tokens teach.
 
@@ -51,6 +57,7 @@ def select(
         mix: ``FOLDER:SHARE``: rows that ``generate``, ``score`` or ``select`` has made, or anchors, mixed in with every
             response token trained, so many that they make up that share of the result's rows; drawn by the seed.
         limit: the first N rows only.
+        tokenizer: of the rows, for a policy that reads the tokens' texts; None loads it by the model's name.
 
     Returns:
         The rows; those left without a trained token are dropped and counted. The manifest's facts tell the
@@ -60,7 +67,8 @@ def select(
         (``nll_error_nats``, of the dtype and the backend they were scored in).
 
     Raises:
-        InputError: rows without scores, a policy or mix that cannot be read, or a response token without a score.
+        InputError: rows without scores, a policy or mix that cannot be read, or a response token without a score; a
+            policy that reads texts, where the tokenizer is not that of the rows.
     """
     scored = as_rows(Scored, scored)
     if isinstance(settings, Mapping):
@@ -70,7 +78,8 @@ def select(
     facts = scored.manifest.facts
     structure = cast("Mapping[str, Sequence[int]] | None", facts.get(STRUCTURE_IDS))
     top_k = cast("dict[str, int]", facts.get("entropy_top_k", {}))
-    rule = fit(settings, lambda: iter(rows), policy=chosen, structure=structure, top_k=top_k)
+    piece = _piece(scored.manifest.model, tokenizer) if chosen.traits.token_texts else None
+    rule = fit(settings, lambda: iter(rows), policy=chosen, structure=structure, top_k=top_k, piece=piece)
     error_nats = _nll_error(scored.manifest, settings.scorer)
     sums = _Sums(rule, error_nats, _white_space(scored.manifest))
     manifest = Manifest(
@@ -91,6 +100,31 @@ def select(
     weighted = bool(facts.get(WEIGHTED_ROWS))
     selected = (_with_loss_weights(row, weighted) for row in _selected(rows, rule, mix, sums, scored.manifest.model))
     return collect(selected, manifest, None if out is None else Path(out), lambda: (sums.counts(), sums.facts()))
+
+
+def _piece(model: ModelIdentity | None, tokenizer: "PreTrainedTokenizerBase | None") -> Callable[[int], str]:
+    """Token id to text by the tokenizer that made the rows; empty for special tokens.
+
+    Raises:
+        InputError: nobody knows whose tokens the rows are, or the model's tokenizer is another one by now.
+    """
+    from tokensieve.data.hashing import tokenizer_digest
+
+    if tokenizer is None:
+        if model is None:
+            raise InputError(
+                "the policy reads the tokens' texts, and it is not known whose tokens the rows are",
+                where="policy",
+                fix="select(…, tokenizer=TOKENIZER)",
+            )
+        tokenizer, _ = tokenizer_of(ModelSettings(model=model.name, revision=model.revision))
+    if model is not None and tokenizer_digest(tokenizer) != model.tokenizer_digest:
+        raise InputError(
+            f"the policy reads the tokens' texts, and the tokenizer of {model.name} is not the one that made the rows",
+            where="policy",
+            fix="load and score the data again, or select(…, tokenizer=TOKENIZER)",
+        )
+    return lru_cache(maxsize=None)(lambda token: str(tokenizer.decode([token], skip_special_tokens=True)))
 
 
 def _policy_of(settings: SelectSettings | PolicyLike, policy: PolicyLike | None) -> tuple[SelectSettings, Policy]:

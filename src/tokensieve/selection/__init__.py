@@ -105,6 +105,7 @@ def fit(
     policy: Policy | None = None,
     structure: Mapping[str, Sequence[int]] | None = None,
     top_k: Mapping[str, int] | None = None,
+    piece: Callable[[int], str] | None = None,
 ) -> Rule:
     """Fit a policy to a training split.
 
@@ -115,9 +116,10 @@ def fit(
         policy: a policy object in place of the settings' text.
         structure: token ids of structural tokens by kind, as ``structure_ids`` gives them.
         top_k: by scorer name, the number of likeliest entries that its top-k entropies are of.
+        piece: token id to text, empty for special tokens, for policies that read texts.
 
     Raises:
-        InputError: the policy's text is wrong, or scores that it needs are missing.
+        InputError: the policy's text is wrong, or scores or texts that it needs are missing.
     """
     ids = structure or {}
     chosen = policy or parse_policy(settings.policy)
@@ -125,7 +127,7 @@ def fit(
     def rows() -> Iterable[Candidates]:
         return (_candidates(row, settings, ids) for row in passes())
 
-    return Rule(chosen.fit(TrainingSplit(rows, settings.scorer, top_k or {})), settings, ids)
+    return Rule(chosen.fit(TrainingSplit(rows, settings.scorer, top_k or {}, piece)), settings, ids)
 
 
 def select_tokens(row: Scored, rule: Rule) -> Selected:

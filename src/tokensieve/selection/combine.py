@@ -74,6 +74,7 @@ class Combined:
             seeded=any(one.seeded for one in each),
             weighted=any(one.weighted for one in each),
             whole_rows=all(one.whole_rows for one in each),
+            token_texts=any(part.traits.token_texts for part in self.parts),
             needs=tuple(dict.fromkeys(need for one in each for need in one.needs)),
             other_scorers=tuple(dict.fromkeys(name for one in each for name in one.other_scorers)),
         )

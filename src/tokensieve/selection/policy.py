@@ -50,6 +50,7 @@ class Traits:
         weighted: it gives weights between 0 and 1, which not every trainer can take.
         whole_rows: all tokens of a row get the same weight.
         exempts: it names tokens that other policies must keep, and leaves out none itself.
+        token_texts: it reads the texts of tokens.
         needs: scores beyond the nll.
         other_scorers: names of the scorers that it reads beside the one of the settings.
     """
@@ -60,6 +61,7 @@ class Traits:
     weighted: bool = False
     whole_rows: bool = False
     exempts: bool = False
+    token_texts: bool = False
     needs: tuple[ScoreField, ...] = ()
     other_scorers: tuple[str, ...] = ()
 
@@ -166,15 +168,17 @@ class TrainingSplit:
         rows: starts a fresh pass over the rows, so that memory does not grow with their number.
         scorer: name of the scorer whose scores decide.
         top_k: by scorer name, the number of likeliest entries that its top-k entropies are of.
+        piece: token id to text, empty for special tokens; None where nobody knows.
     """
 
     rows: Callable[[], Iterable[Candidates]]
     scorer: str = BASE_SCORER
     top_k: Mapping[str, int] = field(default_factory=dict)
+    piece: Callable[[int], str] | None = None
 
     def by(self, scorer: str) -> "TrainingSplit":
         """The same rows, decided by another scorer."""
-        return TrainingSplit(lambda: (row.by(scorer) for row in self.rows()), scorer, self.top_k)
+        return replace(self, rows=lambda: (row.by(scorer) for row in self.rows()), scorer=scorer)
 
 
 def structure_ids(added_vocabulary: Mapping[str, int]) -> dict[Structure, list[int]]:

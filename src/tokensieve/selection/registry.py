@@ -9,6 +9,7 @@ from tokensieve.selection.combine import Combined, Keep, OfScorer, UserFunction
 from tokensieve.selection.controls import Lowest, Random
 from tokensieve.selection.policy import Policy
 from tokensieve.selection.thresholds import NllBudget, Plain, Share, Stm
+from tokensieve.selection.token_classes import KeepOfClass, OfClass
 from tokensieve.selection.two_models import Dpf, Rho1, StmDpf
 from tokensieve.selection.weights import (
     Flow,
@@ -37,7 +38,9 @@ POLICIES: Final[dict[str, type[Policy]]] = {
     "frozen:profit": FrozenProfit,
     "frozen:infosft": FrozenInfoSft,
     "frozen:talr": FrozenTalr,
+    "class": OfClass,
     "keep": Keep,
+    "keep:class": KeepOfClass,
 }
 """Every policy by its name; a name and what stands behind a colon is how a policy is written."""
 

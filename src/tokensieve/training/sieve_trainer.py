@@ -47,7 +47,7 @@ def sieve_dataset(
     loaded = load_model(model)
     # Among several processes the first one fills the store of scores, and the others read it.
     with PartialState().main_process_first():
-        rows = select(score(load(dataset, loaded, data), loaded, scoring), policy)
+        rows = select(score(load(dataset, loaded, data), loaded, scoring), policy, tokenizer=loaded.tokenizer)
         made = []
         for row in rows:
             if row.weight_T is not None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensieve.analysis import THRESHOLDS, Profile, TokenClass, profile, token_class
+from tokensieve.analysis import THRESHOLDS, Profile, profile
 from tokensieve.errors import InputError
 from tokensieve.types import Scored, Scores, Selected, Tokens, bools, ints
 
@@ -129,36 +129,6 @@ def test_classes_are_counted_above_the_threshold_and_end_of_turn_is_special() ->
         "line_end": (1, 0),
         "special": (1, 0),
     }
-
-
-@pytest.mark.parametrize(
-    ("piece", "expected"),
-    [
-        ("42", "number"),
-        (" 3.5", "number"),
-        ("1,000", "number"),
-        (".", "punctuation"),
-        (" +=", "punctuation"),
-        ("`", "punctuation"),
-        ("$5", "symbol"),
-        ("\ufffd", "symbol"),
-        ("😀", "symbol"),
-        ("x1", "identifier"),
-        (" get_name", "identifier"),
-        ("getName", "identifier"),
-        ("Name", "word"),
-        ("don't", "word"),
-        (" Äpfel", "word"),
-        ("字", "word"),
-        ("  ", "whitespace"),
-        ("\t", "whitespace"),
-        ("\r\n", "line_end"),
-        ("\n    ", "line_end"),
-        ("", "special"),
-    ],
-)
-def test_token_classes(piece: str, expected: TokenClass) -> None:
-    assert token_class(piece) == expected
 
 
 def test_user_mistakes_have_messages() -> None:

@@ -37,7 +37,9 @@ EXAMPLES = {
     "frozen:profit": "frozen:profit",
     "frozen:infosft": "frozen:infosft",
     "frozen:talr": "frozen:talr",
+    "class": "class:number+punctuation",
     "keep": "stm:2.5 & keep:first:2",
+    "keep:class": "stm:2.5 & keep:class:number",
 }
 """One way to write each policy of the registry."""
 MORE = (
@@ -79,8 +81,13 @@ def row(
 
 
 def choose(rows: Sequence[Scored], policy: str, *, paper_exact: bool = False, seed: int = 0) -> list[Selected]:
-    rule = fit(SelectSettings(policy=policy, paper_exact=paper_exact, seed=seed), lambda: rows)
+    rule = fit(SelectSettings(policy=policy, paper_exact=paper_exact, seed=seed), lambda: rows, piece=piece)
     return [select_tokens(r, rule) for r in rows]
+
+
+def piece(token: int) -> str:
+    """Text of a token: a number, a bracket, a word, an identifier, a line end, in turn from token 2 on."""
+    return ("12", "(", " total", "get_x", "\n")[(token - 2) % 5]
 
 
 def factors(selected: Selected) -> list[float]:
@@ -147,6 +154,13 @@ GOLDEN: list[tuple[str, list[dict[str, list[float]]], list[list[float]]]] = [
         [[math.exp(-1), 1], [math.exp(-2), 1], [0.01, 1, 1, 1, 1]],
     ),
     ("stm:10 & keep:first:2", [{"base": [9.0, 9.0, 9.0, 1.0, 0.0]}], [[1, 1, 0, 1, 1]]),
+    # A number, a bracket, a word, an identifier, a line end, and end of turn, which is protected.
+    ("class:number+punctuation", [{"base": [9.0, 9.0, 0.0, 0.0, 9.0, 0.0]}], [[1, 1, 0, 0, 0, 1]]),
+    ("class:not:word + line_end", [{"base": [9.0, 9.0, 0.0, 0.0, 9.0, 0.0]}], [[1, 1, 0, 1, 0, 1]]),
+    ("stm:2.5 & class:not:word", [{"base": [9.0, 0.0, 0.0, 0.0, 9.0, 0.0]}], [[0, 1, 0, 1, 0, 1]]),
+    ("stm:2.5 & keep:class:not:number", [{"base": [9.0, 9.0, 0.0, 0.0, 9.0, 0.0]}], [[0, 1, 1, 1, 1, 1]]),
+    ("stm:2.5 & keep:class:word+number", [{"base": [9.0, 9.0, 9.0, 0.0, 9.0, 0.0]}], [[1, 0, 1, 1, 0, 1]]),
+    ("lowest:class:number", [{"base": [0.1, 3.0, 2.0, 0.0]}], [[0, 1, 0, 1]]),
     ("stm:10 & keep:last:2", [{"base": [9.0, 9.0, 9.0, 0.0]}], [[0, 0, 1, 1]]),
     ("stm:4 & frozen:dft", [{"base": [LN(2), LN(8), 9.0]}], [[0.5, 0, 1]]),
     ("stm:2.5@larger", [{"base": [9.0, 0.0, 0.0], "larger": [0.0, 9.0, 0.0]}], [[1, 0, 1]]),
@@ -205,6 +219,7 @@ def test_the_docs_hold_every_policy() -> None:
         ("keep:first:2", "nothing beside it leaves any out"),
         ("keep:first:2 & keep:last:2", "nothing beside it leaves any out"),
         ("stm:2 & keep:middle:2", "expected first or last"),
+        ("keep:class:number", "nothing beside it leaves any out"),
         ("stm:2 & keep:first:1.5", "whole number"),
         ("stm:2 &", "both sides of &"),
         ("(stm:2", "parentheses do not match"),
@@ -214,6 +229,9 @@ def test_the_docs_hold_every_policy() -> None:
         ("frozen:profit:2", "probability"),
         ("frozen:infosft:0.2", "between 0.5 and 1"),
         ("frozen:talr:2", "between 0 and 1"),
+        ("class", "classes of tokens joined by"),
+        ("class:nouns", "got 'nouns'; there are number, punctuation"),
+        ("class:not:", "got ''"),
         ("", "unknown policy ''"),
     ],
 )
@@ -305,6 +323,18 @@ def test_keep_counts_within_each_turn() -> None:
     scored = Scored(Tokens("r", ints(range(8)), in_response_T, bools([False] * 8)), {"base": Scores(nll_T)})
     (chosen,) = choose([scored], "stm:2 & keep:first:1 & keep:last:1")
     assert np.flatnonzero(chosen.train_T).tolist() == [1, 3, 5, 7]
+
+
+def test_a_policy_of_classes_needs_texts_and_end_of_turn_is_special() -> None:
+    rows = [row([0.0, 0.0])]
+    with pytest.raises(InputError, match="no tokenizer is at hand"):
+        fit(SelectSettings(policy="stm:2 & class:number"), lambda: rows)
+    assert factors(choose(rows, "class:special", paper_exact=True)[0]) == [0, 1]
+    assert factors(choose(rows, "class:not:special", paper_exact=True)[0]) == [1, 0]
+    assert parse_policy("random:(stm:2 & class:number)@larger").traits.token_texts
+    assert parse_policy("stm:2 & keep:class:number").traits.token_texts
+    found = repr(parse_policy("class:word+number"))
+    assert found == "OfClass(classes=Classes(names=('number', 'word'), others=False))"
 
 
 FUNCTIONS = """
