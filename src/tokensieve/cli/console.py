@@ -130,6 +130,29 @@ class Work:
         print(f"{self._title}: {of} {self._unit}, {rate:,.1f}/s{about}", file=sys.stderr, flush=True)
 
 
+class Phases:
+    """Progress of work in phases, a bar each; use as a context and call ``advanced``."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._work: Work | None = None
+
+    def __enter__(self) -> "Phases":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._work is not None:
+            self._work.__exit__(kind, error, at)
+
+    def advanced(self, title: str, unit: str, done: int, total: int) -> None:
+        """Say what goes on and how far it is; another title ends the phase before and begins its own."""
+        if self._work is None or title != self._title:
+            self.__exit__(None, None, None)
+            self._title, self._work = title, Work(title, unit)
+            self._work.__enter__()
+        self._work.advanced(done, total)
+
+
 def take_weak_sandbox(allowed: bool) -> None:
     """Let generated code run also where the machine cannot isolate it as well as promised, if that is allowed."""
     if allowed:

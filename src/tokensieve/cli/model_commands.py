@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from tokensieve.cli.console import FLAT, Limit, Out, Work, duration, err, hush_transformers, out, take_weak_sandbox
+from tokensieve.cli.console import (
+    FLAT,
+    Limit,
+    Out,
+    Phases,
+    Work,
+    duration,
+    err,
+    hush_transformers,
+    out,
+    take_weak_sandbox,
+)
 from tokensieve.config import (
     AnchorSettings,
     CalibrateSettings,
@@ -112,8 +123,8 @@ def anchors(
     take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()
     rows = None if selected is None else open_selected(selected)
-    with _AnchorProgress() as progress:
-        made = make_anchors(rows, model, settings, out_, watcher=progress)
+    with Phases() as phases:
+        made = make_anchors(rows, model, settings, out_, watcher=_AnchorProgress(phases))
     print_anchors(made.manifest, out_)
     return 0
 
@@ -121,16 +132,8 @@ def anchors(
 class _AnchorProgress:
     """Progress of a search for anchors: what it will cost, then a bar a phase."""
 
-    def __init__(self) -> None:
-        self._work: Work | None = None
-        self._phase = ""
-
-    def __enter__(self) -> "_AnchorProgress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._work is not None:
-            self._work.__exit__(None, None, None)
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
 
     def planned(self, seconds: "Mapping[Phase, float]") -> None:
         """See ``AnchorWatcher``."""
@@ -139,12 +142,7 @@ class _AnchorProgress:
 
     def advanced(self, phase: "Phase", done: int, total: int) -> None:
         """See ``AnchorWatcher``."""
-        if phase != self._phase:
-            self.__exit__()
-            self._phase, self._work = phase, Work(_PHASES[phase], _UNITS[phase])
-            self._work.__enter__()
-        if self._work is not None:
-            self._work.advanced(done, total)
+        self._phases.advanced(_PHASES[phase], _UNITS[phase], done, total)
 
 
 def calibrate(
@@ -171,8 +169,8 @@ def calibrate(
 
     take_weak_sandbox(allow_weak_sandbox)
     hush_transformers()
-    with Work("calibrate", "trials") as work:
-        found = choose(open_scored(scored), model, settings, out_, training, work.advanced)
+    with Phases() as phases:
+        found = choose(open_scored(scored), model, settings, out_, training, phases.advanced)
     print_calibration(found, out_)
     return 0
 

@@ -37,10 +37,15 @@ TRAINING = TrainSettings(method="full", epochs=1, batch_size=4, warmup_steps=0)
 
 def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = score(load("task:pocket_sql_house/train", BASE, DataSettings(limit=8)), BASE)
-    done: list[int] = []
-    found = calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING, lambda number, _: done.append(number))
+    told: list[tuple[str, str, int, int]] = []
+    found = calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING, lambda *what: told.append(what))
     assert [[trial.share for trial in rung] for rung in found.rungs] == [[0.5, 0.5], [1.0, 1.0]]
-    assert done == list(range(1, 10)), "two rungs of two, two with more epochs, three interpolations"
+    trained = [title for title in dict.fromkeys(title for title, *_ in told) if title.startswith("trial")]
+    assert [title.partition(" of about")[0] for title in trained] == [f"trial {number}" for number in range(1, 7)]
+    assert trained[-1].endswith("2 times the epochs")
+    assert {title for title, *_ in told} - {*trained} == {"train the pilot", "draw anchors", "measure drift"}
+    assert all(0 <= done <= total for _, _, done, total in told)
+    assert len(found.interpolated) == 3
     assert [trial.candidate.epoch_factor for trial in found.longer] == [2.0, 2.0]
     assert {(trial.candidate.alpha, trial.share) for trial in found.interpolated} == {(0.5, 1.0)}
     whole = {trial.candidate.policy: trial.drift for trial in found.rungs[1]}
@@ -59,7 +64,7 @@ def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch:
     assert recipe.targets[0].others == ("pocket_words",)
     assert recipe.notes == found.reasons
     (tmp_path / "out" / "recipe.yaml").write_text("edited: by hand\n")
-    monkeypatch.setattr("tokensieve.calibration.run.train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("tokensieve.calibration.trials.train", lambda *_: pytest.fail("trained again"))
     assert calibrate(scored, BASE, RULES, tmp_path / "out", TRAINING) == found
     assert (tmp_path / "out" / "recipe.yaml").read_text() == "edited: by hand\n"
     others = (
