@@ -9,9 +9,8 @@ import numpy as np
 from tokensieve.errors import InputError
 from tokensieve.inspection.label_rows import LabelRow
 from tokensieve.inspection.label_shift import AlignedRow, aligned, labels_fit, vote
-from tokensieve.inspection.response_ids import ResponseFinder
 from tokensieve.inspection.results import MaskAudit, MaskCheck, Verdict
-from tokensieve.inspection.row_layout import RowLayout, flags, lay_out
+from tokensieve.inspection.row_layout import ResponseFinder, RowLayout, flags, lay_out
 
 _SELECTIVE: Final = 0.05
 """Share of responses with holes from which on a mask counts as one that leaves tokens out on purpose."""

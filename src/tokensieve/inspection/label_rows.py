@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokensieve.errors import InputError
-from tokensieve.types import IGNORE_INDEX, BoolArray, IntArray
+from tokensieve.types import IGNORE_INDEX, BoolArray, Example, IntArray
 
 if TYPE_CHECKING:
     from tokensieve.data.formats.files import Located
@@ -67,7 +67,7 @@ def unread_columns(record: Mapping[str, object]) -> list[str]:
     return sorted(set(record) - _READ)
 
 
-def read_rows(records: Iterator["Located"], name: str) -> Iterator[LabelRow]:
+def read_rows(records: Iterator["Located | Example"], name: str) -> Iterator[LabelRow]:
     """The rows of a data set.
 
     Args:
@@ -75,9 +75,11 @@ def read_rows(records: Iterator["Located"], name: str) -> Iterator[LabelRow]:
         name: what the ids of rows without an id begin with.
 
     Raises:
-        InputError: a column is missing, no list of integers, or of another length than the ids.
+        InputError: a column is missing, no list of integers, or of another length than the ids; or a row has no ids.
     """
     for located in records:
+        if isinstance(located, Example):
+            raise InputError("expected a row of token ids and labels, got an example", where=f"row {located.id}")
         yield _row(located.record, f"{located.record.get('id', f'{name}/{located.index}')}", located.where)
 
 
@@ -98,7 +100,8 @@ def _row(record: Mapping[str, object], row_id: str, where: str) -> LabelRow:
     for name, array in (("labels", labels_T), (mask_name, mask_T)):
         if array is not None:
             _check_length(str(name), len(array), len(ids_T), where)
-    if labels_T is None and mask_T is None:
+    labelled_T = _labelled(labels_T, mask_T, str(mask_name), where)
+    if labelled_T is None:
         raise InputError(f"expected labels or one of {', '.join(MASKS)}, got {', '.join(record)}", where=where)
     attention_T = _integers(record, "attention_mask", where) if "attention_mask" in record else None
     if attention_T is not None:
@@ -107,21 +110,21 @@ def _row(record: Mapping[str, object], row_id: str, where: str) -> LabelRow:
         id=row_id,
         ids_T=ids_T.astype(np.int32),
         labels_T=labels_T,
-        labelled_T=_labelled(labels_T, mask_T, str(mask_name), where),
+        labelled_T=labelled_T,
         attention_T=None if attention_T is None else attention_T.astype(np.int32),
         starts=_starts(record, attention_T, len(ids_T), where),
         at_token=labels_T is None and mask_name != "loss_mask",
     )
 
 
-def _labelled(labels_T: LongArray | None, mask_T: BoolArray | None, mask_name: str, where: str) -> BoolArray:
-    """Places that count in the loss.
+def _labelled(labels_T: LongArray | None, mask_T: BoolArray | None, mask_name: str, where: str) -> BoolArray | None:
+    """Places that count in the loss; None where the row has neither labels nor a mask.
 
     Raises:
         InputError: labels and mask both leave places out, and other ones: trainers differ in which of them they read.
     """
     if labels_T is None:
-        return cast(BoolArray, mask_T)
+        return mask_T
     labelled_T: BoolArray = labels_T != IGNORE_INDEX
     if mask_T is None or np.array_equal(labelled_T, mask_T):
         return labelled_T

@@ -1,37 +1,31 @@
 """Inspect: a profile of data that is scored or will be, or an audit of labels that another tool made."""
 
-import math
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pydantic import BaseModel
 
-from tokensieve.config import DataSettings, InspectSettings, SelectSettings, as_settings
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.config import DataSettings, InspectSettings, ModelSettings, as_settings
+from tokensieve.data.dataset import Rows, as_rows
 from tokensieve.data.formats.files import Located
-from tokensieve.data.manifest import MANIFEST_NAME, ModelIdentity, read_manifest
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, read_manifest
 from tokensieve.errors import InputError
-from tokensieve.inspection.advice import Facts, advise
 from tokensieve.inspection.audit import audit
 from tokensieve.inspection.label_rows import LabelRow, holds_labels, read_rows, unread_columns
-from tokensieve.inspection.own_answers import compare_answers, score_answers
-from tokensieve.inspection.results import Inspection, MaskAudit, OwnAnswers
-from tokensieve.inspection.survey import survey
-from tokensieve.selection import parse_policy
-from tokensieve.selection.policy import Traits, protected_T
+from tokensieve.inspection.profile import profile_scored, profile_selected
+from tokensieve.inspection.results import Inspection, MaskAudit
 from tokensieve.types import Progress, Scored, Selected
 
 if TYPE_CHECKING:
     from tokensieve.data.arrow_io import StageRow
     from tokensieve.data.formats import Source
     from tokensieve.data.formats.sources import Data
-    from tokensieve.models import ModelLike
+    from tokensieve.models import LoadedModel, ModelLike
+
+    NamedModel: TypeAlias = LoadedModel | ModelSettings | str
+    """A model whose tokenizer is found by its name, or is in memory."""
 
 _TASK: Final = "task:"
 _OF_PROFILES: Final = ("policy", "thresholds", "top", "own_answers")
@@ -70,175 +64,83 @@ def inspect_data(
     settings = as_settings(InspectSettings, settings, "settings")
     read = as_settings(DataSettings, read, "read")
     folder = Path(data) if isinstance(data, str | Path) and data else None
-    stage = None
-    if isinstance(data, Rows):
-        stage = data.manifest.stage
-    elif folder is not None and (folder / MANIFEST_NAME).is_file():
-        stage = read_manifest(folder).stage
-    if stage in ("scored", "selected"):
-        rows = data if isinstance(data, Rows) else open_rows(cast(Path, folder))
-        return _profile_rows(
-            cast("Rows[StageRow]", rows), str(folder or "rows"), model, settings, read, score_read=False
-        )
-    if stage == "exported":
-        made = read_manifest(cast(Path, folder))
-        left_out = bool(made.facts.get("share_left_out"))
-        source = _data_of(cast(Path, folder))
-        return _audit(source, str(folder), model or _named(made.model), settings, read, selective=left_out)
+    manifest = data.manifest if isinstance(data, Rows) else _manifest_in(folder)
+    stage = manifest.stage if manifest is not None else None
+    where = str(folder or "rows")
+    if manifest is not None and stage in ("scored", "selected"):
+        _refuse(settings, _OF_AUDITS, "on data without labels")
+        _refuse_reading(read, ("limit",), "on the folder of a stage")
+        chosen = _model_of(manifest, model, where)
+        if stage == "scored":
+            return profile_scored(as_rows(Scored, data), where, chosen, settings, limit=read.limit)
+        _refuse(settings, ("policy",), "on a folder that select made, which has its own")
+        return profile_selected(as_rows(Selected, data), where, chosen, settings, limit=read.limit)
+    if manifest is not None and folder is not None and stage == "exported":
+        left_out = bool(manifest.facts.get("share_left_out"))
+        own = model if model is not None else _settings_of(manifest.model)
+        return _audit(_data_of(folder), where, own, settings, read, selective=left_out)
     if stage in ("samples", "evaluated", "anchors", "trained"):
-        raise InputError(f"a folder of the stage {stage!r} holds no training data", where=str(folder))
+        raise InputError(f"a folder of the stage {stage!r} holds no training data", where=where)
     is_task = isinstance(data, str) and data.startswith(_TASK)
-    if stage is None and not is_task:
+    if not isinstance(data, Rows) and stage is None and not is_task:
         from tokensieve.data.formats import find
 
-        source = find(cast("Data", data), read)
+        source = find(data, read)
         head = next(iter(source.iterate()), None)
         if isinstance(head, Located) and holds_labels(head.record):
             return _audit(source, source.where, model, settings, read)
     if model is None:
         raise InputError("the data is not scored yet, and no model is given", where=str(data), fix=_NEEDS_MODEL)
+    _refuse(settings, _OF_AUDITS, "on data without labels")
     from tokensieve.models import load_model
     from tokensieve.pipeline import load
     from tokensieve.scoring import score
 
     loaded = load_model(model)
-    scored = score(load(cast("Data", data), loaded, read), loaded, progress=progress)
-    return _profile_rows(scored, str(folder or type(data).__name__), loaded, settings, read, score_read=True)
+    scored = score(load(data, loaded, read), loaded, progress=progress)
+    return profile_scored(scored, str(folder or type(data).__name__), loaded, settings)
 
 
-# --- profile --------------------------------------------------------------------------------------------------------
+def _manifest_in(folder: Path | None) -> Manifest | None:
+    """The manifest of a finished stage's folder; None for data of another kind."""
+    return read_manifest(folder) if folder is not None and (folder / MANIFEST_NAME).is_file() else None
 
 
-def _profile_rows(
-    rows: "Rows[StageRow] | Rows[Scored]",
-    source: str,
-    model: "ModelLike | None",
-    settings: InspectSettings,
-    read: DataSettings,
-    *,
-    score_read: bool,
-) -> Inspection:
-    """Profile scored or selected rows; ``score_read`` says that reading has heeded its settings already."""
-    from tokensieve.pipeline import first, select, tokenizer_of
+def _model_of(manifest: Manifest, model: "ModelLike | None", where: str) -> "NamedModel":
+    """The model that was given, if the rows were made with its tokenizer, else the one that the manifest names.
 
-    _refuse(settings, _OF_AUDITS, "on data without labels")
-    if not score_read:
-        _refuse_reading(read, ("limit",), "on the folder of a stage")
-    made_by = rows.manifest.model
-    if model is not None and not score_read:
-        _check_tokenizer(made_by, model, source)
-    chosen = model if model is not None else _named(made_by)
-    if chosen is None:
-        raise InputError("the manifest names no model", where=source, fix="--model NAME")
-    tokenizer = tokenizer_of(cast("str", chosen))[0]
-    limited = rows if score_read else first(cast("Rows[Scored]", rows), read.limit)
-    with ExitStack() as stack:
-        if rows.manifest.stage == "selected":
-            _refuse(settings, ("policy",), "on a folder that select made, which has its own")
-            selected = cast("Rows[Selected]", limited)
-        else:
-            # Decided where select decides; on disk, so that memory does not grow with the rows.
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "selected"
-            selected = select(cast("Rows[Scored]", limited), SelectSettings(policy=settings.policy), place)
-        return _profiled(selected, source, chosen, settings, lambda token: str(tokenizer.decode([token])))
-
-
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """A selection's settings and facts, as its manifest tells them."""
-
-    settings: SelectSettings
-    threshold_nats: float
-    error_nats: float
-    structure: Mapping[str, Sequence[int]]
-
-    @classmethod
-    def of(cls, rows: Rows[Selected]) -> "_Decided":
-        """Read the manifest."""
-        written, facts = rows.manifest.settings, rows.manifest.facts
-        known = {key: value for key, value in written.items() if key in SelectSettings.model_fields}
-        if known.get("paper_exact"):
-            known.pop("protect", None)
-        threshold = facts.get("threshold_nats")
-        error = facts.get("nll_error_nats")
-        return cls(
-            settings=SelectSettings.model_validate(known),
-            threshold_nats=float(threshold) if isinstance(threshold, int | float) else math.inf,
-            error_nats=float(error) if isinstance(error, int | float) else 1e-5,
-            structure=cast("Mapping[str, Sequence[int]]", facts.get("structure_ids") or {}),
-        )
-
-
-def _profiled(
-    rows: Rows[Selected], source: str, model: "ModelLike", settings: InspectSettings, piece: Callable[[int], str]
-) -> Inspection:
-    decided = _Decided.of(rows)
-    text = lru_cache(maxsize=None)(piece)  # at most one entry for each of the vocabulary
-    found = survey(
-        lambda: iter(rows),
-        scorer=decided.settings.scorer,
-        thresholds=settings.thresholds,
-        threshold_nats=decided.threshold_nats,
-        error_nats=decided.error_nats,
-        piece=text,
-        protected_T=lambda tokens: protected_T(tokens, decided.settings, decided.structure),
-        top=settings.top,
-    )
-    own: OwnAnswers | None = None
-    if settings.own_answers is not None:
-        answers = score_answers(settings.own_answers, model)
-        own = compare_answers(rows, decided.settings.scorer, answers, settings.top)
-        if not own.rows:
-            raise InputError(
-                f"no answer has the id of a row; an answer's is {answers[0].tokens.id if answers else 'not there'}",
-                where=str(settings.own_answers),
-                fix="tokensieve generate for the same task and split",
-            )
-    return Inspection(
-        source=source,
-        policy=decided.settings.policy,
-        model=rows.manifest.model,
-        profile=found.whole,
-        sources=found.sources,
-        classes=found.classes,
-        most_masked=found.most_masked,
-        most_affected=found.most_affected,
-        near=found.near,
-        protected=found.protected,
-        own_answers=own,
-        advice=advise(Facts(found, _traits(decided.settings.policy), own)),
-        dropped=dict(rows.manifest.counts.dropped),
-    )
-
-
-def _traits(policy: str) -> Traits:
-    """A policy's answers about itself; those of none in particular for a function of the user's own."""
-    try:
-        return parse_policy(policy).traits
-    except InputError:
-        return Traits()
-
-
-def _check_tokenizer(made_by: ModelIdentity | None, model: "ModelLike", source: str) -> None:
+    Raises:
+        InputError: another tokenizer or chat template, or no model is known.
+    """
     from tokensieve.data.hashing import refuse_another_tokenizer
     from tokensieve.pipeline import tokenizer_of
 
-    refuse_another_tokenizer(
-        made_by, tokenizer_of(cast("str", model))[1], fix=f"leave --model out: {source} names its own"
-    )
+    own = _settings_of(manifest.model)
+    if model is not None:
+        given = _named(model)
+        refuse_another_tokenizer(
+            manifest.model, tokenizer_of(given)[1], fix=f"leave --model out: {where} names its own"
+        )
+        return given
+    if own is None:
+        raise InputError("the manifest names no model", where=where, fix="--model NAME")
+    return own
 
 
-def _named(identity: ModelIdentity | None) -> "ModelLike | None":
+def _named(model: "ModelLike") -> "NamedModel":
+    from tokensieve.models import LoadedModel, load_model
+
+    if isinstance(model, str | Path):
+        return str(model)
+    return model if isinstance(model, ModelSettings | LoadedModel) else load_model(model)
+
+
+def _settings_of(identity: ModelIdentity | None) -> ModelSettings | None:
     """Settings of the model that a manifest names."""
-    from tokensieve.config import ModelSettings
-
     if identity is None:
         return None
     given = {"model": identity.name, "revision": identity.revision, "template_kwargs": identity.template_kwargs}
     return ModelSettings.model_validate(given)
-
-
-# --- audit ----------------------------------------------------------------------------------------------------------
 
 
 def _audit(
@@ -250,8 +152,8 @@ def _audit(
     *,
     selective: bool = False,
 ) -> MaskAudit:
-    from tokensieve.inspection.response_ids import response_finder
-    from tokensieve.models import LoadedModel, load_chat, load_model, settings_of
+    from tokensieve.inspection.row_layout import response_finder
+    from tokensieve.models import LoadedModel, load_chat, settings_of
 
     _refuse(settings, _OF_PROFILES, "on rows that have labels")
     _refuse_reading(read, ("split", "limit"), "on rows that have labels")
@@ -261,17 +163,16 @@ def _audit(
             where=where,
             fix=_NEEDS_MODEL,
         )
-    if not isinstance(model, BaseModel | str | Path | LoadedModel):
-        model = load_model(model)
-    if isinstance(model, LoadedModel):
-        chat, name = model.chat, model.identity.name
+    known = _named(model)
+    if isinstance(known, LoadedModel):
+        chat, name = known.chat, known.identity.name
     else:
-        chosen = settings_of(cast("str", model))
+        chosen = settings_of(known)
         chat, name = load_chat(chosen), chosen.model
     head = next(iter(source.iterate()), None)
 
     def rows() -> Iterator[LabelRow]:
-        return read_rows(cast("Iterator[Located]", islice(source.iterate(), read.limit)), source.name)
+        return read_rows(islice(source.iterate(), read.limit), source.name)
 
     unread = unread_columns(head.record) if isinstance(head, Located) else []
     return audit(

@@ -16,7 +16,7 @@ from tokensieve.data.manifest import Manifest
 from tokensieve.errors import InputError
 from tokensieve.inspection import Inspection, inspect_data
 from tokensieve.inspection.advice import RULES, Facts, advise
-from tokensieve.inspection.own_answers import compare_answers
+from tokensieve.inspection.profile import compare_answers
 from tokensieve.inspection.results import OwnAnswers
 from tokensieve.inspection.survey import Survey, survey
 from tokensieve.models import LoadedModel
