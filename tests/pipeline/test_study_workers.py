@@ -12,7 +12,7 @@ from tokensieve.data.hashing import file_digest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.report import Report, read_report
 from tokensieve.study import prepare, run
-from tokensieve.study.record import read_record
+from tokensieve.study.runner import read_record
 from tokensieve.study.workers import run_jobs
 
 ROWS = 4

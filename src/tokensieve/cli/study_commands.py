@@ -55,9 +55,9 @@ def run(
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
     from tokensieve.cli.tables import print_study
+    from tokensieve.study.jobs import default_workers, estimate_seconds
     from tokensieve.study.recipes import read_recipe, with_overrides
-    from tokensieve.study.runner import estimate_seconds, prepare
-    from tokensieve.study.workers import default_workers
+    from tokensieve.study.runner import prepare
 
     if workers is not None and workers < 1:
         raise InputError(f"expected at least 1, got {workers}", where="--workers")
@@ -71,14 +71,15 @@ def run(
     steps, missing = study.plan.steps(), study.missing
     done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
     err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
-    if study.planner.by_name:
+    if study.planner.inputs.by_name:
         err.print(
             f"{settings.model.model} is not on this machine: planned by the names of model and tasks, without an"
             " estimate of the time; finished steps are not recognised"
         )
     elif missing:
-        workers = workers or default_workers(study.planner.base())
-        about = duration(estimate_seconds(study, missing, workers))
+        model = study.planner.inputs.base()
+        workers = workers or default_workers(model)
+        about = duration(estimate_seconds(study.plan, missing, model, workers))
         err.print(f"{_extent(settings)}, {_counted(workers, 'worker')}: about {about} on this machine")
         printer.bars = workers == 1
     _say_subset(settings)

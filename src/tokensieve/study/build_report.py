@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
@@ -16,17 +18,16 @@ from tokensieve.data.manifest import package_versions, read_manifest
 from tokensieve.drift.update import UPDATE_NAME
 from tokensieve.metrics import Flags
 from tokensieve.pipeline import open_selected
-from tokensieve.pipeline.load import STRUCTURE_IDS
 from tokensieve.report.browsers import sample_rows
 from tokensieve.report.results_schema import CurvePoint, SeedRun
-from tokensieve.report.schema import REFERENCE_ARM, ArmReport, ReferenceComparison, Report, TargetReport
+from tokensieve.report.schema import REFERENCE_ARM, ArmReport, ReferenceComparison, Report, RunRecord, TargetReport
 from tokensieve.selection.policy import protected_T
 from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
-from tokensieve.study.record import read_record
+from tokensieve.study.measuring_steps import read_shown_tokens
+from tokensieve.study.plan import ArmPlan, ArmRun, Plan, TargetPlan
 from tokensieve.study.step_results import StepResults, drift_sets, mean_kl
-from tokensieve.study.steps import ArmPlan, ArmRun, Plan, Runner, TargetPlan
+from tokensieve.study.steps import Runner
 from tokensieve.study.sweep import frontier, swept
-from tokensieve.study.trained_model import read_shown_tokens
 from tokensieve.training import open_adapter
 from tokensieve.types import BASE_SCORER, JSON, BoolArray, Tokens
 
@@ -37,13 +38,30 @@ _CURVE_POINTS = 200
 """Steps of a training curve that the page shows at most; longer ones are thinned."""
 
 
-def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset[str] = frozenset()) -> Report:
+class _SelectionFacts(BaseModel):
+    """What select has noted of its rows in the manifest, as far as the report tells it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    threshold_nats: float | None
+    noted: dict[str, int]
+    protected_tokens: int
+    protected_share_of_kept_nll: float
+    high_perplexity_tokens: int | None
+    high_perplexity_white_space: dict[str, int]
+    structure_ids: dict[str, list[int]] | None = None
+
+
+def assemble(
+    plan: Plan, runner: Runner, model: "LoadedModel", record: RunRecord | None, cached: frozenset[str] = frozenset()
+) -> Report:
     """The report of a study whose steps are all finished.
 
     Args:
         plan: the study's steps.
         runner: knows their folders.
         model: the base model; its tokenizer reads the token ids.
+        record: with what the run was made; None where it is not known.
         cached: keys of the steps that an earlier start had made.
     """
     source = StepResults(runner, model, plan.settings.evaluate.data, plan.base)
@@ -55,14 +73,14 @@ def assemble(plan: Plan, runner: Runner, model: "LoadedModel", cached: frozenset
         model=model.identity,
         parameters=model.model.num_parameters(),
         seeds=plan.settings.seeds,
-        settings=cast("dict[str, JSON]", plan.settings.model_dump(mode="json")),
+        settings=plan.settings.model_dump(mode="json"),
         notes=plan.settings.notes,
         subsets=tuple(source.subset(task, plan.base[task], plan.settings.evaluate.split) for task in tasks),
         targets=tuple(_target(target, plan, source) for target in plan.targets),
         timing=tuple(source.time(step, step.key in cached) for step in plan.steps()),
         commands=(f"tokensieve run {plan.settings.name}",),
         versions=dict(package_versions()),
-        run=read_record(runner.root),
+        run=record,
     )
 
 
@@ -114,7 +132,7 @@ def _with_flips(
         for arm in trained
     }
     cells = sum(len((t.settings.task, *t.settings.others)) * len(t.arms) for t in plan.targets)
-    select = trained[0].selects[trained[0].runs[0].seed]
+    select = trained[0].first_rows.select
     return with_flips(
         report,
         {task: source.samples(plan.base[task]) for task in tasks},
@@ -134,9 +152,9 @@ def _arm(
     reference: Sequence[Flags] | None,
     source: StepResults,
 ) -> ArmReport:
-    selected = open_selected(source.runner.folder(arm.selects[arm.runs[0].seed]))
-    facts = selected.manifest.facts
-    threshold = cast("float | None", facts["threshold_nats"]) if arm.settings.scorer == BASE_SCORER else None
+    selected = open_selected(source.runner.folder(arm.first_rows.select))
+    facts = _SelectionFacts.model_validate(selected.manifest.facts)
+    threshold = facts.threshold_nats if arm.settings.scorer == BASE_SCORER else None
     rows_in, dropped = _rows(arm, source)
     found = metrics.forgetting(before, after, target)
     against = None
@@ -153,11 +171,11 @@ def _arm(
         own_settings=_own_settings(arm.settings),
         rows_out=len(selected),
         dropped=dropped,
-        noted=cast("dict[str, int]", facts["noted"]),
+        noted=facts.noted,
         white_space=_white_space(facts),
         self_bleu=diversity(row.tokens for row in selected),
-        protected_tokens=cast(int, facts["protected_tokens"]),
-        protected_share_of_kept_nll=cast(float, facts["protected_share_of_kept_nll"]),
+        protected_tokens=facts.protected_tokens,
+        protected_share_of_kept_nll=facts.protected_share_of_kept_nll,
         profile=profile(selected, threshold_nats=threshold, piece=source.piece),
         results=tuple(source.result(task, [run.evaluations[task] for run in arm.runs]) for task in before),
         target_improvement=found.ti,
@@ -169,16 +187,15 @@ def _arm(
         samples=sample_rows(
             selected,
             source.piece,
-            protected_T=partial(_protected_T, arm.settings, facts),
+            protected_T=partial(_protected_T, arm.settings, facts.structure_ids or {}),
             preferred=source.preferred,
             tuned=None if arm.runs[0].tokens is None else read_shown_tokens(source.runner.folder(arm.runs[0].tokens)),
         ),
     )
 
 
-def _protected_T(arm: ArmSettings, facts: Mapping[str, JSON], tokens: Tokens) -> BoolArray:
-    ids = cast("Mapping[str, Sequence[int]] | None", facts.get(STRUCTURE_IDS))
-    return protected_T(tokens, arm.select_settings(0), ids or {})
+def _protected_T(arm: ArmSettings, ids: Mapping[str, Sequence[int]], tokens: Tokens) -> BoolArray:
+    return protected_T(tokens, arm.select_settings(0), ids)
 
 
 def _own_settings(arm: ArmSettings) -> dict[str, JSON]:
@@ -195,12 +212,10 @@ def _flat(settings: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + key, value
 
 
-def _white_space(facts: Mapping[str, JSON]) -> dict[str, float]:
+def _white_space(facts: _SelectionFacts) -> dict[str, float]:
     """Fraction of the tokens of high perplexity that a normalisation of white space would change, by its name."""
-    high, found = facts["high_perplexity_tokens"], facts["high_perplexity_white_space"]
-    if not (isinstance(high, int) and high and isinstance(found, dict)):
-        return {}
-    return {kind: count / high for kind, count in found.items() if isinstance(count, int) and count}
+    high = facts.high_perplexity_tokens or 0
+    return {kind: count / high for kind, count in facts.high_perplexity_white_space.items() if high and count}
 
 
 def _arm_without_a_run(arm: ArmPlan, source: StepResults) -> ArmReport:
@@ -219,8 +234,9 @@ def _arm_without_a_run(arm: ArmPlan, source: StepResults) -> ArmReport:
 
 def _rows(arm: ArmPlan, source: StepResults) -> tuple[int, dict[str, int]]:
     """Rows that entered the arm's first stage, and those dropped on the way, by reason, over all its stages."""
-    steps = [arm.generate, *arm.scores, arm.selects[arm.runs[0].seed]]
-    counts = [read_manifest(source.runner.folder(step)).counts for step in steps if step is not None]
+    rows = arm.first_rows
+    steps = [*(() if rows.generate is None else (rows.generate,)), *rows.scores, rows.select]
+    counts = [read_manifest(source.runner.folder(step)).counts for step in steps]
     dropped: Counter[str] = Counter()
     for count in counts:
         dropped.update(count.dropped)

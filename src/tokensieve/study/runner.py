@@ -1,32 +1,31 @@
-"""Run a study: plan it, make what is not there yet, write the report."""
+"""Run a study: plan it, make what is not there yet, record with what it was made, write the report."""
 
 import os
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from tokensieve.config import StudySettings, as_settings
-from tokensieve.data.manifest import write_atomically
+from tokensieve.data.manifest import digest_of, package_versions, write_atomically
 from tokensieve.errors import InputError, in_words
-from tokensieve.generation.arms import ARMS, name_of_origin
-from tokensieve.models.device import SAMPLE, SCORE, TRAIN, matmul_rate
 from tokensieve.report import HTML_NAME, JSON_NAME, Report, read_report, write_report
+from tokensieve.report.schema import Checkout, RunRecord
 from tokensieve.study.build_report import assemble
-from tokensieve.study.plan import Planner
+from tokensieve.study.jobs import jobs_of, threads_of
+from tokensieve.study.plan import Plan, Planner
 from tokensieve.study.recipes import read_recipe
-from tokensieve.study.record import record_of, write_record
-from tokensieve.study.steps import Plan, Runner, Silent, Step, Watcher
-from tokensieve.study.workers import Prepare, cores, jobs_of, makespan, run_jobs
-from tokensieve.types import Origin
+from tokensieve.study.steps import Runner, Silent, Step, Watcher
+from tokensieve.study.workers import Prepare, run_jobs
 
 SETTINGS_NAME: Final = "study.json"
-_ROW_TOKENS = 200
-"""Tokens of a training row where nothing is known of the data yet."""
-_ANSWER_TOKENS = 80
-"""Tokens of an answer, likewise."""
+RECORD_NAME: Final = "run.json"
+_GIT_S: Final = 10.0
+"""Seconds after which git is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +67,12 @@ class StudyRun:
         cached = frozenset(step.key for step in self.plan.steps()) - {step.key for step in self.missing}
         workers = max(1, min(workers, len(jobs_of(self.plan, self.missing))))
         if self.missing:
-            write_record(record_of(self.plan.settings, self.recipe, self.planner.inputs, workers), root)
+            write_record(record_of(self.plan.settings, self.recipe, self.planner.inputs.digests, workers), root)
         if workers > 1:
             run_jobs(self.plan, self.runner, workers, prepare)
         else:
             self.runner.run(self.plan.steps())
-        report = assemble(self.plan, self.runner, self.planner.base(), cached)
+        report = assemble(self.plan, self.runner, self.planner.inputs.base(), read_record(root), cached)
         return write_report(report, root), report
 
     def _finished_report(self) -> Report | None:
@@ -112,7 +111,7 @@ def prepare(
         root: folder of the run.
         watcher: told of every step.
         recipe: what the settings were read from; of a file in a git checkout the commit is recorded.
-        by_name: for a dry run: plan without a model that is not on this machine; see ``Planner``.
+        by_name: for a dry run: plan without a model that is not on this machine; see ``StudyInputs``.
     """
     planner = Planner(settings, root, by_name=by_name)
     file = None if recipe is None or not Path(recipe).is_file() else Path(recipe)
@@ -164,34 +163,60 @@ def settings_of_run(root: Path) -> StudySettings:
         ) from None
 
 
-def estimate_seconds(study: StudyRun, steps: Iterable[Step], workers: int = 1) -> float:
-    """Seconds that the steps will take, roughly.
+def record_of(settings: StudySettings, recipe: Path | None, inputs: dict[str, str], workers: int) -> RunRecord:
+    """The record of a run that starts now.
 
     Args:
-        study: gives the model and the numbers of rows.
-        steps: those that are to be made.
-        workers: processes among which they are shared out.
+        settings: of the study.
+        recipe: file of the recipe; None for a shipped one or settings in memory.
+        inputs: digest of the base model and of each set of problems.
+        workers: number of processes.
     """
-    settings = study.plan.settings
-    model = study.planner.base()
-    per_operation = model.model.num_parameters() / matmul_rate(str(model.device))
-    if model.device.type == "cpu":
-        per_operation *= min(workers, cores())  # each has its share of the cores
-    rows = settings.data.limit or 400
-    problems = settings.evaluate.limit or 200
-    work = {
-        "score": rows * _ROW_TOKENS * SCORE,
-        "train": rows * _ROW_TOKENS * settings.train.epochs * TRAIN,
-        "generate": rows * _samples(settings) * _ANSWER_TOKENS * SAMPLE,
-        "evaluate": min(problems, settings.evaluate.other_limit or problems) * _ANSWER_TOKENS * SAMPLE,
-    }
-    jobs = jobs_of(study.plan, steps)
-    return makespan(jobs, lambda step: work.get(step.verb, 0.0) * per_operation, workers)
+    return RunRecord(
+        recipe=settings.name if recipe is None else recipe.name,
+        settings_digest=digest_of(settings.model_dump(mode="json")),
+        inputs=inputs,
+        checkout=None if recipe is None else checkout_of(recipe),
+        versions=dict(package_versions()),
+        workers=workers,
+        threads=threads_of(workers),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
-def _samples(settings: StudySettings) -> float:
-    """Answers a prompt, the mean over the study's arms that a model writes; 0 where there is none."""
-    if settings.generate.sampling.n is not None:
-        return settings.generate.sampling.n
-    names = {arm.data: name_of_origin(arm.data) for arm in settings.arms if arm.data is not Origin.GROUND_TRUTH}
-    return sum(ARMS[name].samples for name in names.values()) / max(1, len(names))
+def checkout_of(recipe: Path) -> Checkout | None:
+    """The git checkout that a file belongs to; None where it lies in none, or git is not there."""
+    folder = recipe.resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None or _git(folder, "ls-files", "--error-unmatch", recipe.name) is None:
+        return None
+    return Checkout(commit=commit, changed=bool(_git(folder, "status", "--porcelain", "--untracked-files=no")))
+
+
+def write_record(record: RunRecord, root: Path) -> None:
+    """Write the record into the run's folder.
+
+    Raises:
+        EnvironmentProblem: the disk is full or refuses.
+    """
+    write_atomically(root / RECORD_NAME, record.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_record(root: Path) -> RunRecord | None:
+    """The record of a run; None where there is none that can be read, as in a folder of an earlier version."""
+    try:
+        return RunRecord.model_validate_json((root / RECORD_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command; None where it fails or is not installed."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 -- fixed arguments, no shell
+            command, capture_output=True, text=True, timeout=_GIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

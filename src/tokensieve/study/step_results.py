@@ -1,11 +1,18 @@
-"""Results in the folders of a study's steps, each read once."""
+"""Results in the folders of a study's steps, each read once.
 
+TI and BWT need a value for every problem of which more is better. Of tasks that are measured by likelihood
+(``NAME:response_nll``, ``perplexity:PATH``) it is 1 / perplexity, the geometric mean of the probabilities of the text's
+tokens, which lies in [0, 1] as an accuracy does. The nats themselves are reported beside it, for the tokens that the
+base finds likely and for those that it finds unlikely apart.
+"""
+
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +24,16 @@ from tokensieve.errors import InputError
 from tokensieve.report.results_schema import DriftSet, Outcomes, TaskResult
 from tokensieve.report.schema import EvaluatedSubset, StageTime
 from tokensieve.scoring.preferred import preferred_ids
-from tokensieve.study import likelihoods
-from tokensieve.study.plan import DRIFT_NAME, NOT_TRAINED
-from tokensieve.study.steps import ArmPlan, ArmRun, Runner, Step
+from tokensieve.study.measuring_steps import DRIFT_NAME
+from tokensieve.study.plan import ArmPlan, ArmRun
+from tokensieve.study.steps import NOT_TRAINED, Runner, Step
 from tokensieve.types import BoolArray, IntArray, Outcome, Problem, Sample, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
+
+LIKELY_PERPLEXITY: Final = 2.5
+"""Perplexity under the base up to which a token counts as likely: the paper's threshold."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class StepResults:
     def samples(self, step: Step) -> tuple[Sample, ...]:
         """An evaluation's answers, in the order of the problems' ids."""
         if step.key not in self._samples:
-            rows = cast("Sequence[Sample]", list(open_rows(self.runner.folder(step))))
+            rows = (row for row in open_rows(self.runner.folder(step)) if isinstance(row, Sample))
             self._samples[step.key] = tuple(sorted(rows, key=lambda sample: (sample.problem_id, sample.index)))
         return self._samples[step.key]
 
@@ -59,7 +69,7 @@ class StepResults:
                     "the problems before and after differ", where=step.label, fix="delete the run's folder"
                 )
             if self.by_likelihood(task):
-                found[task] = np.array([likelihoods.value_of(s) for s in mine])
+                found[task] = np.array([value_of(s) for s in mine])
             else:
                 found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
         return found
@@ -71,8 +81,8 @@ class StepResults:
         problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
         nats: dict[str, metrics.Estimate] = {}
         if self.by_likelihood(task):
-            measured = likelihoods.mean_value(samples)
-            nats = likelihoods.nats(samples, self.samples(self.base[task]))
+            measured = mean_value(samples)
+            nats = nats_of(samples, self.samples(self.base[task]))
         else:
             measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
         return TaskResult(
@@ -160,3 +170,52 @@ def mean_kl(sets: Sequence[DriftSet]) -> float | None:
     """Mean over the sets of rows of KL(base || model), nats per token."""
     values = [one.kl.value for one in sets if one.kl.value is not None]
     return float(np.mean(values)) if values else None
+
+
+def value_of(sample: Sample) -> float:
+    """1 / perplexity of a text, in [0, 1]; 0 for one that could not be scored."""
+    return math.exp(-sample.nll) if sample.ids else 0.0
+
+
+def mean_value(samples: Sequence[Sample]) -> metrics.Estimate:
+    """Mean of 1 / perplexity over texts, with a bootstrap over texts; what several seeds say of a text is one value."""
+    values: dict[str, list[float]] = {}
+    for sample in samples:
+        values.setdefault(sample.problem_id, []).append(value_of(sample))
+    means_R = np.array([np.mean(listed) for listed in values.values()])
+    return metrics.mean_per_token(means_R, np.ones(len(means_R)))
+
+
+def nats_of(samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, metrics.Estimate]:
+    """Nll in nats per token: of ``all`` tokens, and of those ``likely`` and ``unlikely`` under the base.
+
+    Args:
+        samples: of one model, or of several seeds of one arm.
+        base: the base's, of the same texts.
+
+    Returns:
+        The means over pooled tokens with a bootstrap over texts; ``all`` alone where the tokens' own values were not
+        kept, as those of plain text are not.
+    """
+    likely = {s.problem_id: np.array(s.token_nll) <= math.log(LIKELY_PERPLEXITY) for s in base if s.token_nll}
+    sums: dict[str, dict[str, NDArray[np.float64]]] = {"all": {}}
+    for sample in samples:
+        if not sample.ids:
+            continue
+        _add(sums["all"], sample.problem_id, sample.nll * len(sample.ids), len(sample.ids))
+        flags_N = likely.get(sample.problem_id)
+        if flags_N is None or len(flags_N) != len(sample.token_nll):
+            continue
+        nll_N = np.array(sample.token_nll)
+        for name, chosen_N in (("likely", flags_N), ("unlikely", ~flags_N)):
+            _add(sums.setdefault(name, {}), sample.problem_id, float(nll_N[chosen_N].sum()), int(chosen_N.sum()))
+    return {name: _mean(found) for name, found in sums.items() if found}
+
+
+def _add(sums: dict[str, NDArray[np.float64]], text: str, total: float, tokens: int) -> None:
+    sums[text] = sums.get(text, np.zeros(2)) + np.array([total, tokens])
+
+
+def _mean(sums: Mapping[str, NDArray[np.float64]]) -> metrics.Estimate:
+    totals_R, tokens_R = np.array(list(sums.values())).T
+    return metrics.mean_per_token(totals_R, tokens_R)

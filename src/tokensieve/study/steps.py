@@ -1,18 +1,23 @@
-"""Steps of a study, the plan that they make up, and the runner that makes each of them once."""
+"""Steps of a study: one stage on one input each, kept under a key, and the runner that makes each of them once."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from tokensieve.config import ArmSettings, StudySettings, TargetSettings
 from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.types import JSON, Progress
 
-_KEY_VERSION = 1
+NOT_TRAINED: Final = "not_trained"
+"""File in place of a result where an arm has no row to train on; it says so in words."""
+ROW_TOKENS: Final = 200
+"""Tokens of a training row where nothing is known of the data yet, for estimates of the time."""
+ANSWER_TOKENS: Final = 80
+"""Tokens of an answer, likewise."""
+_KEY_VERSION: Final = 1
 """Part of every key; raised when a stage's result changes with the same settings and inputs."""
 
 
@@ -64,6 +69,7 @@ class Step:
             result is found again before anything has run.
         build: makes the result in the folder given; may be called again on a folder that a kill left half done.
         needs: the steps whose results it reads.
+        work: floating-point operations for each parameter of the model, roughly, as ``models.speed`` counts them.
     """
 
     verb: str
@@ -71,6 +77,7 @@ class Step:
     key: str
     build: Callable[[Path, Progress], None]
     needs: "tuple[Step, ...]" = ()
+    work: float = 0.0
 
     @property
     def folder_name(self) -> str:
@@ -83,106 +90,17 @@ def step_key(verb: str, settings: Mapping[str, JSON], inputs: Iterable[str]) -> 
     return digest_of({"version": _KEY_VERSION, "verb": verb, "settings": dict(settings), "inputs": list(inputs)})
 
 
-@dataclass(frozen=True, slots=True)
-class ArmRun:
-    """One arm of one target at one learning rate with one seed.
-
-    Attributes:
-        learning_rate: the peak.
-        train: makes the trained model.
-        repair: interpolates it with the base; None where the arm does not.
-        evaluations: one step a task, by the task's name.
-        validation: answers the target's validation problems; None where the arm has one rate, so none is chosen.
-        drift: measures the model's drift from the base; None where the study does not.
-        update: measures its weight update, likewise.
-        tokens: scores the training rows that the page shows by the trained model, likewise.
-    """
-
-    seed: int
-    learning_rate: float
-    train: Step
-    repair: Step | None
-    evaluations: Mapping[str, Step]
-    validation: Step | None = None
-    drift: Step | None = None
-    update: Step | None = None
-    tokens: Step | None = None
-
-    def steps(self) -> Iterator[Step]:
-        """Training and what is done with the trained model, in the order in which they can be made."""
-        yield self.train
-        if self.repair is not None:
-            yield self.repair
-        yield from self.evaluations.values()
-        measured = (self.validation, self.drift, self.update, self.tokens)
-        yield from (step for step in measured if step is not None)
+def settings_json(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, JSON]:
+    """Settings as part of a key."""
+    return settings.model_dump(mode="json", exclude=exclude)
 
 
-@dataclass(frozen=True, slots=True)
-class ArmPlan:
-    """One arm of one target: its data and its runs. What is drawn at random is drawn anew for every seed.
-
-    Attributes:
-        generate: makes its data; None where that is the task's own.
-        scores: score its rows, the base first; the last one's folder holds the scores of all.
-        selects: one step a seed.
-        anchors: select the pilot's rows and make the anchors; empty where training has none.
-    """
-
-    settings: ArmSettings
-    generate: Step | None
-    scores: tuple[Step, ...]
-    selects: Mapping[int, Step]
-    runs: tuple[ArmRun, ...]
-    anchors: tuple[Step, ...] = ()
-
-    def steps(self) -> Iterator[Step]:
-        """Its steps in the order in which they can be made."""
-        if self.generate is not None:
-            yield self.generate
-        yield from self.scores
-        yield from self.anchors
-        for run in self.runs:
-            yield self.selects[run.seed]
-            yield from run.steps()
-
-    def by_rate(self) -> dict[float, tuple[ArmRun, ...]]:
-        """Learning rate, ascending, to its runs in the order of the seeds."""
-        rates = sorted({run.learning_rate for run in self.runs})
-        return {rate: tuple(run for run in self.runs if run.learning_rate == rate) for rate in rates}
-
-    def at(self, rate: float) -> "ArmPlan":
-        """The arm with the runs at one learning rate only."""
-        return replace(self, runs=self.by_rate()[rate])
-
-
-@dataclass(frozen=True, slots=True)
-class TargetPlan:
-    """One target with all its arms."""
-
-    settings: TargetSettings
-    arms: tuple[ArmPlan, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A whole study: the base model's evaluations, then every target.
-
-    Attributes:
-        base: one evaluation a task, by the task's name.
-        draws: draw the rows on which drift is measured; empty where it is not.
-    """
-
-    settings: StudySettings
-    base: Mapping[str, Step]
-    targets: tuple[TargetPlan, ...]
-    draws: tuple[Step, ...] = ()
-
-    def steps(self) -> tuple[Step, ...]:
-        """All steps, each once, in the order in which they can be made."""
-        arms = (step for target in self.targets for arm in target.arms for step in arm.steps())
-        listed = [*self.base.values(), *self.draws, *arms]
-        return tuple({step.key: step for step in listed}.values())
+def without_model(trained: Path, folder: Path) -> bool:
+    """True where a training step had no row, so that there is no model; a step that needs one says so in its folder."""
+    if not (trained / NOT_TRAINED).is_file():
+        return False
+    write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
+    return True
 
 
 @dataclass(frozen=True, slots=True)

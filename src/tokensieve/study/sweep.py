@@ -9,7 +9,7 @@ import numpy as np
 from tokensieve import metrics
 from tokensieve.metrics import Estimate, Flags
 from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint
-from tokensieve.study.steps import ArmPlan, ArmRun
+from tokensieve.study.plan import ArmPlan, ArmRun
 
 RunFlags: TypeAlias = dict[float, list[Flags]]
 """Learning rate to the answers of its runs, one mapping a seed."""

@@ -1,108 +1,26 @@
-"""A study's steps in several processes: what may be made beside what, and who makes it."""
+"""Processes that share out a study's steps, and what is told of them."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from tokensieve.config import StudySettings
 from tokensieve.errors import EnvironmentProblem, TokensieveError, first_line
-from tokensieve.study.plan import Planner
-from tokensieve.study.steps import Plan, Runner, Silent, Step
-
-if TYPE_CHECKING:
-    from tokensieve.models import LoadedModel
+from tokensieve.study.jobs import Job, jobs_of, ready, threads_of
+from tokensieve.study.plan import Plan, Planner
+from tokensieve.study.steps import Runner, Silent, Step
 
 Prepare: TypeAlias = Callable[[], None]
 """Called in every worker before its first step; a function of a module, since it travels to another process."""
 
-_LARGE = 50e6
-"""Parameters from which one model keeps all cores busy."""
 _LOOK_EVERY_S = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Steps that one process makes one after the other.
-
-    Attributes:
-        steps: what is missing of a training run and of what follows it, so that its model stays loaded, or one step
-            that several runs share.
-        needs: numbers of the jobs that must be done before.
-    """
-
-    steps: tuple[Step, ...]
-    needs: frozenset[int]
-
-
-def jobs_of(plan: Plan, missing: Iterable[Step]) -> list[Job]:
-    """The missing steps as jobs, each step in one of them, those that others need first.
-
-    Args:
-        plan: the study's steps.
-        missing: those that are to be made.
-    """
-    left = {step.key: step for step in missing}
-    chains: dict[str, list[Step]] = {}
-    for run in (run for target in plan.targets for arm in target.arms for run in arm.runs):
-        chains.setdefault(run.train.key, []).extend(run.steps())  # arms may differ in what follows the training alone
-    chained = {step.key for chain in chains.values() for step in chain}
-    parts: list[tuple[Step, ...]] = []
-    for step in plan.steps():
-        chain = chains.get(step.key, [step])
-        parts.append(tuple(left.pop(link.key) for link in chain if link.key in left))
-    parts = [part for part in parts if part]
-    parts.sort(key=lambda part: part[0].key in chained)  # what several runs share comes first
-    owner = {step.key: number for number, part in enumerate(parts) for step in part}
-    jobs: list[Job] = []
-    anchors: int | None = None
-    for number, part in enumerate(parts):
-        needs = {owner[need.key] for step in part for need in step.needs if need.key in owner} - {number}
-        if part[0].verb == "anchors":  # they share candidates and pilots, which one at a time may make
-            needs |= set() if anchors is None else {anchors}
-            anchors = number
-        jobs.append(Job(part, frozenset(needs)))
-    return jobs
-
-
-def makespan(jobs: Sequence[Job], seconds: Callable[[Step], float], workers: int) -> float:
-    """Seconds until all jobs are done if each worker takes the next one that is ready."""
-    lengths = [sum(map(seconds, job.steps)) for job in jobs]
-    ends: dict[int, float] = {}
-    running: dict[int, float] = {}
-    now = 0.0
-    while len(ends) < len(jobs):
-        for number in _ready(jobs, ends, running):
-            if len(running) < workers:
-                running[number] = now + lengths[number]
-        first = min(running, key=running.__getitem__)
-        now = ends[first] = running.pop(first)
-    return now
-
-
-def default_workers(model: "LoadedModel") -> int:
-    """One on a GPU and for a large model, else one a core."""
-    small = model.model.num_parameters() < _LARGE
-    return cores() if model.device.type == "cpu" and small else 1
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def threads_of(workers: int) -> int:
-    """Threads of each process: torch's own number in one, a share of the cores in each of several."""
-    import torch
-
-    return torch.get_num_threads() if workers == 1 else max(1, cores() // workers)
 
 
 def run_jobs(plan: Plan, runner: Runner, workers: int, prepare: Prepare | None = None) -> None:
@@ -168,7 +86,7 @@ def _dispatch(
 
     try:
         while len(ended) < len(jobs):
-            for number in _ready(jobs, ended, running):
+            for number in ready(jobs, ended, running):
                 if len(running) < workers:
                     running[number] = pool.submit(_make, tuple(step.key for step in jobs[number].steps))
             finished, _ = wait(running.values(), timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
@@ -186,12 +104,6 @@ def _dispatch(
             where=str(runner.root),
             fix="the same command goes on where it stopped; with fewer --workers where memory was short",
         ) from None
-
-
-def _ready(jobs: Sequence[Job], ended: Iterable[int], running: Iterable[int]) -> Iterator[int]:
-    """Numbers of the jobs that may begin, in their order."""
-    done, taken = set(ended), {*ended, *running}
-    return (number for number, job in enumerate(jobs) if number not in taken and job.needs <= done)
 
 
 class _Worker:

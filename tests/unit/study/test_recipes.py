@@ -45,7 +45,7 @@ def test_every_shipped_recipe_is_planned_without_weights_and_network(
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
     study = prepare(read_recipe(name), tmp_path, by_name=True)
     assert study.missing
-    assert study.planner.by_name is (study.plan.settings.model.model != "pocket")
+    assert study.planner.inputs.by_name is (study.plan.settings.model.model != "pocket")
 
 
 def test_pocket_is_shipped() -> None:
@@ -188,16 +188,16 @@ def test_an_arms_own_settings_change_its_own_steps_alone(tmp_path: Path) -> None
     ]
     settings = study(arms=arms, score=LARGER, train={"lora": {"alpha": 8}})
     plain, fast, by_larger, dpf = prepare(settings, tmp_path).plan.targets[0].arms
-    assert fast.scores[0].key == plain.scores[0].key
-    assert fast.selects[0].key == plain.selects[0].key
+    assert fast.rows[0].scores[0].key == plain.rows[0].scores[0].key
+    assert fast.rows[0].select.key == plain.rows[0].select.key
     assert fast.runs[0].train.key != plain.runs[0].train.key
     trained = settings.train_of(settings.arms[1])
     assert (trained.learning_rate, trained.lora.r, trained.lora.alpha) == (1e-3, 4, 8)
-    assert by_larger.scores[0].key == plain.scores[0].key
-    assert [step.label.rpartition(" by ")[2] for step in by_larger.scores[1:]] == ["larger"]
-    assert [step.label.rpartition(" by ")[2] for step in dpf.scores[1:]] == ["tuned"]
+    assert by_larger.rows[0].scores[0].key == plain.rows[0].scores[0].key
+    assert [step.label.rpartition(" by ")[2] for step in by_larger.rows[0].scores[1:]] == ["larger"]
+    assert [step.label.rpartition(" by ")[2] for step in dpf.rows[0].scores[1:]] == ["tuned"]
     order = [step.key for step in prepare(settings, tmp_path).plan.steps()]
-    assert order.index(plain.runs[0].train.key) < order.index(dpf.scores[1].key)
+    assert order.index(plain.runs[0].train.key) < order.index(dpf.rows[0].scores[1].key)
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.json"])

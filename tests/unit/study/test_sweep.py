@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from tokensieve.config import ArmSettings, StudySettings
 from tokensieve.errors import InputError
 from tokensieve.metrics import Estimate, Flags
+from tokensieve.study.plan import ArmPlan, ArmRun
 from tokensieve.study.runner import prepare
-from tokensieve.study.steps import ArmPlan, ArmRun, Step
+from tokensieve.study.steps import Step
 from tokensieve.study.sweep import choose_rate, frontier, swept
 
 TARGET = {"task": "pocket_python_foreign", "others": ["pocket_words"]}
@@ -45,7 +46,7 @@ def test_every_arm_is_trained_at_every_rate_and_shares_what_does_not_depend_on_i
     assert [(run.learning_rate, run.seed) for run in plain.runs] == [(5e-5, 0), (5e-5, 1), (2e-4, 0), (2e-4, 1)]
     assert [run.learning_rate for run in own.runs] == [1e-3, 1e-3]
     assert len({run.train.key for run in plain.runs}) == 4
-    assert len({plain.selects[run.seed].key for run in plain.runs}) == 1
+    assert len({plain.rows[run.seed].select.key for run in plain.runs}) == 1
     assert all(run.validation is not None for run in plain.runs)
     assert all(run.validation is None for run in own.runs), "one rate leaves nothing to choose"
     assert {run.learning_rate for run in plain.at(2e-4).runs} == {2e-4}
@@ -121,7 +122,7 @@ AFTER = {1e-4: answers(40, 78), 2e-4: answers(70, 40)}
 
 def plan(name: str) -> ArmPlan:
     runs = tuple(run(rate, seed) for rate in AFTER for seed in (0, 1))
-    return ArmPlan(ArmSettings(name=name), None, (), {}, runs)
+    return ArmPlan(ArmSettings(name=name), {}, runs)
 
 
 def test_a_frontier_has_a_point_for_every_rate() -> None:

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from tokensieve.config import StudySettings
-from tokensieve.study.record import checkout_of, read_record, record_of, write_record
+from tokensieve.study.runner import checkout_of, read_record, record_of, write_record
 
 SETTINGS = StudySettings.model_validate(
     {"name": "small", "targets": [{"task": "pocket_sql_house", "others": []}], "arms": [{"name": "plain"}]}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tokensieve.study.trained_model import TOKENS_NAME, read_shown_tokens
+from tokensieve.study.measuring_steps import TOKENS_NAME, read_shown_tokens
 
 
 def test_what_was_not_scored_is_nan(tmp_path: Path) -> None:

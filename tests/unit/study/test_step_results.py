@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tokensieve.study import likelihoods
+from tokensieve.study.step_results import mean_value, nats_of, value_of
 from tokensieve.types import Sample
 
 LOG2, LOG4 = math.log(2), math.log(4)
@@ -17,19 +17,19 @@ def text(name: str, *nll: float, own: bool = True) -> Sample:
 
 
 def test_the_value_is_the_geometric_mean_of_probabilities() -> None:
-    assert likelihoods.value_of(text("a", LOG2, 3 * LOG2)) == pytest.approx(1 / 4)
-    assert likelihoods.value_of(text("a")) == 0
-    mean = likelihoods.mean_value([text("a", LOG2), text("a", LOG4), text("b", 0.0)])
+    assert value_of(text("a", LOG2, 3 * LOG2)) == pytest.approx(1 / 4)
+    assert value_of(text("a")) == 0
+    mean = mean_value([text("a", LOG2), text("a", LOG4), text("b", 0.0)])
     assert mean.value == pytest.approx((0.375 + 1) / 2)
 
 
 def test_nats_are_pooled_and_split_by_the_base() -> None:
     base = [text("a", LOG2, LOG4), text("b", 3.0)]
     after = [text("a", 1.0, 2.0), text("b", 6.0), text("a", 3.0, 4.0), text("b", 8.0)]
-    found = {name: estimate.value for name, estimate in likelihoods.nats(after, base).items()}
+    found = {name: estimate.value for name, estimate in nats_of(after, base).items()}
     assert found == {"all": pytest.approx(24 / 6), "likely": pytest.approx(2.0), "unlikely": pytest.approx(5.0)}
 
 
 def test_without_the_tokens_own_values_there_is_the_mean_alone() -> None:
     plain = [text("a", 1.0, 2.0, own=False)]
-    assert list(likelihoods.nats(plain, plain)) == ["all"]
+    assert list(nats_of(plain, plain)) == ["all"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tokensieve.config import StudySettings
+from tokensieve.study.jobs import Job, jobs_of, makespan
+from tokensieve.study.plan import Plan
 from tokensieve.study.runner import prepare
-from tokensieve.study.steps import Plan
-from tokensieve.study.workers import Job, jobs_of, makespan
 
 STUDY: dict[str, object] = {
     "name": "n",
