@@ -1,6 +1,6 @@
 """Settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
-from tokensieve.config.base import STRICT, as_settings
+from tokensieve.config.base import STRICT, ModelSettings, TemplateArgument, as_settings
 from tokensieve.config.data import DataSettings, InspectSettings, LaunchSettings, ScoreSettings, SelectSettings
 from tokensieve.config.evaluation import (
     CalibrateSettings,
@@ -11,7 +11,6 @@ from tokensieve.config.evaluation import (
     RepairSettings,
     SearchSettings,
 )
-from tokensieve.config.model import ModelSettings, TemplateArgument
 from tokensieve.config.sampling import (
     AnswererSettings,
     DialogueSettings,

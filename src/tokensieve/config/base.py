@@ -1,11 +1,13 @@
-"""Shared pieces of the settings classes."""
+"""Shared pieces of the settings classes, and the settings of a model."""
 
+import json
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tokensieve.errors import InputError, in_words
+from tokensieve.types import JSON
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -37,3 +39,54 @@ def as_settings(kind: type[Settings], given: object, where: str) -> Settings:
         first = error.errors()[0]
         place = ".".join(map(str, (where, *first["loc"])))
         raise InputError(in_words(first), where=place) from None
+
+
+TemplateArgument: TypeAlias = int | float | bool | str | list[JSON] | dict[str, JSON] | None
+"""A JSON value, spelt out because the command line reads no recursive type."""
+
+
+class ModelSettings(BaseModel):
+    """A model, its dtype and its device."""
+
+    model_config = STRICT
+
+    model: str = "pocket"
+    """A Hub name, a local folder, or `pocket`, the embedded model."""
+    revision: str | None = None
+    """Commit, tag or branch on the Hub."""
+    adapter: str | None = None
+    """A PEFT adapter that is put on the model: a folder or a Hub name."""
+    tokenizer: str | None = None
+    """A tokenizer other than the model's own: a Hub name or a folder."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """dtype of the backbone; auto is bfloat16 on a GPU and float32 on a CPU."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = "auto"
+    """Attention kernel, by its name in transformers."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Score by torch.compile's decoder layers; auto does so on CUDA. Scores change by float rounding at most."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    quantisation: Literal["none", "int8", "nf4"] = "none"
+    """Weights as a QLoRA run will train them."""
+    tp_plan: Literal["none", "auto"] = "none"
+    """auto spreads one model over the GPUs of a torchrun launch."""
+    trust_remote_code: bool = False
+    """Run the modelling code that a Hub repository ships. Only for repositories that you have read."""
+    template_kwargs: dict[str, TemplateArgument] = Field(default_factory=dict)
+    """The chat template's arguments, such as {"enable_thinking": false}; JSON in text counts as its value."""
+
+    @field_validator("template_kwargs")
+    @classmethod
+    def _json_in_text(cls, given: dict[str, TemplateArgument]) -> dict[str, TemplateArgument]:
+        """Arguments as the template must see them: ``--template-kwargs.enable_thinking false`` comes as text."""
+        return {name: _value_of(argument) for name, argument in given.items()}
+
+
+def _value_of(argument: TemplateArgument) -> TemplateArgument:
+    """The JSON value that a text holds, the text itself where it holds none."""
+    if not isinstance(argument, str):
+        return argument
+    try:
+        return cast("TemplateArgument", json.loads(argument, parse_constant=str))
+    except (ValueError, RecursionError):
+        return argument

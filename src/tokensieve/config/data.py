@@ -1,7 +1,7 @@
 """Settings of reading and scoring a data set, and of selecting its tokens."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -113,7 +113,7 @@ class SelectSettings(BaseModel):
     def for_key(self) -> dict[str, JSON]:
         """The settings as part of a key: without a cap, which earlier versions did not know, as they wrote them."""
         unset = {"protect_cap"} if self.protect_cap is None else set()
-        return cast("dict[str, JSON]", self.model_dump(mode="json", exclude=unset))
+        return self.model_dump(mode="json", exclude=unset)
 
 
 class InspectSettings(BaseModel):

@@ -5,10 +5,9 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from tokensieve.config.base import STRICT
+from tokensieve.config.base import STRICT, ModelSettings
 from tokensieve.config.data import DataSettings, ScoreSettings, SelectSettings
 from tokensieve.config.evaluation import DriftSettings, EvaluateSettings
-from tokensieve.config.model import ModelSettings
 from tokensieve.config.sampling import GenerateSettings
 from tokensieve.config.training import AnchorSettings, TrainSettings
 from tokensieve.errors import explain

@@ -1,6 +1,5 @@
 """Rows that are mixed into a selection whole: rehearsal data, such as dialogues of the model with itself."""
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import InputError
+from tokensieve.selection.controls import row_lot
 from tokensieve.types import Anchor, FloatArray, Scored, Scores, Selected, Tokens
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def mixed_in(
         InputError: too few rows, or tokens of another tokenizer.
     """
     rehearsal = _rows(folder, model)
-    order = sorted(_lot(seed, row.tokens.id) for row in rehearsal)
+    order = sorted(row_lot(seed, row.tokens.id) for row in rehearsal)
     wanted = round(rows * share / (1 - share))
     if wanted > len(order):
         raise InputError(
@@ -66,7 +66,7 @@ def mixed_in(
         )
     last = order[wanted - 1] if wanted else b""
     for row in rehearsal:
-        if wanted and _lot(seed, row.tokens.id) <= last:
+        if wanted and row_lot(seed, row.tokens.id) <= last:
             scores = {name: _filled(row.scores.get(name), pattern, len(row.tokens)) for name, pattern in like.items()}
             yield Selected(Scored(row.tokens, scores), row.tokens.in_response_T.copy())
 
@@ -122,7 +122,3 @@ def _filled(scores: Scores | None, like: Scores, length: int) -> Scores:
         array(own.rank_T, like.rank_T),
         top_entropy_T=array(own.top_entropy_T, like.top_entropy_T),
     )
-
-
-def _lot(seed: int, row_id: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{row_id}".encode()).digest()

@@ -44,8 +44,7 @@ class Random:
     def select(self, row: Candidates) -> Decision:
         """See ``Policy``."""
         wanted = self.matched.select(row)
-        digest = hashlib.sha256(f"{row.seed}/{row.scored.tokens.id}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        rng = np.random.default_rng(int.from_bytes(row_lot(row.seed, row.scored.tokens.id)[:8], "big"))
         trained = wanted.factor_P[wanted.factor_P > 0]
         left_out = rng.choice(len(row), size=len(row) - len(trained), replace=False)
         factor_P = np.zeros(len(row))
@@ -92,6 +91,14 @@ class Lowest:
         factor_P = np.zeros(len(row))
         factor_P[np.argsort(row.nll_P(), kind="stable")] = np.sort(wanted.factor_P)
         return Decision(factor_P, wanted.protected)
+
+
+def row_lot(seed: int, row_id: str) -> bytes:
+    """The lot of a row in a draw of rows or of their tokens: 32 bytes that depend on a seed and the row's id alone.
+
+    Another digest than ``data.hashing.seeded_hash``: with that one all earlier draws would come out otherwise.
+    """
+    return hashlib.sha256(f"{seed}/{row_id}".encode()).digest()
 
 
 def _matched(argument: str, name: str) -> Policy:

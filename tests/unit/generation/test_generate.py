@@ -13,9 +13,8 @@ from tokensieve.config import AnswererSettings, GenerateSettings, ManySettings
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.errors import InputError
 from tokensieve.generation import generate, read_yields
-from tokensieve.generation.arms import ARMS, Arm
+from tokensieve.generation.arms import ARMS, Arm, is_leftover, rephrase_prompt
 from tokensieve.generation.perplexity import conditional_nll, unconditional_nll
-from tokensieve.generation.rephrase import is_leftover, rephrase_prompt
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, Sampler, ScriptedSampler
 from tokensieve.tasks import TASKS, Task
