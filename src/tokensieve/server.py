@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from tokensieve.errors import InputError
@@ -134,4 +134,4 @@ def ask(client: "OpenAI", path: str, content: JSON = None) -> dict[str, JSON]:
     if not isinstance(value, dict):
         found = type(value).__name__
         raise InputError(f"the server's reply is no JSON object but a {found}", where=where, fix="check the address")
-    return cast("dict[str, JSON]", value)
+    return value

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 from tokensieve import __version__
 from tokensieve.cli import (
     card_command,
-    compare_command,
     data_commands,
     inspect_command,
     model_commands,
@@ -32,7 +31,7 @@ COMMANDS: Final[tuple[Callable[..., int], ...]] = (
     model_commands.anchors,
     model_commands.train,
     model_commands.evaluate,
-    compare_command.compare,
+    tool_commands.compare,
     model_commands.drift,
     model_commands.repair,
     study_commands.report,

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter, validators
 
@@ -131,27 +131,28 @@ def show(
         limit: How many rows.
         model: Whose tokenizer reads the ids; the one in the manifest by default.
     """
-    from tokensieve.data.dataset import open_rows
+    from tokensieve.data.dataset import Rows, open_rows_of
+    from tokensieve.data.manifest import read_manifest
     from tokensieve.models import load_tokenizer
     from tokensieve.token_view import token_view
     from tokensieve.types import Scored, Selected
 
-    rows = open_rows(folder)
-    if rows.manifest.stage not in ("scored", "selected"):
-        raise InputError(
-            f"{rows.manifest.stage} rows have no scores to show", where=str(folder), fix="tokensieve score"
-        )
-    made_by = rows.manifest.model
+    manifest = read_manifest(folder)
+    if manifest.stage not in ("scored", "selected"):
+        raise InputError(f"{manifest.stage} rows have no scores to show", where=str(folder), fix="tokensieve score")
+    rows: Rows[Selected] | Rows[Scored]
+    rows = open_rows_of(Selected, folder) if manifest.stage == "selected" else open_rows_of(Scored, folder)
+    made_by = manifest.model
     name = model or (made_by.name if made_by else None)
     if name is None:
         raise InputError("the manifest names no model", where=str(folder), fix="--model NAME")
     tokenizer = load_tokenizer(ModelSettings(model=name, revision=made_by.revision if made_by and not model else None))
     shown = 0
     for one in rows:
-        scored = one.scored if isinstance(one, Selected) else cast(Scored, one)
+        scored = one.scored if isinstance(one, Selected) else one
         if row is not None and scored.tokens.id != row:
             continue
-        out.print(token_view(cast("Scored | Selected", one), lambda token: str(tokenizer.decode([token]))))
+        out.print(token_view(one, lambda token: str(tokenizer.decode([token]))))
         shown += 1
         if shown == limit or row is not None:
             break

@@ -54,7 +54,7 @@ def run(
         dry_run: Say what would be done and how long it would take, and stop.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
-    from tokensieve.cli.tables import print_study
+    from tokensieve.cli.study_tables import print_study
     from tokensieve.study.jobs import default_workers, estimate_seconds
     from tokensieve.study.recipes import read_recipe, with_overrides
     from tokensieve.study.runner import prepare
@@ -103,7 +103,7 @@ def report(folder: Path, /, *, plots: Path | None = None) -> int:
         folder: Folder of the run.
         plots: Folder for the report's pictures as SVG files, and as PNG files where a Chromium is installed.
     """
-    from tokensieve.cli.tables import print_study
+    from tokensieve.cli.study_tables import print_study
     from tokensieve.study.runner import prepare, settings_of_run
 
     hush_transformers()

@@ -1,4 +1,4 @@
-"""Tables in the terminal: counts, accuracies, anchors, drift, repair, calibration, a comparison, a study."""
+"""Tables in the terminal: counts, accuracies, anchors, drift, repair, calibration, a comparison."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -7,13 +7,11 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from tokensieve.analysis.results import WeightUpdate
-from tokensieve.cli.console import duration, out
+from tokensieve.cli.console import out
 from tokensieve.comparison import EvalComparison, TaskScore
 from tokensieve.comparison.render import HEADERS, flip_lines, sentences, table_rows
 from tokensieve.data.manifest import Manifest
 from tokensieve.metrics import Estimate
-from tokensieve.report import ArmReport, Report, TargetReport, TaskResult
-from tokensieve.report.number_format import learning_rate
 from tokensieve.types import JSON, Outcome
 
 if TYPE_CHECKING:  # these import torch, which compare and report have no need of
@@ -23,7 +21,6 @@ if TYPE_CHECKING:  # these import torch, which compare and report have no need o
     from tokensieve.scoring import BackendComparison
     from tokensieve.scoring.store import StoredModel
 
-_POINTS = " pts"
 _IDS_SHOWN = 5
 _GAP = 2
 """Blanks between two columns."""
@@ -214,33 +211,6 @@ def print_comparison(comparison: EvalComparison, flips: int) -> None:
                 out.print(line)
 
 
-def print_study(report: Report) -> None:
-    """A table a target: every arm's rows, share left out, target accuracy, TI and BWT with intervals."""
-    from tokensieve.cli.frontier_tables import print_frontier
-
-    for target in report.targets:
-        out.print()
-        out.print(target.title or target.task, style="bold")
-        base = target.base_result(target.task)
-        if base is not None:
-            others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
-            out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
-        print_table(_arms(target))
-        print_frontier(target)
-        for result in target.base:
-            if result.nats:
-                out.print(f"nll of {result.task}, nats per token; likely and unlikely under the base:")
-                print_table(_nats(target, result))
-        for arm in target.arms:
-            if arm.not_trained:
-                out.print(f"{arm.name} was not trained: {arm.not_trained}")
-        for task in target.dropped_from_transfer:
-            out.print(f"{task} is left out of BWT: the base solves none of its problems")
-    if report.timing:
-        parts = (f"{verb} {duration(seconds)} ({share:.0%})" for verb, _, seconds, share in report.time_by_verb())
-        out.print(f"\ntime: {', '.join(parts)}")
-
-
 def print_backends(comparison: "BackendComparison") -> None:
     """Print the difference of two computations of the same scores, and the tokens that change sides."""
     first, second = comparison.first, comparison.second
@@ -263,62 +233,6 @@ def print_store(models: Iterable["StoredModel"]) -> None:
         size = f"{model.size_bytes / 2**20:,.1f}"
         table.add_row(model.name, f"{model.rows:,}", size, model.last_used, model.digest[:12])
     print_table(table)
-
-
-def _arms(target: TargetReport) -> Table:
-    measured = any(run.drift is not None for arm in target.arms for run in arm.runs)
-    drift = ("drift",) if measured else ()
-    rate = ("rate",) if target.frontier else ()
-    table = table_of("arm", *rate, "rows", "left out", "target", "TI (95 %)", "BWT (95 %)", *drift)
-    for arm in target.arms:
-        if arm.not_trained:
-            table.add_row(arm.name, *([""] * len(rate)), f"{arm.rows_out:,}", "", "not trained")
-            continue
-        result = arm.result(target.task)
-        accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
-        gain = arm.target_points if target.gain_in_points else arm.target_improvement
-        unit = _POINTS if target.gain_in_points else " %"
-        own = [learning_rate(arm.learning_rate)] * len(rate) if arm.learning_rate else []
-        row = (*own, f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
-        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
-    return table
-
-
-def _nats(target: TargetReport, base: TaskResult) -> Table:
-    """One line for the base and for each arm on a task that is measured by likelihood."""
-    table = table_of("arm", *(f"{name} (95 %)" for name in base.nats))
-    for name, result in [("base", base), *((arm.name, arm.result(base.task)) for arm in target.arms)]:
-        if result is not None:
-            table.add_row(name, *(_nats_cell(result.nats.get(kind, Estimate())) for kind in base.nats))
-    return table
-
-
-def _nats_cell(measured: Estimate) -> str:
-    if measured.value is None:
-        return ""
-    ends = "" if measured.interval is None else " ({:.3f} … {:.3f})".format(*measured.interval)
-    return f"{measured.value:.3f}{ends}"
-
-
-def _drift(arm: ArmReport) -> str:
-    """Mean drift of an arm's runs in nats per token."""
-    values = [run.drift for run in arm.runs if run.drift is not None]
-    return f"{sum(values) / len(values):.3f}" if values else ""
-
-
-def _with_interval(estimate: Estimate, unit: str, digits: int = 1) -> str:
-    """A value and its interval, e.g. ``-12.5 % (-20.1 … -4.0)``; the digits are the interval's."""
-    value = _value(estimate, 1, unit)
-    if estimate.low is None or estimate.high is None:
-        return value
-    low, high = (f"{round(end, digits) + 0.0:.{digits}f}" for end in (estimate.low, estimate.high))
-    return f"{value} ({low} … {high})"
-
-
-def _left_out(arm: ArmReport) -> str:
-    if arm.profile is None or arm.profile.trained_pooled is None:
-        return ""
-    return f"{100 * (1 - arm.profile.trained_pooled):.1f} %"
 
 
 def _percent(measured: Estimate) -> tuple[str, str]:
@@ -371,9 +285,3 @@ def _in_two_lines(header: str) -> str:
     halves = ((" ".join(words[:place]), " ".join(words[place:])) for place in range(1, len(words)))
     best = min(halves, key=lambda lines: max(map(len, lines)), default=(header,))
     return "\n".join(best)
-
-
-def _value(estimate: Estimate, factor: float, unit: str, *, sign: bool = True) -> str:
-    if estimate.value is None:
-        return "undefined"
-    return f"{factor * estimate.value:{'+' if sign else ''}.1f}{unit}"

@@ -11,24 +11,21 @@ import operator
 import types
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
-_Asked: TypeAlias = Callable[[object, object], object]
+_Asked: TypeAlias = Callable[[Any, Any], object]
 
-_QUESTIONS: Final = cast(
-    "Mapping[str, _Asked]",
-    types.MappingProxyType(
-        {
-            "Eq": operator.eq,
-            "NotEq": operator.ne,
-            "Lt": operator.lt,
-            "LtE": operator.le,
-            "Gt": operator.gt,
-            "GtE": operator.ge,
-            "In": lambda item, holder: operator.contains(holder, item),
-            "NotIn": lambda item, holder: not operator.contains(holder, item),
-        }
-    ),
+_QUESTIONS: Final[Mapping[str, _Asked]] = types.MappingProxyType(
+    {
+        "Eq": operator.eq,
+        "NotEq": operator.ne,
+        "Lt": operator.lt,
+        "LtE": operator.le,
+        "Gt": operator.gt,
+        "GtE": operator.ge,
+        "In": lambda item, holder: operator.contains(holder, item),
+        "NotIn": lambda item, holder: not operator.contains(holder, item),
+    }
 )
 """Kinds of comparison by their names in ``ast``."""
 _ANSWERED_BY: Final = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__")

@@ -31,31 +31,11 @@ _STIR_S = 0.02
 """Processor time in the last stretch of wall time from which on a program counts as still computing, not asleep."""
 
 _WARM = (
-    "array",
-    "bisect",
-    "cmath",
-    "collections",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "heapq",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "random",
-    "re",
-    "sqlite3",
-    "statistics",
-    "string",
-    "typing",
-    "unittest",
-)
+    "array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
+    "functools", "heapq", "itertools", "json", "math", "numbers", "operator", "random", "re", "sqlite3", "statistics",
+    "string", "typing", "unittest",
+)  # fmt: skip
+"""Modules that are loaded before any program asks for them."""
 
 
 @dataclass(slots=True)

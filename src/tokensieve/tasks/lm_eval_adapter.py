@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.tasks.task import Continuation
@@ -90,7 +90,8 @@ class Leaf:
 
     def doc(self, number: int) -> Doc:
         """A row by its number."""
-        return cast(Doc, self.task.task_docs[number])
+        found: Doc = self.task.task_docs[number]
+        return found
 
     def asked(self) -> Iterator[tuple[int, Doc, Asked]]:
         """The rows in their order, each with its number and as the model is asked.
@@ -229,7 +230,7 @@ def _as_json(messages: Sequence[Mapping[str, str]], **_: object) -> str:
 
 
 def _turns(context: str, where: str) -> tuple[Message, ...]:
-    turns = cast("list[Message]", json.loads(context))
+    turns: list[Message] = json.loads(context)
     if not turns or turns[-1]["role"] != "user":
         raise InputError("expected a prompt that ends with a user's turn", where=where)
     return tuple(turns)

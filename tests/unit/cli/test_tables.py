@@ -2,7 +2,6 @@
 
 import pytest
 from rich.console import Console
-from tests.synthetic_report import synthetic_report
 
 from tokensieve.cli import tables
 from tokensieve.cli.tables import print_yield
@@ -83,13 +82,3 @@ def test_a_table_wider_than_the_terminal_loses_no_digit(
     tables.print_table(table)
     printed = capsys.readouterr().out
     assert all(cell in printed for cell in cells)
-
-
-def test_the_table_of_a_study_fits_a_terminal_of_80_columns(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tables, "out", Console(width=80, soft_wrap=True, highlight=False, markup=False))
-    tables.print_study(synthetic_report(base_of_zero=True))
-    lines = [line for line in capsys.readouterr().out.splitlines() if "(" in line and "…" in line]
-    assert len(lines) == 10
-    assert all(line.count("(") == line.count(")") == 2 and len(line) <= 80 for line in lines)

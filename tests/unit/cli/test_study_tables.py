@@ -1,10 +1,12 @@
-"""The frontier on the terminal."""
+"""A study on the terminal: its table of arms and its frontier."""
 
 import pytest
+from rich.console import Console
 from tests.swept_report import swept_report
 from tests.synthetic_report import synthetic_report
 
-from tokensieve.cli.tables import print_study
+from tokensieve.cli import tables
+from tokensieve.cli.study_tables import print_study
 
 
 def test_both_tables_and_the_rates_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,3 +23,13 @@ def test_a_study_without_a_sweep_prints_neither(capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     assert "plain's rate" not in printed
     assert "most learnt" not in printed
+
+
+def test_the_table_of_a_study_fits_a_terminal_of_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "out", Console(width=80, soft_wrap=True, highlight=False, markup=False))
+    print_study(synthetic_report(base_of_zero=True))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "(" in line and "…" in line]
+    assert len(lines) == 10
+    assert all(line.count("(") == line.count(")") == 2 and len(line) <= 80 for line in lines)

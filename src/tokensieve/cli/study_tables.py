@@ -1,0 +1,134 @@
+"""Tables of a study in the terminal: every arm's results on a target, its frontier, and nll where it is measured."""
+
+from rich.table import Table
+
+from tokensieve.cli.console import duration, out
+from tokensieve.cli.tables import print_table, table_of
+from tokensieve.metrics import Estimate
+from tokensieve.report import ArmReport, Report, TargetReport, TaskResult
+from tokensieve.report.number_format import learning_rate
+from tokensieve.report.schema import REFERENCE_ARM
+
+_POINTS = " pts"
+
+
+def print_study(report: Report) -> None:
+    """A table a target: every arm's rows, share left out, target accuracy, TI and BWT with intervals."""
+    for target in report.targets:
+        out.print()
+        out.print(target.title or target.task, style="bold")
+        base = target.base_result(target.task)
+        if base is not None:
+            others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
+            out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
+        print_table(_arms(target))
+        _print_frontier(target)
+        for result in target.base:
+            if result.nats:
+                out.print(f"nll of {result.task}, nats per token; likely and unlikely under the base:")
+                print_table(_nats(target, result))
+        for arm in target.arms:
+            if arm.not_trained:
+                out.print(f"{arm.name} was not trained: {arm.not_trained}")
+        for task in target.dropped_from_transfer:
+            out.print(f"{task} is left out of BWT: the base solves none of its problems")
+    if report.timing:
+        parts = (f"{verb} {duration(seconds)} ({share:.0%})" for verb, _, seconds, share in report.time_by_verb())
+        out.print(f"\ntime: {', '.join(parts)}")
+
+
+def _arms(target: TargetReport) -> Table:
+    measured = any(run.drift is not None for arm in target.arms for run in arm.runs)
+    drift = ("drift",) if measured else ()
+    rate = ("rate",) if target.frontier else ()
+    table = table_of("arm", *rate, "rows", "left out", "target", "TI (95 %)", "BWT (95 %)", *drift)
+    for arm in target.arms:
+        if arm.not_trained:
+            table.add_row(arm.name, *([""] * len(rate)), f"{arm.rows_out:,}", "", "not trained")
+            continue
+        result = arm.result(target.task)
+        accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
+        gain = arm.target_points if target.gain_in_points else arm.target_improvement
+        unit = _POINTS if target.gain_in_points else " %"
+        own = [learning_rate(arm.learning_rate)] * len(rate) if arm.learning_rate else []
+        row = (*own, f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
+        table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
+    return table
+
+
+def _print_frontier(target: TargetReport) -> None:
+    """Print every arm at plain's rate, and the most learnt for a given loss; nothing where every arm has one rate."""
+    plain = target.frontier_of(REFERENCE_ARM)
+    if plain is not None and plain.chosen is not None:
+        out.print(f"\nevery arm at plain's rate, {learning_rate(plain.chosen.learning_rate)}")
+        table = table_of("arm", "target (95 %)", "BWT (95 %)")
+        for one in target.frontier:
+            point = one.at_plain_rate
+            if point is None:
+                table.add_row(one.arm, "not trained at it", "")
+            else:
+                table.add_row(one.arm, _cell(point.target_accuracy, 100), _cell(point.backward_transfer, 1, "+"))
+        print_table(table)
+    listed = [one for one in target.frontier if one.best_within]
+    if listed:
+        out.print("\nmost learnt for a given loss of the other skills")
+        table = table_of("arm", *(f"loss to {best.loss:g} %" for best in listed[0].best_within))
+        for one in listed:
+            rates = ["base" if b.learning_rate is None else learning_rate(b.learning_rate) for b in one.best_within]
+            cells = (_cell(best.target_accuracy, 100) for best in one.best_within)
+            table.add_row(one.arm, *(f"{cell} {rate}" for cell, rate in zip(cells, rates, strict=True)))
+        print_table(table)
+
+
+def _nats(target: TargetReport, base: TaskResult) -> Table:
+    """One line for the base and for each arm on a task that is measured by likelihood."""
+    table = table_of("arm", *(f"{name} (95 %)" for name in base.nats))
+    for name, result in [("base", base), *((arm.name, arm.result(base.task)) for arm in target.arms)]:
+        if result is not None:
+            table.add_row(name, *(_nats_cell(result.nats.get(kind, Estimate())) for kind in base.nats))
+    return table
+
+
+def _nats_cell(measured: Estimate) -> str:
+    if measured.value is None:
+        return ""
+    ends = "" if measured.interval is None else " ({:.3f} … {:.3f})".format(*measured.interval)
+    return f"{measured.value:.3f}{ends}"
+
+
+def _drift(arm: ArmReport) -> str:
+    """Mean drift of an arm's runs in nats per token."""
+    values = [run.drift for run in arm.runs if run.drift is not None]
+    return f"{sum(values) / len(values):.3f}" if values else ""
+
+
+def _left_out(arm: ArmReport) -> str:
+    if arm.profile is None or arm.profile.trained_pooled is None:
+        return ""
+    return f"{100 * (1 - arm.profile.trained_pooled):.1f} %"
+
+
+def _with_interval(estimate: Estimate, unit: str, digits: int = 1) -> str:
+    """A value and its interval, e.g. ``-12.5 % (-20.1 … -4.0)``; the digits are the interval's."""
+    value = _value(estimate, 1, unit)
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = (f"{round(end, digits) + 0.0:.{digits}f}" for end in (estimate.low, estimate.high))
+    return f"{value} ({low} … {high})"
+
+
+def _cell(estimate: Estimate, factor: float, sign: str = "") -> str:
+    """A value in percent and its interval."""
+    if estimate.value is None:
+        return "undefined"
+    value = f"{factor * estimate.value:{sign}.1f} %"
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = (round(factor * end) + 0 for end in (estimate.low, estimate.high))
+    return f"{value} ({low} … {high})"
+
+
+def _value(estimate: Estimate, factor: float, unit: str, *, sign: bool = True) -> str:
+    if estimate.value is None:
+        return "undefined"
+    return f"{factor * estimate.value:{'+' if sign else ''}.1f}{unit}"
