@@ -5,20 +5,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 from tests.selected_rows import make_rows
 from tests.unit.training.test_train import same, weights_of
 
-from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.config import AnchorSettings, ModelSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import load_model
 from tokensieve.scoring.response_states import top_log_probs
 from tokensieve.training import open_adapter, train
 from tokensieve.training.adapter import StepLog
-from tokensieve.types import Anchor
+from tokensieve.types import JSON, Anchor
 
 WORKER = """
 import json, sys
@@ -60,6 +61,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "kl, a frozen copy": ("none", {**FULL, "objective": {"loss": "kl:0.5"}}),
     "kl, adapter off": ("none", {**LORA, "objective": {"loss": "reverse_kl:0.5"}}),
     "anchors": ("none", {**FULL, "objective": {"kl": {"anchors": "ANCHORS", "weight": 5.0, "rows": 3}}}),
+    "anchors, chosen again": (
+        "none", {**FULL, "objective": {"kl": {"anchors": "ANCHORS", "weight": 5.0, "rows": 2, "refresh": 0.5}}}
+    ),
     "anchors, fewer than processes": (
         "none", {**LORA, "objective": {"kl": {"anchors": "ANCHORS", "rows": 1, "budget": 1e-4}}}
     ),
@@ -73,7 +77,8 @@ def _settings(given: dict[str, object], anchors: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("sharded", "names"), [(False, list(CASES)), (True, ["selected tokens", "all weights", "dft", "anchors"])]
+    ("sharded", "names"),
+    [(False, list(CASES)), (True, ["selected tokens", "all weights", "dft", "anchors, chosen again"])],
 )
 def test_two_processes_have_the_loss_curve_of_one(
     tiny_folder: Path, tmp_path: Path, sharded: bool, names: list[str]
@@ -82,7 +87,10 @@ def test_two_processes_have_the_loss_curve_of_one(
     loaded = load_model(base)
     rows = [row.tokens for row in make_rows(seed=5, n=6)]
     made = [Anchor(row, *top) for row, top in zip(rows, top_log_probs(rows, loaded, 32), strict=True)]
-    in_memory(made, Manifest(stage="anchors", model=loaded.identity)).save(tmp_path / "anchors")
+    rules = AnchorSettings(count=3, random_share=0.0).model_dump(mode="json")
+    manifest = Manifest(stage="anchors", model=loaded.identity, settings=rules)
+    for place in ("anchors", "anchors/candidates"):
+        in_memory(made, manifest).save(tmp_path / place)
     cases = {name: (CASES[name][0], _settings(CASES[name][1], tmp_path / "anchors")) for name in names}
     _launch(tmp_path, cases, str(tiny_folder), sharded=sharded)
     for name, (kind, given) in cases.items():
@@ -100,6 +108,9 @@ def test_two_processes_have_the_loss_curve_of_one(
         assert two.log[0].loss == pytest.approx(alone.log[0].loss, rel=1e-5), name
         assert two.log[0].grad_norm == pytest.approx(alone.log[0].grad_norm, rel=1e-4), name
         assert same(weights_of(alone, base), weights_of(two, base), 2e-3), name
+        chosen = [cast("dict[str, JSON]", run.manifest.facts.get("anchors_chosen_again", {})) for run in (alone, two)]
+        assert chosen[0].get("places") == chosen[1].get("places"), name
+        assert bool(chosen[0]) == ("again" in name)
 
 
 def _launch(folder: Path, cases: dict[str, tuple[str, dict[str, object]]], model: str, *, sharded: bool) -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tokensieve.config import AnchorSettings, DataSettings, DriftSettings, GenerateSettings
 from tokensieve.data.dataset import Rows, in_memory
 from tokensieve.data.hashing import seeded_hash
@@ -16,11 +19,20 @@ from tokensieve.models import LoadedModel
 from tokensieve.pipeline import first, load
 from tokensieve.pipeline.rows import tell_unread
 from tokensieve.tasks import get_task, split_name
-from tokensieve.types import Progress, Tokens
+from tokensieve.types import IntArray, Progress, Tokens
 
 SAME_TOKENS: Final = "same tokens as another"
+NEARLY_SAME_TOKENS: Final = "nearly the same tokens as another"
 EMPTY: Final = "no response token"
 _SPLIT: Final = "train"
+
+_NEAR: Final = 0.8
+"""Share of the n-grams of two rows that both have (Jaccard), from which on they count as nearly the same."""
+_NGRAM: Final = 4
+"""Tokens of an n-gram: of 100 tokens two may differ, in different places, for a share of 0.8."""
+_BANDS: Final = 16
+_BAND_HASHES: Final = 4
+"""Two rows of share 0.8 meet in one of 16 bands of 4 hashes with probability 0.9998, two of share 0.3 with 0.12."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,7 @@ class Candidates:
     """Rows to choose anchors from.
 
     Attributes:
-        rows: each with a response token, no two with the same tokens.
+        rows: each with a response token, no two with the same or nearly the same tokens.
         drawn: rows there were before any was left out.
         dropped: rows left out, by reason.
     """
@@ -41,7 +53,7 @@ class Candidates:
 def find_candidates(
     base: LoadedModel, settings: AnchorSettings, work: Path, progress: Progress | None = None
 ) -> Candidates:
-    """The rows that the settings' source gives.
+    """The rows that the settings' source gives, each with tokens of its own: of near-duplicates the first is kept.
 
     Args:
         base: the model, which writes dialogues and answers.
@@ -53,16 +65,64 @@ def find_candidates(
         InputError: a source without its data, a task's split that is not for training, or as in drawing and reading.
     """
     rows = _SOURCES[settings.source](base, settings, candidates_folder(base, settings, work), progress)
-    kept, seen, dropped = [], set(), dict(rows.manifest.counts.dropped)
+    kept, seen, dropped = [], SeenRows(), dict(rows.manifest.counts.dropped)
     for row in rows:
-        key = row.ids_T.tobytes()
-        reason = EMPTY if not row.in_response_T[1:].any() else SAME_TOKENS if key in seen else None
-        seen.add(key)
+        reason = seen.add(row.ids_T) if row.in_response_T[1:].any() else EMPTY
         if reason is None:
             kept.append(row)
         else:
             dropped[reason] = dropped.get(reason, 0) + 1
     return Candidates(tuple(kept), rows.manifest.counts.rows_in, dropped)
+
+
+class SeenRows:
+    """Rows by their tokens, to find those that share all or nearly all n-grams with an earlier one.
+
+    Rows that may be alike are found by MinHash with bands (Broder 1997; Leskovec et al., Mining of Massive Datasets,
+    chapter 3), and are then compared n-gram by n-gram, so that none is left out for a chance of hashing.
+    """
+
+    def __init__(self) -> None:
+        self._exact: set[bytes] = set()
+        self._grams: list[NDArray[np.uint64]] = []
+        self._bands: dict[bytes, list[int]] = {}
+        rng = np.random.default_rng(0)  # fixed, so that a call always leaves out the same rows
+        self._factors_H = rng.integers(1, 2**63, size=_BANDS * _BAND_HASHES, dtype=np.uint64) * 2 + 1
+
+    def add(self, ids_T: IntArray) -> str | None:
+        """Why the row is left out; None where it is unlike all that were added before, and it is then one of them."""
+        key = ids_T.tobytes()
+        if key in self._exact:
+            return SAME_TOKENS
+        self._exact.add(key)
+        grams = _ngrams(ids_T)
+        # Multiplication by an odd number permutes the 64-bit numbers; its high bits are well mixed.
+        least_H = (grams[None, :] * self._factors_H[:, None]).min(1).reshape(_BANDS, _BAND_HASHES)
+        bands = [bytes([band]) + least.tobytes() for band, least in enumerate(least_H)]
+        near = {index for band in bands for index in self._bands.get(band, ())}
+        if any(_share(grams, self._grams[index]) >= _NEAR for index in near):
+            return NEARLY_SAME_TOKENS
+        for band in bands:
+            self._bands.setdefault(band, []).append(len(self._grams))
+        self._grams.append(grams)
+        return None
+
+
+def _ngrams(ids_T: IntArray) -> NDArray[np.uint64]:
+    """Hashes of the row's n-grams, each once; of a row shorter than one n-gram a hash of the whole row."""
+    size = min(_NGRAM, len(ids_T))
+    windows_ND = np.lib.stride_tricks.sliding_window_view(ids_T.astype(np.uint64), size)
+    hashes_N = np.zeros(len(windows_ND), dtype=np.uint64)
+    for place in range(size):
+        hashes_N = (hashes_N ^ windows_ND[:, place]) * np.uint64(0x9E3779B97F4A7C15)
+        hashes_N ^= hashes_N >> np.uint64(29)
+    return np.unique(hashes_N)
+
+
+def _share(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
+    """Share of the hashes of two sorted lists that both have."""
+    both = len(np.intersect1d(one, other, assume_unique=True))
+    return both / (len(one) + len(other) - both)
 
 
 def candidates_folder(base: LoadedModel, settings: AnchorSettings, work: Path) -> Path:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
+ALPHA_METADATA: Final = "tokensieve_alpha"
+"""Key of a scaled adapter's safetensors metadata: the factor of its update; one of 0 is the base on purpose."""
+
 _PROBE_LENGTH: Final = 16
 
 _SHARED: Final = ("vblora_vector_bank", "prompt_encoder", ".tinylora_v.", ".unilora_theta_d.")
@@ -65,8 +68,20 @@ def put_on(model: "PreTrainedModel", source: Source, name: str, *, base: str, we
         raise _misfit(error, name) from error
     _check_keys(report.missing_keys, report.unexpected_keys, name)
     check_finite(adapted, where=name, only=adapted.active_adapter)
-    check_adapter_acts(adapted, where=name)
+    if not _scaled_to_base(source.folder):
+        check_adapter_acts(adapted, where=name)
     return adapted
+
+
+def _scaled_to_base(folder: Path) -> bool:
+    """True for an adapter whose update ``repair`` has scaled to 0."""
+    from safetensors import safe_open
+
+    def alpha(path: Path) -> str | None:
+        with safe_open(str(path), framework="pt") as file:
+            return (file.metadata() or {}).get(ALPHA_METADATA)
+
+    return all(alpha(path) == "0" for path in folder.glob("*.safetensors"))
 
 
 def _check_trained_on(folder: Path, name: str, base: str, weights_digest: str) -> None:

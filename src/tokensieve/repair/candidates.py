@@ -10,6 +10,7 @@ from tokensieve.config import ModelSettings
 from tokensieve.data.manifest import MANIFEST_NAME, read_manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import load_model
+from tokensieve.models.adapter import ALPHA_METADATA
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
 _ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
@@ -37,8 +38,9 @@ def is_adapter(folder: Path) -> bool:
 def interpolate(tuned: Path, base: ModelSettings, alpha: float, out: Path) -> None:
     """Write ``base + alpha (tuned - base)`` as an ordinary adapter or model.
 
-    A LoRA adapter's update is B A times a constant, so B is multiplied by alpha. The weights of a whole model are
-    interpolated in float32 and written in the tuned model's dtype.
+    A LoRA adapter's update is B A times a constant, so B is multiplied by alpha; an adapter of alpha 0 says in its
+    file that it is the base on purpose, and loads as that. The weights of a whole model are interpolated in float32
+    and written in the tuned model's dtype.
 
     Args:
         tuned: folder of the adapter or model after training.
@@ -124,7 +126,7 @@ def _scale_adapter(tuned: Path, alpha: float, out: Path) -> None:
         name: (value * alpha if any(part in name for part in _SCALED) else value).contiguous()
         for name, value in weights.items()
     }
-    save_file(scaled, str(out / _ADAPTER_WEIGHTS), metadata={"format": "pt"})
+    save_file(scaled, str(out / _ADAPTER_WEIGHTS), metadata={"format": "pt", ALPHA_METADATA: f"{alpha:g}"})
     shutil.copy(tuned / ADAPTER_CONFIG, out / ADAPTER_CONFIG)
 
 

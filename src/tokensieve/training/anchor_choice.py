@@ -157,10 +157,13 @@ def open_refresh(folder: Path, settings: KlSettings, *, rows: int, padding_id: i
 
 
 def refresh_facts(state: "TrainerState") -> dict[str, JSON]:
-    """For the manifest of the run: step of the second choice and the mean drift of its anchors; empty without one."""
+    """For the manifest of the run: step of the second choice, its places among the candidates, their mean drift.
+
+    Empty without one.
+    """
     for entry in state.log_history:
         if _LOGGED in entry:
-            return {_LOGGED: {"step": entry["step"], "drift": entry["their_drift"]}}
+            return {_LOGGED: {"step": entry["step"], "drift": entry["their_drift"], "places": entry[_LOGGED]}}
     return {}
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from tests.conftest import ModelFactory
 
-from tokensieve.anchors.candidates import EMPTY, SAME_TOKENS, find_candidates
+from tokensieve.anchors.candidates import EMPTY, NEARLY_SAME_TOKENS, SAME_TOKENS, SeenRows, find_candidates
 from tokensieve.config import AnchorSettings, DriftSettings, ModelSettings
 from tokensieve.drift.probe_rows import answer_rows, dialogue_rows
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.sampling import LocalSampler, Request
 from tokensieve.tasks import get_task
+from tokensieve.types import IntArray
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,37 @@ def test_rows_that_repeat_or_have_no_response_are_left_out_and_counted(
     assert len(found.rows) + sum(found.dropped.values()) == found.drawn == 3
     assert set(found.dropped) <= {SAME_TOKENS, EMPTY, "duplicate"}
     assert len(found.rows) == 2
+
+
+def _alike(ids_T: IntArray, places: int, rng: np.random.Generator) -> IntArray:
+    """The row with some tokens far from each other replaced."""
+    changed_T = ids_T.copy()
+    changed_T[np.arange(places) * 8 + 5] = rng.integers(1000, 2000, places)
+    return changed_T
+
+
+@pytest.mark.parametrize(("places", "left_out"), [(1, True), (2, True), (4, False), (12, False)])
+def test_a_row_of_nearly_the_same_tokens_is_left_out_whatever_lies_between(places: int, left_out: bool) -> None:
+    rng = np.random.default_rng(0)
+    seen, head_T = SeenRows(), np.arange(8, dtype=np.int32)  # what a chat template writes before every row
+    rows = [np.concatenate([head_T, rng.integers(8, 1000, 100).astype(np.int32)]) for _ in range(200)]
+    assert [seen.add(ids_T) for ids_T in rows] == [None] * len(rows)
+    expected = NEARLY_SAME_TOKENS if left_out else None
+    assert {seen.add(_alike(ids_T, places, rng)) for ids_T in rows} == {expected}
+    assert {seen.add(ids_T) for ids_T in rows} == {SAME_TOKENS}
+
+
+def test_short_rows_and_rows_of_one_token_again_and_again() -> None:
+    seen = SeenRows()
+    for ids, expected in (
+        ([5], None),
+        ([5, 6], None),
+        ([5, 6], SAME_TOKENS),
+        ([5, 6, 7, 8], None),
+        ([9] * 40, None),
+        ([9] * 50, NEARLY_SAME_TOKENS),
+    ):
+        assert seen.add(np.array(ids, dtype=np.int32)) == expected, ids
 
 
 def test_of_several_answers_the_likeliest_whole_one_is_kept(tiny_model: ModelFactory, tmp_path: Path) -> None:

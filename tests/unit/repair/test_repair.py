@@ -42,7 +42,7 @@ def test_every_weight_lies_on_the_line(base: ModelSettings, tmp_path: Path, meth
     after = tuned(base, tmp_path / "tuned", method)
     interpolate(after, base, alpha, tmp_path / "between")
     start, end = weights(base), weights(tuned_settings(str(after), base))
-    found = weights(tuned_settings(str(tmp_path / "between"), base)) if alpha or method == "full" else start
+    found = weights(tuned_settings(str(tmp_path / "between"), base))
     assert any(not torch.equal(start[name], end[name]) for name in start)
     for name, value in found.items():
         torch.testing.assert_close(value, start[name] + alpha * (end[name] - start[name]), rtol=1e-5, atol=1e-6)
@@ -90,8 +90,10 @@ def test_the_least_drift_within_the_tolerance_is_chosen(tolerance: float, expect
     assert choose(points, tolerance).name == expected
 
 
-def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp_path: Path) -> None:
-    after = tuned(base, tmp_path / "tuned", "full")
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp_path: Path, method: str) -> None:
+    after = tuned(base, tmp_path / "tuned", method)
+    (after / "manifest.json").unlink()  # as of a model that another trainer has made
     rows = [{"prompt": "ab cd", "completion": text} for text in ("ef gh", "xyz", "12 3")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     rules = RepairSettings(

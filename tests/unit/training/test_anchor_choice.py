@@ -1,6 +1,10 @@
 """The choice of anchors by drift and at random; a second one while training: when, which, and what a log keeps."""
 
 import math
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +17,7 @@ from transformers import TrainerState
 
 from tokensieve.config import AnchorSettings, KlSettings, MachineSettings, ModelSettings, ObjectiveSettings
 from tokensieve.data.dataset import Rows, in_memory
-from tokensieve.data.manifest import Manifest
+from tokensieve.data.manifest import Manifest, digest_of_file
 from tokensieve.drift import row_divergences
 from tokensieve.errors import InputError
 from tokensieve.models import load_model
@@ -113,6 +117,50 @@ def test_a_run_chooses_once_and_goes_on(base: ModelSettings, folder: Path, tmp_p
     )
     parts = weights_of(train(make_rows(), base, rules, tmp_path / "parts"), base)
     assert all(torch.allclose(whole[name], parts[name], atol=2e-3, rtol=0) for name in whole)
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.selected_rows import make_rows
+from tokensieve.config import ModelSettings, TrainSettings
+from tokensieve.training import anchor_choice, train
+
+measure = anchor_choice.kl_of_batch
+
+def die(model, batch):
+    measure(model, batch)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+anchor_choice.kl_of_batch = die
+settings = TrainSettings.model_validate_json({settings!r})
+train(make_rows(), ModelSettings(model={model!r}), settings, Path({out!r}))
+"""
+
+
+def test_a_run_killed_while_it_chooses_again_ends_with_the_same_weights(
+    base: ModelSettings, folder: Path, tmp_path: Path
+) -> None:
+    machine = MachineSettings(checkpoint_minutes=0.0, micro_batch_size=2)
+    rules = settings(epochs=3, objective=objective(folder, 0.5), machine=machine)
+    whole = train(make_rows(), base, rules, tmp_path / "whole")
+    script = _KILLED.format(
+        root=str(Path(__file__).parents[3]),
+        settings=rules.model_dump_json(),
+        model=base.model,
+        out=str(tmp_path / "out"),
+    )
+    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env={**os.environ}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    saved = sorted((tmp_path / ".out.training" / "checkpoints").iterdir())
+    assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-3"], "the choice is due before step 4"
+    steps: list[int] = []
+    resumed = train(make_rows(), base, rules, tmp_path / "out", lambda done, _: steps.append(done))
+    assert steps[0] == 4
+    assert resumed.manifest.facts["anchors_chosen_again"] == whole.manifest.facts["anchors_chosen_again"]
+    weights = [digest_of_file(run.folder / "model.safetensors") for run in (whole, resumed)]
+    assert weights[0] == weights[1]
 
 
 def test_without_candidates_there_is_nothing_to_choose(base: ModelSettings, folder: Path, tmp_path: Path) -> None:
