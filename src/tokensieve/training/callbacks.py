@@ -18,11 +18,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tokensieve.config import TrainSettings
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.metrics import mean_per_token
+from tokensieve.models import load_model
 from tokensieve.training.kl import kl_to_base
 from tokensieve.types import Anchor, FloatArray, Progress, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
+
+    from tokensieve.models import ModelLike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +43,9 @@ class DriftCallback(TrainerCallback):  # type: ignore[misc]
     95 % interval (bootstrap over rows), ``drift_nll_change`` is the mean nll of the same tokens minus that under the
     start. Of rows in several sets each has the same four, with its name behind them: ``drift_kl_answers``.
 
-    The start is the model when training begins, or the model with its adapter off where it is a PEFT model. Its top-k
-    distributions on the rows are computed once, so no second model is held. With ``budget`` training stops, with the
+    The start is the model when training begins, or the model with its adapter off where it is a PEFT model; a run of
+    all weights that goes on from a checkpoint needs it by name. Its top-k distributions on the rows are computed once,
+    so no second model is held. With ``budget`` training stops, with the
     log and the checkpoints as at any end, once ``drift_kl`` is above it.
 
     Args:
@@ -53,12 +57,15 @@ class DriftCallback(TrainerCallback):  # type: ignore[misc]
         trainer: the trainer, so that its trackers (TensorBoard, W&B, MLflow) log the drift; without it the values are
             in ``history`` and in the trainer's ``state.log_history``.
         top_k: entries kept of each distribution; the rest of the mass counts as one entry.
+        start: the model before training, in any form that ``load_model`` takes; None is the model as it is when
+            training begins.
 
     Attributes:
         history: step and drift of every measurement.
 
     Raises:
-        InputError: rows that are no tokens, or a set without a response token.
+        InputError: rows that are no tokens, or a set without a response token; when training begins, a run of all
+            weights that goes on from a checkpoint, where ``start`` is not given.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class DriftCallback(TrainerCallback):  # type: ignore[misc]
         budget: float | None = None,
         trainer: "Trainer | None" = None,
         top_k: int = 256,
+        start: "ModelLike | None" = None,
     ) -> None:
         named = rows if isinstance(rows, Mapping) else {"": rows}
         self._sets = {name: _with_responses(listed) for name, listed in named.items()}
@@ -78,16 +86,30 @@ class DriftCallback(TrainerCallback):  # type: ignore[misc]
         self._budget = budget
         self._trainer = trainer
         self._top_k = top_k
+        self._model_at_start = start
         self._start: dict[str, list[_Start]] = {}
         self.history: list[tuple[int, float]] = []
 
     def on_train_begin(
-        self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **kwargs: "PreTrainedModel"
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: "PreTrainedModel"
     ) -> TrainerControl:
         """Compute the distributions of the start, once."""
         if not self._start:
-            self._start = {name: _starts(kwargs["model"], rows, self._top_k) for name, rows in self._sets.items()}
+            model = self._model_of_start(kwargs["model"], state)
+            self._start = {name: _starts(model, rows, self._top_k) for name, rows in self._sets.items()}
         return control
+
+    def _model_of_start(self, model: "PreTrainedModel", state: TrainerState) -> "PreTrainedModel":
+        if self._model_at_start is not None:
+            return load_model(self._model_at_start).model.to(model.device)
+        if state.global_step and not hasattr(model, "disable_adapter"):
+            raise InputError(
+                f"training goes on from step {state.global_step}, whose weights are not the start that drift is "
+                "measured from",
+                where="DriftCallback",
+                fix="DriftCallback(rows, start=MODEL_BEFORE_TRAINING)",
+            )
+        return model
 
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: "PreTrainedModel"

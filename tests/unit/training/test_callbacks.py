@@ -92,6 +92,23 @@ def test_a_budget_stops_the_run(tiny_folder: Path, tmp_path: Path) -> None:
     assert len(callback.history) == 1
 
 
+def test_a_run_that_goes_on_is_measured_from_the_start_that_is_named(tiny_folder: Path) -> None:
+    control = TrainerControl()
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+    resumed = TrainerState(global_step=3, max_steps=8)
+    with pytest.raises(InputError, match="goes on from step 3"):
+        DriftCallback(rows()).on_train_begin(None, resumed, control, model=model)
+    callback = DriftCallback(rows(), start=str(tiny_folder), every_steps=1)
+    callback.on_train_begin(None, resumed, control, model=model)
+    callback.on_step_end(None, TrainerState(global_step=4, max_steps=8), control, model=model)
+    (entry,) = callback.history
+    assert entry[0] == 4
+    assert entry[1] > 0.001
+
+
 def test_rows_without_a_response_are_refused() -> None:
     row = rows()[0]
     silent = Tokens("silent", row.ids_T, np.zeros(len(row), dtype=np.bool_), np.zeros(len(row), dtype=np.bool_))
