@@ -13,9 +13,9 @@ from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, ModelIdent
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
-from tokensieve.pipeline.rows import WEIGHTED_ROWS, collect, first
+from tokensieve.pipeline.rows import WEIGHTED_ROWS, collect, first, tokens_of
 from tokensieve.selection import structure_ids
-from tokensieve.types import JSON, Example, Message, Scored, Selected, Tokens
+from tokensieve.types import JSON, Example, Message, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -227,10 +227,7 @@ def _tokens_again(earlier: Rows[StageRow], identity: ModelIdentity, settings: Da
 
     def iterate() -> Iterator[Tokens]:
         for row in first(earlier, settings.limit):
-            if isinstance(row, Tokens):
-                yield row
-            else:
-                yield cast("Scored | Selected", row).tokens
+            yield tokens_of(row)
 
     return Rows(first(earlier, settings.limit).manifest.model_copy(update={"stage": "tokens"}), iterate)
 

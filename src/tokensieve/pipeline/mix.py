@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from tokensieve.config import DataSettings, ModelSettings
 from tokensieve.data.dataset import Rows, open_rows
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import InputError
+from tokensieve.pipeline.rows import tokens_of
 from tokensieve.selection.controls import row_lot
-from tokensieve.types import Anchor, FloatArray, Scored, Scores, Selected, Tokens
+from tokensieve.types import FloatArray, Scored, Scores, Selected, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.data.arrow_io import StageRow
@@ -75,13 +76,13 @@ def _rows(folder: Path, model: ModelIdentity | None) -> Rows[Scored]:
     """The folder's rows with the tokens that they have, or where it holds examples, with tokens made by the model's."""
     from tokensieve.pipeline.load import load
 
-    earlier: Rows[StageRow] = open_rows(folder)
+    earlier: Rows[StageRow] | Rows[Tokens] = open_rows(folder)
     made_by = earlier.manifest.model
     if earlier.manifest.stage == "examples":
         if model is None:
             raise InputError("it is not known whose tokens the selection's rows are", where=str(folder))
         rules = DataSettings(last_turn_only=True)
-        earlier = cast("Rows[StageRow]", load(folder, _settings_of(model), rules))
+        earlier = load(folder, _settings_of(model), rules)
         made_by = earlier.manifest.model
     elif earlier.manifest.stage not in ("tokens", "scored", "selected", "anchors"):
         raise InputError(
@@ -103,9 +104,9 @@ def _settings_of(model: ModelIdentity) -> ModelSettings:
 
 
 def _scored(row: "StageRow") -> Scored:
-    if isinstance(row, Tokens | Anchor):
-        return Scored(row if isinstance(row, Tokens) else row.tokens, {})
-    return row.scored if isinstance(row, Selected) else cast("Scored", row)
+    if isinstance(row, Selected):
+        return row.scored
+    return row if isinstance(row, Scored) else Scored(tokens_of(row), {})
 
 
 def _filled(scores: Scores | None, like: Scores, length: int) -> Scores:

@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 from tokensieve.data.arrow_io import StageRow
 from tokensieve.data.dataset import Rows, ShardRun, as_training_rows, in_shards, open_rows_of
 from tokensieve.data.manifest import Counts, Manifest
-from tokensieve.errors import note
-from tokensieve.types import JSON, Example, Scored, Selected
+from tokensieve.errors import InputError, note
+from tokensieve.types import JSON, Anchor, Example, Scored, Selected, Tokens
 
 R = TypeVar("R", bound=StageRow)
 
@@ -52,6 +52,19 @@ def first(rows: Rows[R], limit: int | None) -> Rows[R]:
         }
     )
     return Rows(manifest, lambda: islice(iter(rows), limit))
+
+
+def tokens_of(row: StageRow) -> Tokens:
+    """The tokens of a row, of whichever stage that has them.
+
+    Raises:
+        InputError: an example or an answer, which has none yet.
+    """
+    if isinstance(row, Tokens):
+        return row
+    if isinstance(row, Scored | Selected | Anchor):
+        return row.tokens
+    raise InputError(f"expected a row with training tokens, got {type(row).__name__}", fix="tokensieve.load(…)")
 
 
 def tell_unread(source: str, noted: JSON | Mapping[str, int]) -> None:

@@ -2,11 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -76,8 +76,8 @@ def select(
     settings, chosen = _policy_of(settings, policy)
     rows = first(scored, limit)
     facts = scored.manifest.facts
-    structure = cast("Mapping[str, Sequence[int]] | None", facts.get(STRUCTURE_IDS))
-    top_k = cast("dict[str, int]", facts.get("entropy_top_k", {}))
+    structure = scored.manifest.fact(STRUCTURE_IDS, dict[str, list[int]])
+    top_k = scored.manifest.fact("entropy_top_k", dict[str, int])
     piece = _piece(scored.manifest.model, tokenizer) if chosen.traits.token_texts else None
     rule = fit(settings, lambda: iter(rows), policy=chosen, structure=structure, top_k=top_k, piece=piece)
     error_nats = _nll_error(scored.manifest, settings.scorer)
@@ -218,18 +218,19 @@ def _high_nats(rule: Rule) -> float:
 
 def _nll_error(scored: Manifest, scorer: str) -> float:
     """Error bound (nats) of the scores that decide, by the backend and dtype that computed them."""
-    scorers = cast("dict[str, dict[str, str]]", scored.facts.get("scorers", {}))
+    scorers = scored.fact("scorers", dict[str, dict[str, object]]) or {}
     made_by = scorers.get(scorer) or (scored.model.model_dump() if scored.model else {})
     if made_by.get("backend", "transformers") != "transformers":
         return _ERROR_OF_OTHER_BACKENDS_NATS
     return (
-        max(_ERROR_NATS.get(made_by.get(part, ""), 0.0) for part in ("dtype", "head_dtype")) or _ERROR_NATS["float32"]
+        max(_ERROR_NATS.get(str(made_by.get(part, "")), 0.0) for part in ("dtype", "head_dtype"))
+        or _ERROR_NATS["float32"]
     )
 
 
 def _white_space(scored: Manifest) -> Mapping[str, IntArray]:
     """Ids of white-space tokens that ``load`` found in the data; empty where it did not make the rows."""
-    found = cast("dict[str, list[int]]", scored.facts.get("white_space_ids", {}))
+    found = scored.fact("white_space_ids", dict[str, list[int]]) or {}
     return {kind: np.asarray(ids, dtype=np.int32) for kind, ids in found.items()}
 
 
