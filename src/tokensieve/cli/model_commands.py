@@ -91,6 +91,7 @@ def train(
     hush_transformers()
     with Work("train", "steps") as work:
         adapter = train_rows(first(open_selected(selected), limit), model, settings, out_, progress=work.advanced)
+    out.print(adapter.course)
     if adapter.checkpoint is not None:
         out.print(adapter.checkpoint)
     out.print(f"wrote {adapter.folder}")

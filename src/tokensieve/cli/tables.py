@@ -139,10 +139,10 @@ def print_drift(found: "Drift") -> None:
     table = table_of("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity")
     for probe in found.probes:
         low, high = probe.kl.low, probe.kl.high
-        ends = "" if low is None or high is None else f"{low:.4f} … {high:.4f}"
-        change = "" if probe.nll_change.value is None else f"{probe.nll_change.value:+.4f}"
+        ends = "" if low is None or high is None else f"{low:.3g} … {high:.3g}"
+        change = "" if probe.nll_change.value is None else f"{probe.nll_change.value:+.3g}"
         perplexity = f"{_ppl(probe.base_perplexity)} → {_ppl(probe.tuned_perplexity)}"
-        kl = "" if probe.kl.value is None else f"{probe.kl.value:.4f}"
+        kl = "" if probe.kl.value is None else f"{probe.kl.value:.3g}"
         table.add_row(probe.name, f"{probe.rows:,}", f"{probe.tokens:,}", kl, ends, change, perplexity)
     print_table(table)
 
@@ -181,7 +181,7 @@ def print_repair(found: "Repair", folder: object) -> None:
     """The frontier: target score and drift of every candidate; then which one was chosen and why."""
     table = table_of("candidate", "target score", "KL (nats/token)", "")
     for one in found.candidates:
-        table.add_row(one.name, f"{one.score:.4f}", f"{one.kl:.4f}", "chosen" if one.chosen else "")
+        table.add_row(one.name, f"{one.score:.4f}", f"{one.kl:.3g}", "chosen" if one.chosen else "")
     print_table(table)
     out.print(f"rule: {found.rule} (tolerance {found.settings.tolerance:g})")
     out.print(f"wrote {folder}")

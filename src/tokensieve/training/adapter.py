@@ -18,6 +18,9 @@ LOG_NAME: Final = "log.jsonl"
 CHECKPOINTS: Final = "checkpoints"
 """Folder of the checkpoints in a run's working folder."""
 
+CHOSEN_AGAIN: Final = "anchors_chosen_again"
+"""Fact of a run's manifest, and key of its trainer's log: the second choice of anchors."""
+
 Method: TypeAlias = Literal["lora", "dora", "full"]
 
 
@@ -74,6 +77,20 @@ class Adapter:
             f"weights of step {chosen['step']} of {self.manifest.facts['steps']}: {chosen['measure']} "
             f"{chosen['score']:.4g}, {chosen['why']}"
         )
+
+    @property
+    def course(self) -> str:
+        """The training in a line: loss of the first and the last step, and where there are anchors the KL on them."""
+        if not self.log:
+            return "no step was made"
+        first, last = self.log[0], self.log[-1]
+        told = [f"loss {first.loss:.4g} → {last.loss:.4g} nats a token in {len(self.log):,} steps"]
+        if last.anchor_kl == last.anchor_kl:
+            told.append(f"KL to the base on anchors {last.anchor_kl:.3g} nats a token, weight {last.kl_weight:.3g}")
+        again = self.manifest.facts.get(CHOSEN_AGAIN)
+        if isinstance(again, dict):
+            told.append(f"anchors chosen again after step {again['step']}")
+        return "; ".join(told)
 
     def on(self, base: ModelSettings) -> ModelSettings:
         """The settings that load the trained model.

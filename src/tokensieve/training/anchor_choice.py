@@ -13,6 +13,7 @@ from tokensieve.config import AnchorSettings, KlSettings
 from tokensieve.data.dataset import Rows, open_rows, open_rows_of
 from tokensieve.data.manifest import MANIFEST_NAME
 from tokensieve.errors import InputError
+from tokensieve.training.adapter import CHOSEN_AGAIN
 from tokensieve.training.kl import collate, kl_of_batch
 from tokensieve.types import JSON, Anchor
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 CANDIDATES: Final = "candidates"
 """Folder inside that of the anchors with all candidates, where training may choose again."""
-_LOGGED: Final = "anchors_chosen_again"
-"""Key of the log's entry with the chosen places; a checkpoint keeps the log, so that a resumed run has them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +96,18 @@ class Refresh:
 
         Args:
             model: in training; measured in evaluation mode, so that dropout neither counts nor is drawn.
-            state: the trainer's; the choice goes into its log.
+            state: the trainer's; the choice goes into its log, which a checkpoint keeps, so that a resumed run has it.
             agree: makes one tensor of those of all processes, so that all choose the same.
 
         Raises:
             InputError: no candidate has a response token.
         """
-        places = next((entry[_LOGGED] for entry in state.log_history if _LOGGED in entry), None)
+        places = next((entry[CHOSEN_AGAIN] for entry in state.log_history if CHOSEN_AGAIN in entry), None)
         if places is None:
             drifts_N = agree(self._drifts(model)).tolist()
             places = [one.index for one in choose(drifts_N, self.rules.count, self.rules.random_share, self.rules.seed)]
             mean = sum(drifts_N[place] for place in places) / len(places)
-            state.log_history.append({_LOGGED: places, "their_drift": mean, "step": state.global_step})
+            state.log_history.append({CHOSEN_AGAIN: places, "their_drift": mean, "step": state.global_step})
         wanted = set(places)
         return [anchor for place, anchor in enumerate(self.candidates) if place in wanted]
 
@@ -162,8 +161,8 @@ def refresh_facts(state: "TrainerState") -> dict[str, JSON]:
     Empty without one.
     """
     for entry in state.log_history:
-        if _LOGGED in entry:
-            return {_LOGGED: {"step": entry["step"], "drift": entry["their_drift"], "places": entry[_LOGGED]}}
+        if CHOSEN_AGAIN in entry:
+            return {CHOSEN_AGAIN: {"step": entry["step"], "drift": entry["their_drift"], "places": entry[CHOSEN_AGAIN]}}
     return {}
 
 

@@ -48,7 +48,7 @@ TABLES = {
     "anchors": (("prompts like", "candidates", "anchors", "drift (nats/token)"), ("1,234", "1,234", "0.1234")),
     "drift": (
         ("rows of", "rows", "tokens", "KL (nats/token)", "95 % interval", "nll change", "perplexity"),
-        ("1,234", "123,456", "0.1234", "0.1234 … 0.1234", "+0.1234", "12.3 → 4.5"),
+        ("1,234", "123,456", "1.23e-05", "1.23e-05 … 4.56e-05", "-1.23e-05", "12.3 → 4.5"),
     ),
 }
 
