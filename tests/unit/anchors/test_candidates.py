@@ -24,20 +24,26 @@ def pocket() -> LoadedModel:
 
 def test_text_is_cut_into_rows_that_are_all_response(tiny_model: ModelFactory, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
-    path.write_text("ab cd ef gh " * 40)
+    path.write_text(" ".join(str(number * 7919 % 1000) for number in range(60)))
     base = tiny_model()
     settings = AnchorSettings(source="text", data=str(path), candidates=3, max_new_tokens=16)
     found = find_candidates(base, settings, tmp_path)
-    assert found.drawn == 3
+    assert (found.drawn, found.dropped) == (3, {})
     whole = base.tokenizer(path.read_text(), add_special_tokens=False)["input_ids"]
-    seen = []
-    for row in found.rows:
+    for place, row in enumerate(found.rows):
         assert len(row) == 17
         assert row.in_response_T.tolist() == [False] + [True] * 16
-        seen.append(row.ids_T[1:].tolist())
-    pieces = [whole[n : n + 16] for n in range(0, 48, 16)]
-    assert seen == [piece for n, piece in enumerate(pieces) if piece not in pieces[:n]]
-    assert found.dropped == ({SAME_TOKENS: 3 - len(seen)} if len(seen) < 3 else {})
+        assert row.ids_T[1:].tolist() == whole[16 * place : 16 * place + 16]
+
+
+def test_text_that_repeats_itself_is_one_candidate(tiny_model: ModelFactory, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("ab cd ef gh " * 40)
+    settings = AnchorSettings(source="text", data=str(path), candidates=3, max_new_tokens=32)
+    found = find_candidates(tiny_model(), settings, tmp_path)
+    assert len(found.rows) == 1
+    assert sum(found.dropped.values()) == 2
+    assert set(found.dropped) <= {SAME_TOKENS, NEARLY_SAME_TOKENS}
 
 
 def test_rows_that_repeat_or_have_no_response_are_left_out_and_counted(
