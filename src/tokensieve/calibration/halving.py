@@ -115,23 +115,32 @@ def nll_tells(trials: Sequence[Trial]) -> bool:
     return bool(spearman(accuracies, nlls) < _NLL_TELLS)
 
 
+def gains_of(trials: Sequence[Trial], base: Baseline) -> tuple[list[float], float]:
+    """Gain of each trial over the base, and one standard error of it.
+
+    Gain is the rise of the accuracy above the base's, or the fall of the nll where there is no accuracy, or where no
+    accuracy can be told from the base's and nll tells (see ``nll_tells``); the standard error is that of the base's
+    accuracy, and 0 for the nll.
+    """
+    noise = max(standard_error(base.accuracy or 0.0, trial.problems) for trial in trials)
+    gains = [(trial.accuracy or 0.0) - (base.accuracy or 0.0) for trial in trials]
+    if base.accuracy is None or (max(gains) <= noise and nll_tells(trials)):
+        return [base.nll - trial.nll for trial in trials], 0.0
+    return gains, noise
+
+
 def utilities(trials: Sequence[Trial], base: Baseline, price: float) -> list[float]:
     """Value of each trial: its share of the best gain, minus ``price`` times its share of the best's drift.
 
     The best is the trial of the largest gain, so its own value is ``1 - price``; that of a model left as it is would be
-    0. Gain is the rise of the accuracy above the base's, or the fall of the nll where there is no accuracy, or where no
-    accuracy can be told from the base's and nll tells (see ``nll_tells``). A gain below one standard error is not
-    blown up to a whole one.
+    0. Gain is as in ``gains_of``; one below a standard error is not blown up to a whole one.
 
     Args:
         trials: to be compared, of one rung.
         base: accuracy and nll before training.
         price: 0 looks at the gain alone; 1 gives up a tenth of the best gain for a tenth of its drift.
     """
-    noise = max(standard_error(base.accuracy or 0.0, trial.problems) for trial in trials)
-    gains = [(trial.accuracy or 0.0) - (base.accuracy or 0.0) for trial in trials]
-    if base.accuracy is None or (max(gains) <= noise and nll_tells(trials)):
-        gains, noise = [base.nll - trial.nll for trial in trials], 0.0
+    gains, noise = gains_of(trials, base)
     best = max(range(len(trials)), key=lambda place: (gains[place], -trials[place].drift))
     scale, drift = max(gains[best], noise, 1e-9), max(trials[best].drift, 1e-9)
     return [gain / scale - price * trial.drift / drift for gain, trial in zip(gains, trials, strict=True)]
@@ -193,6 +202,9 @@ def lengthen(
 ) -> list[Trial]:
     """Train the best candidate of every kind for more epochs, as long as its value among all trials rises.
 
+    A kind whose gain over the base is within one standard error is left as it is: more epochs of rows that teach
+    nothing would be chosen for their noise.
+
     Args:
         rung: trials of the last rung, best first.
         factors: multiples of the epochs, ascending.
@@ -204,7 +216,9 @@ def lengthen(
         The longer trials, in the order in which they were made.
     """
     made: list[Trial] = []
-    for first in {trial.candidate.kind: trial for trial in reversed(rung)}.values():
+    gains, noise = gains_of(rung, base)
+    taught = [trial for trial, gain in zip(rung, gains, strict=True) if gain > noise]
+    for first in {trial.candidate.kind: trial for trial in reversed(taught)}.values():
         best = first
         for factor in factors:
             longer = run(first.candidate.model_copy(update={"epoch_factor": factor}), first.share)

@@ -106,7 +106,8 @@ class SearchSettings(BaseModel):
     """Interpolations base + alpha (tuned - base) of the finalists' models, tried without training; not for DoRA."""
     epoch_factors: tuple[float, ...] = (2.0, 4.0)
     """Multiples of the training settings' epochs, ascending: the last rung's best of every kind (policy, loss, anchors)
-    is trained anew for each in turn, as long as its value rises. KL on anchors slows the learning."""
+    whose gain is above one standard error is trained anew for each in turn, as long as its value rises. KL on anchors
+    slows the learning."""
     drift_price: float = Field(1.0, ge=0)
     """Price of drift: 1 gives up a tenth of the best candidate's gain for a tenth of its drift; 0 looks at the gain
     alone."""

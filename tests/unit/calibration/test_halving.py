@@ -119,10 +119,12 @@ def test_the_best_of_every_kind_is_trained_longer_while_its_value_rises() -> Non
 
     rung = [
         trial(0.8, 1.0, 0.01),
+        trial(0.12, 1.0, 0.0, policy="soft:2.5"),
         trial(0.5, 1.0, 0.01, policy="stm:2.5"),
         trial(0.4, 1.0, 0.01, policy="stm:2.5", rate=2e-4),
     ]
     made = lengthen(rung, (2.0, 4.0), run, BASE, price=1.0)
+    # the gain of soft:2.5 is noise
     assert sorted(asked) == [("plain", 2.0), ("stm:2.5", 2.0), ("stm:2.5", 4.0)]
     assert [one.candidate.epoch_factor for one in made if one.candidate.policy == "stm:2.5"] == [2.0, 4.0]
     assert made[0].candidate.model_copy(update={"alpha": 0.5}).name.endswith("2 times the epochs, 0.5 of the update")
