@@ -1,8 +1,9 @@
-"""The made-up report with a frontier: every arm at three learning rates. Run it to write the page.
+"""The made-up report with a frontier of three learning rates; and one whose target is measured by likelihood.
 
-``python -m tests.swept_report FOLDER`` writes report.html and report.json there.
+``python -m tests.swept_report FOLDER`` writes report.html and report.json there, ``… FOLDER likelihood`` the other one.
 """
 
+import math
 import sys
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.synthetic_report import synthetic_report
 from tokensieve import metrics
 from tokensieve.metrics import Estimate
 from tokensieve.report import Report, TargetReport, write_report
-from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint
+from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint, Outcomes, TaskResult
 from tokensieve.report.schema import ArmReport
 
 RATES = (5e-5, 1e-4, 2e-4)
@@ -26,6 +27,59 @@ def swept_report() -> Report:
     """Two targets, five arms, three rates; plain's best is the lowest, STM's the highest."""
     report = synthetic_report()
     return report.model_copy(update={"targets": tuple(map(_swept, report.targets))})
+
+
+@cache
+def likelihood_report(*, swept: bool = True) -> Report:
+    """One target and another skill measured by likelihood; at three rates, or at one."""
+    report = swept_report() if swept else synthetic_report()
+    target = report.targets[0]
+    tasks = (target.task, target.others[-1])
+    base = tuple(_in_nats(result, result) if result.task in tasks else result for result in target.base)
+    before = {result.task: result for result in base}
+    arms = tuple(
+        arm.model_copy(
+            update={"results": tuple(_in_nats(r, before[r.task]) if r.task in tasks else r for r in arm.results)}
+        )
+        for arm in target.arms
+    )
+    frontier = tuple(_frontier_in_nats(one, before[target.task].nll.value or 0.0) for one in target.frontier)
+    changed = target.model_copy(update={"base": base, "arms": arms, "frontier": frontier})
+    return report.model_copy(update={"targets": (changed,)})
+
+
+def _in_nats(result: TaskResult, base: TaskResult) -> TaskResult:
+    """The result as one of a task measured by likelihood: the nll of a text is -ln of the accuracy."""
+    nll = {"all": _nll(result), "likely": 0.2 * _nll(result), "unlikely": 3 * _nll(result)}
+    change = {} if result is base else {name: value - (base.nats[name].value or 0.0) for name, value in nll.items()}
+    return result.model_copy(
+        update={
+            "nats": {name: _around(value) for name, value in nll.items()},
+            "nats_change": {name: _around(value) for name, value in change.items()},
+            "outcomes": Outcomes(not_judged=100),
+        }
+    )
+
+
+def _nll(result: TaskResult) -> float:
+    return -math.log(max(0.01, result.accuracy.value or 0.0))
+
+
+def _frontier_in_nats(one: ArmFrontier, base: float) -> ArmFrontier:
+    points = []
+    for point in one.points:
+        nll = -math.log(max(0.01, point.target_accuracy.value or 0.0))
+        points.append(point.model_copy(update={"target_nll": _around(nll), "target_fall": _around(base - nll)}))
+    by_rate = {point.learning_rate: point.target_nll for point in points}
+    best = tuple(
+        best.model_copy(update={"target_nll": by_rate[best.learning_rate]} if best.learning_rate else {})
+        for best in one.best_within
+    )
+    return one.model_copy(update={"points": tuple(points), "best_within": best})
+
+
+def _around(value: float) -> Estimate:
+    return Estimate(value=value, low=value - 0.08, high=value + 0.06)
 
 
 def _swept(target: TargetReport) -> TargetReport:
@@ -43,7 +97,7 @@ def _frontier(arm: ArmReport, target: TargetReport) -> ArmFrontier:
         highest = max(kept, key=lambda p: p.target_accuracy.value or 0.0, default=None)
         value = base.accuracy if highest is None else highest.target_accuracy
         rate = None if highest is None else highest.learning_rate
-        best.append(BestWithin(loss=loss, learning_rate=rate, target_accuracy=value))
+        best.append(BestWithin(loss=loss, learning_rate=rate, target_accuracy=value, on_validation=True))
     return ArmFrontier(arm=arm.name, points=points, best_within=tuple(best))
 
 
@@ -71,4 +125,4 @@ def _point(arm: ArmReport, target: TargetReport, rate: float) -> FrontierPoint:
 
 
 if __name__ == "__main__":
-    write_report(swept_report(), Path(sys.argv[1]))
+    write_report(likelihood_report() if sys.argv[2:] == ["likelihood"] else swept_report(), Path(sys.argv[1]))

@@ -22,7 +22,9 @@ from tokensieve.errors import InputError
 from tokensieve.metrics.intervals import BOOTSTRAP_DRAWS, Estimate, estimate, resampled_means, seed_weights
 from tokensieve.types import BoolArray
 
-Flags: TypeAlias = Mapping[str, BoolArray | NDArray[np.float64]]
+Values: TypeAlias = BoolArray | NDArray[np.float64]
+"""One value a problem: correct or not, or the share of its answers that are."""
+Flags: TypeAlias = Mapping[str, Values]
 """Task to one value a problem: correct or not, or the share of its answers that are; the same problems in the same
 order wherever two are compared."""
 _Replicates: TypeAlias = dict[str, NDArray[np.float64]]
@@ -162,21 +164,24 @@ def best_within(
     settings: Sequence[Sequence[Flags]],
     target: str,
     losses: Sequence[float],
+    validation: Sequence[Sequence[Values]] | None = None,
     *,
     seed: int = 0,
     draws: int = BOOTSTRAP_DRAWS,
     level: float = 0.95,
 ) -> list[tuple[int | None, Estimate]]:
-    """The best accuracy on the target among settings of one arm whose BWT is not below minus each of the losses.
+    """An arm's accuracy on the target at its best setting whose BWT is not below minus each of the losses.
 
-    The base itself, which loses nothing, is one of the choices, so there always is a best. The choice is made on the
-    problems that measure it, and is made anew in every replicate of the bootstrap.
+    The best is chosen on the target's validation problems where they are given, else on the problems that measure it.
+    The choice is made anew in every replicate of the bootstrap, which draws the validation problems too, so that the
+    interval takes it into account. Where no setting keeps enough, it is the base, which loses nothing.
 
     Args:
         before: as in ``forgetting``, and so are ``target``, ``seed``, ``draws`` and ``level``.
         settings: the runs of each setting.
         target: the task that was trained.
         losses: most that the other tasks may lose, in percent.
+        validation: of each setting the runs' values on the target's validation problems.
         seed: of the bootstrap.
         draws: bootstrap replicates.
         level: coverage of the intervals.
@@ -191,15 +196,21 @@ def best_within(
     base, tuned = _means(before), [_mean_over_runs(before, runs) for runs in settings]
     kept = [backward_transfer(base, one, target) for one in tuned]
     kept_drawn = [_transfer(before, replicates, drawn, target) for drawn in arms]
+    rank, rank_drawn = [one[target] for one in tuned], [drawn[target] for drawn in arms]
+    if validation is not None:
+        rank = [float(np.mean([values.mean() for values in runs])) for runs in validation]
+        rng = np.random.default_rng([seed, *f"validation {target}".encode()])
+        rank_drawn = _drawn_means((), validation, seed, draws, rng)[1]
+    values_drawn = np.stack([replicates[target], *(drawn[target] for drawn in arms)])
     found: list[tuple[int | None, Estimate]] = []
     for loss in losses:
         least = -loss - 1e-9  # a loss of exactly that much is allowed
-        values = [one[target] if bwt >= least else -math.inf for one, bwt in zip(tuned, kept, strict=True)]
-        best = max(range(len(values)), key=values.__getitem__)
-        place = best if values[best] > base[target] else None
-        drawn = [np.where(bwt >= least, arm[target], -np.inf) for arm, bwt in zip(arms, kept_drawn, strict=True)]
-        highest = np.max([replicates[target], *drawn], axis=0)
-        found.append((place, estimate(base[target] if place is None else values[place], highest, level)))
+        allowed = [place for place, bwt in enumerate(kept) if bwt >= least]
+        place = max(allowed, key=rank.__getitem__, default=None)
+        ranks = [np.where(bwt >= least, one, -np.inf) for one, bwt in zip(rank_drawn, kept_drawn, strict=True)]
+        chosen = np.argmax(np.stack([np.full(draws, -np.inf), *ranks]), axis=0)  # the base comes first
+        value = base[target] if place is None else tuned[place][target]
+        found.append((place, estimate(value, values_drawn[chosen, np.arange(draws)], level)))
     return found
 
 
@@ -213,12 +224,23 @@ def _replicates(
     tuned: list[_Replicates] = [{} for _ in arms]
     for task, flags in before.items():
         rng = np.random.default_rng([seed, *task.encode()])
-        means = resampled_means([flags, *(run[task] for runs in arms for run in runs)], draws, rng)
-        base[task], means = means[:, 0], means[:, 1:]
-        for runs, into in zip(arms, tuned, strict=True):
-            into[task] = (means[:, : len(runs)] * seed_weights(len(runs), seed, draws)).sum(axis=1)
-            means = means[:, len(runs) :]
+        (base[task],), means = _drawn_means([flags], [[run[task] for run in runs] for runs in arms], seed, draws, rng)
+        for drawn, into in zip(means, tuned, strict=True):
+            into[task] = drawn
     return base, tuned
+
+
+def _drawn_means(
+    single: Sequence[Values], arms: Sequence[Sequence[Values]], seed: int, draws: int, rng: np.random.Generator
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    """Means [draws] over the same drawn problems: of single models, and of arms, whose seeds are drawn too."""
+    means = resampled_means([*single, *(values for runs in arms for values in runs)], draws, rng)
+    alone, means = list(means[:, : len(single)].T), means[:, len(single) :]
+    weighted = []
+    for runs in arms:
+        weighted.append((means[:, : len(runs)] * seed_weights(len(runs), seed, draws)).sum(axis=1))
+        means = means[:, len(runs) :]
+    return alone, weighted
 
 
 def _check_pairs(before: Flags, runs: Sequence[Flags], target: str) -> None:

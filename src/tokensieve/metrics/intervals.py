@@ -47,6 +47,11 @@ class Estimate(BaseModel):
         """Both ends; None where there is no interval."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    def negated(self) -> "Estimate":
+        """The same with the other sign, so that a fall becomes a rise; its ends change places."""
+        value, low, high = (None if end is None else 0.0 - end for end in (self.value, self.high, self.low))
+        return Estimate(value=value, low=low, high=high)
+
     @model_validator(mode="after")
     def _check_ends(self) -> "Estimate":
         if (self.low is None) != (self.high is None):
@@ -137,6 +142,42 @@ def mean_per_token(
     drawn = rng.multinomial(len(tokens_R), np.full(len(tokens_R), 1 / len(tokens_R)), size=draws)
     with np.errstate(divide="ignore", invalid="ignore"):
         return estimate(value, (drawn @ sums_R) / (drawn @ tokens_R), level)
+
+
+def mean_change_per_token(
+    before_R: NDArray[np.float64],
+    after_RS: NDArray[np.float64],
+    tokens_R: NDArray[np.float64],
+    *,
+    seed: int = 0,
+    draws: int = BOOTSTRAP_DRAWS,
+    level: float = 0.95,
+) -> Estimate:
+    """Change of a mean per token on the same rows, paired: whole rows and training seeds are drawn anew.
+
+    Args:
+        before_R: sum of the quantity over each row's tokens before training.
+        after_RS: the same after it, rows x training seeds.
+        tokens_R: number of tokens of each row.
+        seed: of the bootstrap.
+        draws: bootstrap replicates.
+        level: coverage of the interval.
+
+    Returns:
+        The mean over seeds of after minus before; undefined without tokens, no interval for fewer than two rows.
+    """
+    if not tokens_R.sum():
+        return Estimate()
+    change_RS = after_RS - before_R[:, None]
+    value = float(change_RS.mean(axis=1).sum() / tokens_R.sum())
+    if len(tokens_R) < 2:
+        return Estimate.of(value)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(tokens_R), np.full(len(tokens_R), 1 / len(tokens_R)), size=draws
+    )
+    sums = ((drawn @ change_RS) * seed_weights(change_RS.shape[1], seed, draws)).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return estimate(value, sums / (drawn @ tokens_R), level)
 
 
 def resampled_means(

@@ -10,7 +10,6 @@ import yaml
 
 from tokensieve.data.manifest import Manifest, write_atomically
 from tokensieve.errors import InputError
-from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
 from tokensieve.report.page import flatten
 from tokensieve.report.results_schema import TaskResult
@@ -166,9 +165,8 @@ def _results(report: Report, target: TargetReport, arm: ArmReport) -> list[JSON]
 
 def _metric(result: TaskResult, seeds: str) -> JSON:
     """Accuracy; of a task that is measured by likelihood the nll of all tokens."""
-    nats = result.nats.get("all")
-    if nats is not None and nats.value is not None:
-        return {"type": "nll", "value": round(nats.value, 4), "name": f"nll in nats per token, {seeds}"}
+    if result.nll.value is not None:
+        return {"type": "nll", "value": round(result.nll.value, 4), "name": f"nll in nats per token, {seeds}"}
     return {"type": "accuracy", "value": round(result.accuracy.value or 0.0, 4), "name": f"accuracy, {seeds}"}
 
 
@@ -176,16 +174,19 @@ def _result_table(report: Report, target: TargetReport, arm: ArmReport) -> str:
     rows = []
     for result in arm.results:
         base = target.base_result(result.task)
-        cells = [_accuracy(one) for one in ((base.accuracy if base else None), result.accuracy)]
+        cells = [_measured(one) for one in (base, result)]
         rows.append((f"{result.task}{' (target)' if result.task == target.task else ''}", *cells))
     seeds = number_format.count(len(report.seeds), "training seed")
-    return (
-        _table(("task", "before", "after"), rows)
-        + f"\n\nShare of problems solved (1 / perplexity of tasks measured by likelihood), 95 % intervals; {seeds}."
-    )
+    nats = " (nll in nats per token of tasks measured by likelihood)" if any(one.nats for one in arm.results) else ""
+    return _table(("task", "before", "after"), rows) + f"\n\nShare of problems solved{nats}, 95 % intervals; {seeds}."
 
 
-def _accuracy(estimate: Estimate | None) -> str:
+def _measured(result: TaskResult | None) -> str:
+    """Accuracy, or of a task that is measured by likelihood the nll of all tokens."""
+    if result is not None and result.nll.defined:
+        ends = number_format.interval(result.nll, 3, signs=False)
+        return f"{number_format.number(result.nll.value, 3)} nats" + (f" ({ends})" if ends else "")
+    estimate = None if result is None else result.accuracy
     if estimate is None or estimate.value is None:
         return number_format.UNDEFINED
     ends = number_format.interval(estimate, 1, 100, signs=False)
@@ -193,9 +194,9 @@ def _accuracy(estimate: Estimate | None) -> str:
 
 
 def _changes(target: TargetReport, arm: ArmReport) -> list[str]:
-    gain = (arm.target_points, "points") if target.gain_in_points else (arm.target_improvement, "%")
+    what = "Fall of the target's nll" if target.by_likelihood else "Gain on the target"
     said = [
-        f"Gain on the target: {number_format.change(*gain)}. "
+        f"{what}: {number_format.change(target.gain(arm), target.gain_unit)}. "
         f"Backward transfer, the mean change of the other skills: {number_format.change(arm.backward_transfer, '%')}."
     ]
     drifts = [run.drift for run in arm.runs if run.drift is not None]

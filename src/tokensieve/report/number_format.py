@@ -30,8 +30,10 @@ def signed(value: float | None, digits: int = 1) -> str:
     return f"+{text}" if round(value, digits) > 0 else text
 
 
-def digits_for(estimate: Estimate) -> int:
-    """Decimals of a change and its interval: one, or none where a thousand percent make them noise."""
+def digits_for(estimate: Estimate, unit: str = "%") -> int:
+    """Decimals of a change and its interval: three of nats, else one, none where a thousand percent make it noise."""
+    if unit == "nats":
+        return 3
     ends = (estimate.value, estimate.low, estimate.high)
     return 0 if any(value is not None and abs(value) >= 1000 for value in ends) else 1
 
@@ -48,7 +50,7 @@ def change(estimate: Estimate, unit: str) -> str:
     """A change with its unit and interval, for running text: "+12.3 % (+4.0 to +20.1)"."""
     if estimate.value is None:
         return "undefined"
-    digits = digits_for(estimate)
+    digits = digits_for(estimate, unit)
     ends = interval(estimate, digits)
     return f"{signed(estimate.value, digits)}{_NARROW_SPACE}{unit}" + (f" ({ends})" if ends else "")
 

@@ -53,6 +53,18 @@ class TaskResult(BaseModel):
     nats: dict[str, Estimate] = Field(default_factory=dict)
     """Of a task that is measured by likelihood: nll in nats per token, of `all` tokens and of those that are `likely`
     (perplexity up to 2.5) and `unlikely` under the base."""
+    nats_change: dict[str, Estimate] = Field(default_factory=dict)
+    """Change of these against the base, nats per token, paired by text and over seeds; empty for the base itself."""
+
+    @property
+    def nll(self) -> Estimate:
+        """Nll of all tokens, nats per token; undefined where the task has right and wrong."""
+        return self.nats.get("all", Estimate())
+
+    @property
+    def fall(self) -> Estimate:
+        """Fall of that nll from the base's, nats per token; undefined for the base itself."""
+        return self.nats_change.get("all", Estimate()).negated()
 
 
 class CurvePoint(BaseModel):
@@ -117,6 +129,10 @@ class FrontierPoint(BaseModel):
     """The peak."""
     target_accuracy: Estimate
     """Fraction of the target's problems answered correctly, with the Wilson interval over problems."""
+    target_nll: Estimate = Estimate()
+    """Nll of the target, nats per token; undefined where the target has right and wrong."""
+    target_fall: Estimate = Estimate()
+    """Fall of that nll from the base's, nats per token, paired bootstrap."""
     target_improvement: Estimate = Estimate()
     """TI, percent, paired bootstrap."""
     target_points: Estimate = Estimate()
@@ -138,16 +154,20 @@ class FrontierPoint(BaseModel):
 
 
 class BestWithin(BaseModel):
-    """The best accuracy on the target at a bounded loss of the other skills."""
+    """An arm's accuracy on the target at its best rate among those that lose no more of the other skills."""
 
     model_config = _STRICT
 
     loss: float
     """Most that the other skills may lose, percent."""
     learning_rate: float | None
-    """The rate that reaches it; None where no rate is better than the base itself, which loses nothing."""
+    """The best of those rates; None for the base itself, where every rate loses more."""
     target_accuracy: Estimate
     """A fraction; the bootstrap chooses anew in every replicate."""
+    target_nll: Estimate = Estimate()
+    """Nll at that rate, nats per token, whose interval leaves the choice out; undefined as in a point."""
+    on_validation: bool = False
+    """True where the target's validation problems chose the rate, or there is one rate; else its test problems did."""
 
 
 class ArmFrontier(BaseModel):

@@ -4,7 +4,7 @@ Units: accuracies and shares are fractions in [0, 1]; TI and BWT are percent of 
 percentage points of accuracy; losses and nll are nats; times are seconds. None means undefined or not known.
 """
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,12 +12,14 @@ from tokensieve.analysis.results import Profile
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.metrics import Estimate
 from tokensieve.report.browser_schema import ArmFlips, FlipProblem, NearRow, SampleRow
-from tokensieve.report.results_schema import ArmFrontier, SeedRun, TaskResult
+from tokensieve.report.results_schema import ArmFrontier, FrontierPoint, SeedRun, TaskResult
 from tokensieve.types import JSON, Origin
 
 SCHEMA_VERSION: Final = 2
 REFERENCE_ARM: Final = "plain"
 """The arm that all others are compared with."""
+GainUnit: TypeAlias = Literal["%", "points", "nats"]
+"""Unit of the gain on a target: percent of the base's accuracy (TI), percentage points, or nats per token."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -140,12 +142,35 @@ class TargetReport(BaseModel):
         return next((one for one in self.frontier if one.arm == arm), None)
 
     @property
+    def by_likelihood(self) -> bool:
+        """True if the target has no right or wrong: what is learnt is the fall of its nll, in nats per token."""
+        return any(result.task == self.task and result.nats for result in self.base)
+
+    def measured_by_likelihood(self) -> tuple[str, ...]:
+        """The tasks that have no right or wrong, the target first."""
+        return tuple(task for task in (self.task, *self.others) if (base := self.base_result(task)) and base.nats)
+
+    @property
     def gain_in_points(self) -> bool:
         """True if the gain is told in percentage points, because TI says nothing here.
 
         So it is where the base solves none of the target's problems, or too few for an interval of a ratio to them.
         """
         return any(arm.target_improvement.low is None and arm.target_points.low is not None for arm in self.arms)
+
+    @property
+    def gain_unit(self) -> GainUnit:
+        """Unit of what is learnt: the fall of the nll, else percentage points where TI says nothing, else TI."""
+        return "nats" if self.by_likelihood else "points" if self.gain_in_points else "%"
+
+    def gain(self, of: ArmReport | FrontierPoint) -> Estimate:
+        """Gain of an arm, or of a point of its frontier, on the target in that unit; more is better."""
+        if self.by_likelihood:
+            if isinstance(of, FrontierPoint):
+                return of.target_fall
+            after = of.result(self.task)
+            return Estimate() if after is None else after.fall
+        return of.target_points if self.gain_in_points else of.target_improvement
 
     @property
     def reference(self) -> ArmReport | None:

@@ -4,13 +4,14 @@ What an interval does not settle is called open. The headline speaks of the firs
 tokens out or weights them, never of the one that came out best.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
-from tokensieve.report.schema import REFERENCE_ARM, ArmReport, EvaluatedSubset, Report, TargetReport
+from tokensieve.report.caveats import caveats
+from tokensieve.report.results_schema import FrontierPoint
+from tokensieve.report.schema import REFERENCE_ARM, ArmReport, Report, TargetReport
 from tokensieve.selection import parse_policy
 
 
@@ -72,13 +73,9 @@ _HEADLINES = {
 }
 
 
-_ENOUGH_SEEDS = 5
-"""With fewer the bootstrap over seeds covers less than it says; see metrics."""
-
-
 def judge(report: Report) -> StudyVerdict:
     """Put a study's numbers into words."""
-    return StudyVerdict(tuple(_judge_target(target) for target in report.targets), tuple(_caveats(report)))
+    return StudyVerdict(tuple(_judge_target(target) for target in report.targets), caveats(report))
 
 
 def against(arm: ArmReport, reference: ArmReport) -> tuple[Finding, Finding]:
@@ -155,14 +152,18 @@ def _judge_arm(target: TargetReport, arm: ArmReport) -> ArmVerdict:
 def _numbers(target: TargetReport, arm: ArmReport) -> str:
     base, after = target.base_result(target.task), arm.result(target.task)
     parts = []
-    if base and after:
+    if base and after and target.by_likelihood:
+        before, then = (number_format.number(result.nll.value, 3) for result in (base, after))
+        parts.append(f"nll {before} → {then} nats per token")
+    elif base and after:
         before = number_format.number(None if base.accuracy.value is None else 100 * base.accuracy.value)
         parts.append(f"accuracy {before} → {number_format.percent(after.accuracy.value)}")
-    if target.gain_in_points:
-        parts.append(f"gain {number_format.change(arm.target_points, 'points')}")
-    if arm.target_improvement.value is not None:
+    if target.gain_unit != "%":
+        word = "fall" if target.by_likelihood else "gain"
+        parts.append(f"{word} {number_format.change(target.gain(arm), target.gain_unit)}")
+    if arm.target_improvement.value is not None and not target.by_likelihood:
         parts.append(f"TI {number_format.change(arm.target_improvement, '%')}")
-    elif target.gain_in_points:
+    elif target.gain_unit == "points":
         parts.append("no TI over a base of 0")
     parts.append(f"BWT {number_format.change(arm.backward_transfer, '%')}")
     return " · ".join(parts)
@@ -203,8 +204,8 @@ def _rates_sentence(target: TargetReport, stm: ArmReport | None) -> str:
     if stm is None or point is None or point.chosen or REFERENCE_ARM not in rates:
         return told
     gain = {
-        Finding.HIGHER: "ends higher on the target than plain",
-        Finding.LOWER: "ends lower on the target than plain",
+        Finding.HIGHER: "ends better on the target than plain",
+        Finding.LOWER: "ends worse on the target than plain",
         Finding.OPEN: "shows no clear difference to plain on the target",
         Finding.UNKNOWN: "has nothing to compare on the target",
     }[_sign(point.points_against_plain)]
@@ -216,6 +217,8 @@ def _rates_sentence(target: TargetReport, stm: ArmReport | None) -> str:
     }[_sign(point.transfer_against_plain)]
     rate = number_format.learning_rate(point.learning_rate)
     points = number_format.change(point.points_against_plain, "points")
+    if target.by_likelihood:
+        points = f"{number_format.signed(_nll_against_plain(target, point), 3)} nats of nll"
     transfer = number_format.change(point.transfer_against_plain, "%")
     return (
         f"{told} At plain’s rate, {rate}, {stm.name} {gain} and {keeps}: "
@@ -223,50 +226,10 @@ def _rates_sentence(target: TargetReport, stm: ArmReport | None) -> str:
     )
 
 
-def _caveats(report: Report) -> list[str]:
-    found = []
-    if len(report.seeds) == 1:
-        found.append(
-            "One seed. The intervals cover the choice of test problems, not the chance in training; "
-            "a difference between two arms may change with the seed."
-        )
-    elif len(report.seeds) < _ENOUGH_SEEDS:
-        found.append(
-            f"{len(report.seeds)} seeds. That is too few to know how much chance there is in training: "
-            "the intervals are somewhat too narrow."
-        )
-    parts = [s for s in report.subsets if s.available is not None and s.evaluated < s.available]
-    if parts:
-        found.append(f"Evaluated on a part of the problems: {_told_subsets(parts)}.")
-    for target in report.targets:
-        name = target.title or target.task
-        if target.dropped_from_transfer:
-            found.append(
-                f"{name}: {', '.join(target.dropped_from_transfer)} is left out of BWT, "
-                "because the base model solves none of its problems."
-            )
-        if target.reference and not any(arm.against_reference for arm in target.arms):
-            found.append(
-                f"{name}: arms are told apart by whether their intervals are apart, "
-                "which misses differences that a paired comparison would find."
-            )
-        small = [arm for arm in target.arms if 0 < arm.rows_out < 0.5 * arm.rows_in]
-        found.extend(
-            f"{name}: {arm.name} was trained on {arm.rows_out} of {arm.rows_in} rows, so it also saw less data."
-            for arm in small
-        )
-    return found
-
-
-def _told_subsets(parts: Sequence[EvaluatedSubset]) -> str:
-    """The same numbers said once: "100 of 200 each of arithmetic and words"."""
-    tasks: dict[tuple[int, int | None, str], list[str]] = {}
-    for part in parts:
-        tasks.setdefault((part.evaluated, part.available, part.split), []).append(part.task)
-    return "; ".join(
-        f"{evaluated} of {available} ({split}) {'each ' if len(names) > 1 else ''}of {', '.join(names)}"
-        for (evaluated, available, split), names in tasks.items()
-    )
+def _nll_against_plain(target: TargetReport, point: FrontierPoint) -> float | None:
+    plain = target.frontier_of(REFERENCE_ARM)
+    theirs = None if plain is None or plain.chosen is None else plain.chosen.target_nll.value
+    return None if theirs is None or point.target_nll.value is None else point.target_nll.value - theirs
 
 
 def _sign(estimate: Estimate) -> Finding:

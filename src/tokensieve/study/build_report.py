@@ -105,7 +105,7 @@ def _target(target: TargetPlan, plan: Plan, source: StepResults) -> TargetReport
         for arm in target.arms
     ]
     points = [
-        frontier(one, before, name, reference, partial(source.accuracy, name), source.drift) for one in trained.values()
+        frontier(one, before, name, reference, partial(source.after, name), source.drift) for one in trained.values()
     ]
     told = TargetReport(
         task=name,

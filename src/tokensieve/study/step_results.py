@@ -80,15 +80,20 @@ class StepResults:
         outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
         problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
         nats: dict[str, metrics.Estimate] = {}
+        change: dict[str, metrics.Estimate] = {}
         if self.by_likelihood(task):
             measured = mean_value(samples)
-            nats = nats_of(samples, self.samples(self.base[task]))
+            base = self.base[task]
+            nats = nats_of(samples, self.samples(base))
+            if base not in steps:
+                change = nats_change([self.samples(step) for step in steps], self.samples(base))
         else:
             measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
         return TaskResult(
             task=task,
             accuracy=measured,
             nats=nats,
+            nats_change=change,
             outcomes=Outcomes(
                 **{outcome.value: outcomes[outcome] for outcome in Outcome},
                 limited=sum(not s.finished for s in samples),
@@ -96,15 +101,15 @@ class StepResults:
             ),
         )
 
-    def accuracy(self, task: str, runs: Sequence[ArmRun]) -> metrics.Estimate:
-        """Accuracy of several seeds' runs on a task."""
-        return self.result(task, [run.evaluations[task] for run in runs]).accuracy
+    def after(self, task: str, runs: Sequence[ArmRun]) -> TaskResult:
+        """Result of several seeds' runs on a task."""
+        return self.result(task, [run.evaluations[task] for run in runs])
 
-    def validation(self, task: str, runs: Sequence[ArmRun]) -> tuple[metrics.Estimate, int]:
-        """Accuracy of several seeds' runs on the target's validation problems, and the number of those."""
+    def validation(self, task: str, runs: Sequence[ArmRun]) -> tuple[metrics.Estimate, list[metrics.Values]]:
+        """Accuracy of several seeds' runs on the target's validation problems, and each run's value on each of them."""
         steps = [run.validation for run in runs if run.validation is not None]
-        problems = len({sample.problem_id for sample in self.samples(steps[0])})
-        return self.result(task, steps).accuracy, problems
+        values = [self.flags({task: step}, {task: steps[0]})[task] for step in steps]
+        return self.result(task, steps).accuracy, values
 
     def drift(self, run: ArmRun) -> float | None:
         """Mean drift of a run; None where it is not measured."""
@@ -197,6 +202,33 @@ def nats_of(samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, metr
         The means over pooled tokens with a bootstrap over texts; ``all`` alone where the tokens' own values were not
         kept, as those of plain text are not.
     """
+    return {name: _mean(found) for name, found in _sums(samples, base).items() if found}
+
+
+def nats_change(runs: Sequence[Sequence[Sample]], base: Sequence[Sample]) -> dict[str, metrics.Estimate]:
+    """Change of these against the base in nats per token, with a bootstrap over texts, the same for both, and seeds.
+
+    Args:
+        runs: the texts under the trained models, one entry a training seed.
+        base: the same texts under the base.
+
+    Returns:
+        As ``nats_of``; texts that some model could not score are left out.
+    """
+    before, *after = (_sums(samples, base) for samples in (base, *runs))
+    found = {}
+    for name, own in before.items():
+        sides = [side.get(name, {}) for side in after]
+        texts = [text for text in own if all(text in side for side in sides)]
+        if texts:
+            totals_R, tokens_R = np.array([own[text] for text in texts]).T
+            after_RS = np.array([[side[text][0] for side in sides] for text in texts])
+            found[name] = metrics.mean_change_per_token(totals_R, after_RS, tokens_R)
+    return found
+
+
+def _sums(samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Kind of token and text to summed nll and number of tokens."""
     likely = {s.problem_id: np.array(s.token_nll) <= math.log(LIKELY_PERPLEXITY) for s in base if s.token_nll}
     sums: dict[str, dict[str, NDArray[np.float64]]] = {"all": {}}
     for sample in samples:
@@ -209,7 +241,7 @@ def nats_of(samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, metr
         nll_N = np.array(sample.token_nll)
         for name, chosen_N in (("likely", flags_N), ("unlikely", ~flags_N)):
             _add(sums.setdefault(name, {}), sample.problem_id, float(nll_N[chosen_N].sum()), int(chosen_N.sum()))
-    return {name: _mean(found) for name, found in sums.items() if found}
+    return sums
 
 
 def _add(sums: dict[str, NDArray[np.float64]], text: str, total: float, tokens: int) -> None:

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 
 from tokensieve import metrics
-from tokensieve.metrics import Estimate, Flags
-from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint
+from tokensieve.metrics import Estimate, Flags, Values
+from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint, TaskResult
 from tokensieve.study.plan import ArmPlan, ArmRun
 
 RunFlags: TypeAlias = dict[float, list[Flags]]
@@ -23,12 +23,14 @@ class Swept:
         arm: its plan.
         after: its answers by rate.
         validation: accuracy on the target's validation problems by rate; empty where there is one rate.
+        validated: every run's values on these problems by rate, likewise.
         chosen: the rate that validation chooses.
     """
 
     arm: ArmPlan
     after: RunFlags
     validation: Mapping[float, Estimate]
+    validated: Mapping[float, Sequence[Values]]
     chosen: float
 
 
@@ -49,23 +51,25 @@ def choose_rate(accuracies: Mapping[float, float], problems: int) -> float:
 def swept(
     arm: ArmPlan,
     flags: Callable[[ArmRun], Flags],
-    validation: Callable[[Sequence[ArmRun]], tuple[Estimate, int]],
+    validation: Callable[[Sequence[ArmRun]], tuple[Estimate, Sequence[Values]]],
 ) -> Swept:
     """An arm's answers at every rate, and the rate that is chosen.
 
     Args:
         arm: its plan; its runs are made.
         flags: answers of a run.
-        validation: accuracy of several seeds' runs on the validation problems, and the number of those.
+        validation: accuracy of several seeds' runs on the validation problems, and each run's values on them.
     """
     by_rate = arm.by_rate()
     after = {rate: [flags(run) for run in runs] for rate, runs in by_rate.items()}
     if len(by_rate) == 1:
-        return Swept(arm, after, {}, next(iter(by_rate)))
+        return Swept(arm, after, {}, {}, next(iter(by_rate)))
     found = {rate: validation(runs) for rate, runs in by_rate.items()}
-    problems = min(number for _, number in found.values())
-    chosen = choose_rate({rate: estimate.value or 0.0 for rate, (estimate, _) in found.items()}, problems)
-    return Swept(arm, after, {rate: estimate for rate, (estimate, _) in found.items()}, chosen)
+    accuracies = {rate: estimate for rate, (estimate, _) in found.items()}
+    validated = {rate: values for rate, (_, values) in found.items()}
+    problems = min(len(values[0]) for values in validated.values())
+    chosen = choose_rate({rate: estimate.value or 0.0 for rate, estimate in accuracies.items()}, problems)
+    return Swept(arm, after, accuracies, validated, chosen)
 
 
 def frontier(
@@ -73,7 +77,7 @@ def frontier(
     before: Flags,
     target: str,
     reference: Swept | None,
-    accuracy: Callable[[Sequence[ArmRun]], Estimate],
+    result: Callable[[Sequence[ArmRun]], TaskResult],
     drift: Callable[[ArmRun], float | None],
 ) -> ArmFrontier:
     """An arm's points, one a rate, and its best accuracy within a loss of the other skills.
@@ -83,13 +87,13 @@ def frontier(
         before: the base's answers.
         target: the task that is learnt.
         reference: the plain arm, None where the study has none.
-        accuracy: of several seeds' runs on the target, with its interval.
+        result: of several seeds' runs on the target.
         drift: of a run.
     """
     rates = one.arm.by_rate()
     points = []
     for rate, runs in rates.items():
-        found = metrics.forgetting(before, one.after[rate], target)
+        found, measured = metrics.forgetting(before, one.after[rate], target), result(runs)
         drifts = [value for value in map(drift, runs) if value is not None]
         at_plain = reference is not None and rate == reference.chosen
         gain, transfer = Estimate(), Estimate()
@@ -98,7 +102,9 @@ def frontier(
         points.append(
             FrontierPoint(
                 learning_rate=rate,
-                target_accuracy=accuracy(runs),
+                target_accuracy=measured.accuracy,
+                target_nll=measured.nll,
+                target_fall=measured.fall,
                 target_improvement=found.ti,
                 target_points=found.ti_points,
                 backward_transfer=found.bwt,
@@ -110,12 +116,29 @@ def frontier(
                 transfer_against_plain=transfer,
             )
         )
-    best: list[BestWithin] = []
-    if any(point.backward_transfer.defined for point in points):
-        chosen = metrics.best_within(before, [one.after[rate] for rate in rates], target, LOSSES)
-        listed = list(rates)
-        best = [
-            BestWithin(loss=loss, learning_rate=None if place is None else listed[place], target_accuracy=value)
-            for loss, (place, value) in zip(LOSSES, chosen, strict=True)
-        ]
-    return ArmFrontier(arm=one.arm.settings.name, points=tuple(points), best_within=tuple(best))
+    return ArmFrontier(
+        arm=one.arm.settings.name, points=tuple(points), best_within=_best_within(one, before, target, points)
+    )
+
+
+def _best_within(one: Swept, before: Flags, target: str, points: Sequence[FrontierPoint]) -> tuple[BestWithin, ...]:
+    """The arm at its best rate on validation within each loss; empty where BWT is not defined."""
+    if not any(point.backward_transfer.defined for point in points):
+        return ()
+    settings = [one.after[point.learning_rate] for point in points]
+    validated = [one.validated[point.learning_rate] for point in points] if one.validated else None
+    best = []
+    for loss, (place, value) in zip(
+        LOSSES, metrics.best_within(before, settings, target, LOSSES, validated), strict=True
+    ):
+        point = None if place is None else points[place]
+        best.append(
+            BestWithin(
+                loss=loss,
+                learning_rate=None if point is None else point.learning_rate,
+                target_accuracy=value,
+                target_nll=Estimate() if point is None else point.target_nll,
+                on_validation=validated is not None or len(points) == 1,
+            )
+        )
+    return tuple(best)

@@ -213,3 +213,33 @@ def test_a_loss_of_exactly_the_bound_is_allowed() -> None:
     after = {"target": flags(40, 100), "a": flags(76, 100)}
     ((place, _),) = best_within(before, [[after]], "target", (5.0,), draws=20)
     assert place == 0
+
+
+def test_validation_problems_choose_the_setting_and_test_problems_measure_it() -> None:
+    before = {"target": flags(20, 100), "a": flags(80, 100)}
+    lucky = {"target": flags(60, 100), "a": flags(80, 100)}
+    sound = {"target": flags(50, 100), "a": flags(80, 100)}
+    validation = [[flags(30, 60)], [flags(40, 60)]]
+    ((place, value),) = best_within(before, [[lucky], [sound]], "target", (5.0,), validation, draws=200)
+    assert (place, value.value) == (1, 0.5)
+    ((on_test, _),) = best_within(before, [[lucky], [sound]], "target", (5.0,), draws=200)
+    assert on_test == 0
+    # Rates that validation cannot tell apart change places in the replicates, so the interval reaches to both.
+    ((_, open_),) = best_within(before, [[lucky], [sound]], "target", (5.0,), [[flags(39, 60)], [flags(40, 60)]])
+    ((_, clear),) = best_within(before, [[lucky], [sound]], "target", (5.0,), [[flags(2, 60)], [flags(58, 60)]])
+    assert ends(open_)[1] > ends(clear)[1] + 0.02
+
+
+def test_the_interval_of_the_chosen_setting_covers_its_truth() -> None:
+    """Three settings, one of which is better; chosen on 60 validation problems, measured on 100 test problems."""
+    rng = np.random.default_rng(7)
+    truths = (0.40, 0.45, 0.50)
+    held = 0
+    for run in range(200):
+        before = {"target": rng.random(100) < 0.2, "a": flags(80, 100)}
+        settings = [[{"target": rng.random(100) < truth, "a": flags(80, 100)}] for truth in truths]
+        validation = [[rng.random(60) < truth] for truth in truths]
+        ((place, value),) = best_within(before, settings, "target", (5.0,), validation, seed=run, draws=400)
+        assert place is not None
+        held += holds(value, truths[place])
+    assert 0.92 <= held / 200 <= 1.0

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from tokensieve.errors import InputError
-from tokensieve.metrics import Estimate, accuracy, standard_error, within_standard_error
+from tokensieve.metrics import (
+    Estimate,
+    accuracy,
+    mean_change_per_token,
+    mean_per_token,
+    standard_error,
+    within_standard_error,
+)
 
 
 def ends(estimate: Estimate) -> tuple[float, float]:
@@ -72,3 +79,39 @@ def test_accuracies_within_one_standard_error(one: float, other: float, problems
 def test_the_standard_error_of_a_share() -> None:
     assert standard_error(0.5, 100) == pytest.approx(0.05)
     assert 0 < standard_error(0.0, 100) < 1e-5
+
+
+def test_a_paired_change_per_token_is_the_difference_of_the_means_with_a_narrower_interval() -> None:
+    rng = np.random.default_rng(3)
+    tokens_R = rng.integers(5, 40, 80).astype(np.float64)
+    before_R = rng.gamma(2.0, 1.0, 80) * tokens_R
+    after_RS = before_R[:, None] - tokens_R[:, None] * rng.normal(0.3, 0.05, (80, 2))
+    change = mean_change_per_token(before_R, after_RS, tokens_R)
+    means = [mean_per_token(sums_R, tokens_R).value for sums_R in (before_R, after_RS.mean(axis=1))]
+    assert change.value == pytest.approx((means[1] or 0.0) - (means[0] or 0.0))
+    low, high = ends(change)
+    wide = ends(mean_per_token(before_R, tokens_R))
+    assert high - low < 0.3 * (wide[1] - wide[0])
+    assert holds(change, -0.3)
+
+
+def test_a_paired_change_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(11)
+    held = 0
+    for run in range(200):
+        tokens_R = rng.integers(5, 40, 60).astype(np.float64)
+        before_R = rng.gamma(2.0, 1.0, 60) * tokens_R
+        after_RS = before_R[:, None] + tokens_R[:, None] * rng.normal(-0.3, 0.4, (60, 1))
+        held += holds(mean_change_per_token(before_R, after_RS, tokens_R, seed=run, draws=400), -0.3)
+    assert 0.90 <= held / 200 <= 0.985
+
+
+def test_no_rows_no_tokens_and_one_row() -> None:
+    none, one = np.zeros(0), np.ones(1)
+    assert not mean_change_per_token(none, np.zeros((0, 1)), none).defined
+    assert mean_change_per_token(one, 3 * np.ones((1, 2)), one) == Estimate(value=2.0)
+
+
+def test_a_negated_estimate_has_its_ends_changed() -> None:
+    assert Estimate(value=1.0, low=-2.0, high=3.0).negated() == Estimate(value=-1.0, low=-3.0, high=2.0)
+    assert Estimate().negated() == Estimate()

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from tests.swept_report import RATES, swept_report
+from tests.swept_report import RATES, likelihood_report, swept_report
 from tests.synthetic_report import synthetic_report
 
-from tokensieve.report import Estimate, TargetReport, plots
+from tokensieve.report import Estimate, TargetReport, number_format, plots
 from tokensieve.report.results_schema import ArmFrontier, FrontierPoint
 
 
@@ -59,3 +59,18 @@ def test_the_picture_of_a_target_is_the_frontier_where_there_is_one() -> None:
     styles = plots.arm_styles(swept.arms)
     assert "by learning rate" in str(plots.target_picture(swept, styles, 560))
     assert "by arm" in str(plots.target_picture(single, styles, 560))
+
+
+def test_a_lower_nll_lies_higher_up() -> None:
+    target = likelihood_report().targets[0]
+    picture = drawn(target)
+    assert "Nll of the target, nats per token (lower on top)" in picture
+    places = {}
+    for found in re.finditer(
+        r'<polygon class="dot[^"]*" points="[\d.]+,([\d.]+)[^>]*><title>random at ([^:]+):', picture
+    ):
+        places[found[2]] = float(found[1])
+    nll = {number_format.learning_rate(p.learning_rate): p.target_nll.value or 0 for p in target.frontier[3].points}
+    assert target.frontier[3].arm == "random"
+    assert sorted(nll, key=nll.__getitem__) == sorted(places, key=places.__getitem__)
+    assert len(places) == len(RATES)

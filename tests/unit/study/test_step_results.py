@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tokensieve.study.step_results import mean_value, nats_of, value_of
+from tokensieve.study.step_results import mean_value, nats_change, nats_of, value_of
 from tokensieve.types import Sample
 
 LOG2, LOG4 = math.log(2), math.log(4)
@@ -33,3 +33,17 @@ def test_nats_are_pooled_and_split_by_the_base() -> None:
 def test_without_the_tokens_own_values_there_is_the_mean_alone() -> None:
     plain = [text("a", 1.0, 2.0, own=False)]
     assert list(nats_of(plain, plain)) == ["all"]
+
+
+def test_changes_are_paired_by_text_and_leave_out_what_a_model_could_not_score() -> None:
+    base = [text("a", LOG2, LOG4), text("b", 3.0), text("c", 1.0)]
+    runs = [
+        [text("a", 1.0, 2.0), text("b", 6.0), text("c")],
+        [text("a", 3.0, 4.0), text("b", 8.0), text("c", 1.0)],
+    ]
+    found = nats_change(runs, base)
+    assert found["all"].value == pytest.approx((3 + 6 + 7 + 8) / 2 / 3 - (3 * LOG2 + 3) / 3)
+    assert found["likely"].value == pytest.approx(2.0 - LOG2)
+    assert found["unlikely"].value == pytest.approx((2 + 6 + 4 + 8) / 4 - (LOG4 + 3) / 2)
+    assert found["all"].interval is not None
+    assert nats_change([[text("z", 1.0)]], base) == {}

@@ -1,5 +1,6 @@
 """Learning rates: which are tried, which one validation chooses, and what the frontier says of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from pydantic import ValidationError
 
 from tokensieve.config import ArmSettings, StudySettings
 from tokensieve.errors import InputError
-from tokensieve.metrics import Estimate, Flags
+from tokensieve.metrics import Estimate, Flags, Values
+from tokensieve.report.results_schema import Outcomes, TaskResult
 from tokensieve.study.plan import ArmPlan, ArmRun
 from tokensieve.study.runner import prepare
 from tokensieve.study.steps import Step
@@ -127,15 +129,17 @@ def plan(name: str) -> ArmPlan:
 
 def test_a_frontier_has_a_point_for_every_rate() -> None:
     validated = {1e-4: Estimate(value=0.4), 2e-4: Estimate(value=0.7)}
-    plain, other = (
-        swept(plan(name), lambda r: AFTER[r.learning_rate], lambda runs: (validated[runs[0].learning_rate], 100))
-        for name in ("plain", "other")
-    )
+    values = {rate: np.arange(100) < 100 * (one.value or 0) for rate, one in validated.items()}
+
+    def validation(runs: Sequence[ArmRun]) -> tuple[Estimate, list[Values]]:
+        rate = runs[0].learning_rate
+        return validated[rate], [values[rate]] * len(runs)
+
+    plain, other = (swept(plan(name), lambda r: AFTER[r.learning_rate], validation) for name in ("plain", "other"))
     assert plain.chosen == 2e-4
     drifts = {1e-4: None, 2e-4: 0.5}
-    found = frontier(
-        other, BEFORE, "target", plain, lambda runs: Estimate(value=0.5), lambda r: drifts[r.learning_rate]
-    )
+    result = TaskResult(task="target", accuracy=Estimate(value=0.5), outcomes=Outcomes())
+    found = frontier(other, BEFORE, "target", plain, lambda runs: result, lambda r: drifts[r.learning_rate])
     low, high = found.points
     assert (low.learning_rate, high.learning_rate) == (1e-4, 2e-4)
     assert (low.chosen, high.chosen) == (False, True)
@@ -147,5 +151,6 @@ def test_a_frontier_has_a_point_for_every_rate() -> None:
     assert high.points_against_plain.value == pytest.approx(0.0)
     assert not low.points_against_plain.defined
     assert [(best.loss, best.learning_rate) for best in found.best_within] == [(2, None), (5, 1e-4), (10, 1e-4)]
+    assert all(best.on_validation for best in found.best_within)
     assert found.chosen is high
     assert found.at_plain_rate is high

@@ -126,5 +126,7 @@ def _track(
 
 def _told(result: TaskResult) -> str:
     ends = number_format.interval(result.accuracy, 0, 100, signs=False)
-    share = number_format.percent(result.accuracy.value, 1)
-    return f"{share} ({ends}), {result.outcomes.correct} of {result.outcomes.total}"
+    share = f"{number_format.percent(result.accuracy.value, 1)} ({ends})"
+    if result.nats:
+        return f"1 / perplexity {share}, nll {number_format.number(result.nll.value, 3)} nats per token"
+    return f"{share}, {result.outcomes.correct} of {result.outcomes.total}"

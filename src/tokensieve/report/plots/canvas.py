@@ -10,15 +10,21 @@ from typing import Literal, TypeAlias
 
 from markupsafe import Markup
 
+from tokensieve.metrics import Estimate
+
 Anchor: TypeAlias = Literal["start", "middle", "end"]
 Shape: TypeAlias = Literal["square", "circle", "diamond", "up", "down", "cross"]
 
 CHARACTER_WIDTH = 0.56
 """Width of an average character in units of the font size, for the layout of labels; slightly on the wide side."""
+NAME_SIZE = 12.5
+"""Font size of an arm's name, in pixels, as in the page's style sheet."""
 
 _DISTANCES = (11.0, 24.0, 40.0, 60.0)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
 _ROUNDS = 6
+_LEADER_FROM = 16.0
+"""Distance of a name from its point, in pixels, from which a line joins them."""
 _COVERED = 1000.0
 """Cost of touching another label, however little: more than that of the furthest place."""
 
@@ -96,7 +102,7 @@ def text_width(text: str, size: float) -> float:
 
 def name_width(names: Sequence[str]) -> float:
     """Room for the widest of several arms' names, in pixels."""
-    return max((text_width(name, 12.5) for name in names), default=0.0)
+    return max((text_width(name, NAME_SIZE) for name in names), default=0.0)
 
 
 def _n(value: float) -> str:
@@ -141,6 +147,11 @@ class Axis:
     def clipped(self, value: float) -> float:
         """Pixel of a value, or of the axis' nearer end."""
         return self.at(min(self.high, max(self.low, value)))
+
+    def ends(self, estimate: Estimate) -> tuple[float, float] | None:
+        """Pixels of an interval's ends, cut at the axis' ends; None where there is no interval."""
+        found = estimate.interval
+        return None if found is None else (self.clipped(found[0]), self.clipped(found[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +199,34 @@ def place(
         if chosen == before:
             break
     return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name to be written beside a point: its place in pixels, the text, and the class of its style."""
+
+    x: float
+    y: float
+    text: str
+    kind: str
+
+
+def write_names(canvas: Canvas, names: Sequence[Name], obstacles: Sequence[Box], frame: Box) -> None:
+    """Write names beside their points where they hide nothing, with a line to the point from one that had to move."""
+    sizes = [(text_width(name.text, NAME_SIZE) + 4, NAME_SIZE + 3) for name in names]
+    for name, box in zip(names, place([(one.x, one.y) for one in names], sizes, obstacles, frame), strict=True):
+        near_x, near_y = min(max(name.x, box.left), box.right), min(max(name.y, box.top), box.bottom)
+        if (near_x - name.x) ** 2 + (near_y - name.y) ** 2 > _LEADER_FROM**2:
+            canvas.line(name.x, name.y, near_x, near_y, "leader")
+        canvas.text((box.left + box.right) / 2, box.bottom - 4, name.text, name.kind, "middle")
+
+
+def whisker_boxes(
+    x: float, y: float, across: tuple[float, float] | None, upwards: tuple[float, float] | None
+) -> list[Box]:
+    """A point's two whiskers as obstacles that a name may touch if it must; ends in pixels."""
+    boxes = [] if across is None else [Box(min(across), y - 2, max(across), y + 2, 0.35)]
+    return boxes if upwards is None else [*boxes, Box(x - 2, min(upwards), x + 2, max(upwards), 0.35)]
 
 
 def _candidates(anchor: tuple[float, float], size: tuple[float, float]) -> list[Box]:

@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from markupsafe import Markup
 
 from tokensieve.metrics import Estimate
 from tokensieve.report import number_format
-from tokensieve.report.plots.canvas import Axis, Box, Canvas, place, text_width
+from tokensieve.report.plots.canvas import Axis, Box, Canvas, Name, whisker_boxes, write_names
 from tokensieve.report.plots.style import ArmStyle
-from tokensieve.report.schema import ArmReport, TargetReport
+from tokensieve.report.schema import ArmReport, GainUnit, TargetReport
 
-_FONT = 12.5
 _REACH = 0.4
 """Share of the values' own span that intervals may add to an axis; longer ones are cut."""
 _TOP, _RIGHT, _BOTTOM, _LEFT = 26, 16, 46, 46
+
+_LABELS: Final[dict[GainUnit, str]] = {
+    "%": "Target improvement (TI), %",
+    "points": "Gain on the target, points",
+    "nats": "Fall of the target's nll, nats per token",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +33,14 @@ class _Point:
 
 
 def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> Markup | None:
-    """BWT against TI (or against points) with 95 % intervals; None where no arm has both numbers."""
-    in_points = target.gain_in_points
-    shown = [
-        (arm, arm.target_points if in_points else arm.target_improvement)
-        for arm in target.arms
-        if arm.backward_transfer.value is not None
-    ]
+    """BWT against TI, points or the fall of the nll, with 95 % intervals; None where no arm has both numbers."""
+    shown = [(arm, target.gain(arm)) for arm in target.arms if arm.backward_transfer.value is not None]
     shown = [(arm, gain) for arm, gain in shown if gain.value is not None]
     if not shown:
         return None
     height = min(440.0, max(330.0, width * 0.72))
-    x_axis = _axis([gain for _, gain in shown], _LEFT, width - _RIGHT)
+    unit = target.gain_unit
+    x_axis = _axis([gain for _, gain in shown], _LEFT, width - _RIGHT, 0.05 if unit == "nats" else 5.0)
     y_axis = _axis([arm.backward_transfer for arm, _ in shown], height - _BOTTOM, _TOP)
     points = [
         _Point(
@@ -46,7 +48,6 @@ def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> 
         )
         for arm, gain in shown
     ]
-    unit = "points" if in_points else "%"
     canvas = Canvas(width, height, f"{target.task}: backward transfer against gain on the target, by arm")
     _frame(canvas, x_axis, y_axis, unit)
     for point in points:
@@ -60,30 +61,34 @@ def scatter(target: TargetReport, styles: dict[str, ArmStyle], width: float) -> 
     return canvas.markup()
 
 
-def _axis(estimates: Sequence[Estimate], start: float, end: float) -> Axis:
+def _axis(estimates: Sequence[Estimate], start: float, end: float, least: float = 5.0) -> Axis:
     """An axis over all values and 0, and over the intervals as far as they do not squeeze the values together."""
     values = [estimate.value or 0.0 for estimate in estimates]
     low, high = min(0.0, *values), max(0.0, *values)
-    reach = max(high - low, 5.0)
+    reach = max(high - low, least)
     furthest = _REACH * reach
     low = min([low, *(max(e.low, low - furthest) for e in estimates if e.low is not None)])
     high = max([high, *(min(e.high, high + furthest) for e in estimates if e.high is not None)])
-    room = 0.07 * max(high - low, 5.0)
+    room = 0.07 * max(high - low, least)
     return Axis(low - room, high + room, start, end)
 
 
-def _frame(canvas: Canvas, x_axis: Axis, y_axis: Axis, unit: str) -> None:
+def _frame(canvas: Canvas, x_axis: Axis, y_axis: Axis, unit: GainUnit) -> None:
     left, right, top, bottom = x_axis.start, x_axis.end, y_axis.end, y_axis.start
     canvas.rect(x_axis.at(0), top, right - x_axis.at(0), max(0.0, y_axis.at(0) - top), "good")
     for value in number_format.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
         canvas.line(x_axis.at(value), top, x_axis.at(value), bottom, "grid" if value else "zero")
-        canvas.text(x_axis.at(value), bottom + 17, number_format.signed(value, 0), "tick", "middle")
+        canvas.text(x_axis.at(value), bottom + 17, number_format.signed(value, _decimals(value)), "tick", "middle")
     for value in number_format.ticks(y_axis.low, y_axis.high, 6):
         canvas.line(left, y_axis.at(value), right, y_axis.at(value), "grid" if value else "zero")
         canvas.text(left - 8, y_axis.at(value) + 4, number_format.signed(value, 0), "tick", "end")
-    gain = "Gain on the target, points" if unit == "points" else "Target improvement (TI), %"
-    canvas.text(right, bottom + 37, f"{gain} →", "axis", "end")
+    canvas.text(right, bottom + 37, f"{_LABELS[unit]} →", "axis", "end")
     canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")
+
+
+def _decimals(value: float) -> int:
+    """Decimals of a tick."""
+    return 0 if value == round(value) else 1 if 10 * value == round(10 * value) else 2
 
 
 def _whiskers(canvas: Canvas, point: _Point, x_axis: Axis, y_axis: Axis, colour: str) -> None:
@@ -107,18 +112,6 @@ def _names(canvas: Canvas, points: Sequence[_Point], x_axis: Axis, y_axis: Axis,
     """Each arm's name beside its point, where it hides no other."""
     obstacles: list[Box] = [Box(p.x - 8, p.y - 8, p.x + 8, p.y + 8) for p in points]
     for p in points:
-        if p.gain.low is not None and p.gain.high is not None:
-            obstacles.append(Box(x_axis.clipped(p.gain.low), p.y - 2, x_axis.clipped(p.gain.high), p.y + 2, 0.35))
-        if p.transfer.low is not None and p.transfer.high is not None:
-            top, bottom = y_axis.clipped(p.transfer.high), y_axis.clipped(p.transfer.low)
-            obstacles.append(Box(p.x - 2, top, p.x + 2, bottom, 0.35))
-    frame = Box(x_axis.start + 2, y_axis.end + 2, x_axis.end, y_axis.start - 4)
-    sizes = [(text_width(p.arm.name, _FONT) + 4, _FONT + 3) for p in points]
-    boxes = place([(p.x, p.y) for p in points], sizes, obstacles, frame)
-    for point, box in zip(points, boxes, strict=True):
-        near_x = min(max(point.x, box.left), box.right)
-        near_y = min(max(point.y, box.top), box.bottom)
-        if (near_x - point.x) ** 2 + (near_y - point.y) ** 2 > 16**2:
-            canvas.line(point.x, point.y, near_x, near_y, "leader")
-        centre = (box.left + box.right) / 2
-        canvas.text(centre, box.bottom - 4, point.arm.name, f"name {styles[point.arm.name].colour}", "middle")
+        obstacles += whisker_boxes(p.x, p.y, x_axis.ends(p.gain), y_axis.ends(p.transfer))
+    names = [Name(p.x, p.y, p.arm.name, f"name {styles[p.arm.name].colour}") for p in points]
+    write_names(canvas, names, obstacles, Box(x_axis.start + 2, y_axis.end + 2, x_axis.end, y_axis.start - 4))
