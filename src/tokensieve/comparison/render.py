@@ -13,6 +13,8 @@ from tokensieve.types import JSON
 
 HEADERS: Final = ("task", "n", "base", "tuned", "points (95 %)", "p", "lost", "gained", "detects")
 """Columns of the table; ``p`` is adjusted over the tasks, ``detects`` is the loss seen with a power of 0.8."""
+_NO_TEXT: Final = "(no text)"
+"""Stands for an answer that is empty, or that the log leaves out."""
 _TEXT: Final = 300
 """Characters of an answer that Markdown shows."""
 
@@ -146,8 +148,8 @@ def flip_lines(flip: Flip, length: int) -> list[str]:
     gold = f", gold {shortened(flip.before.gold, 40)}" if flip.before.gold else ""
     return [
         f"{flip.kind}: {flip.before.task} {flip.before.id}{gold}",
-        f"  before ({_outcome(flip.before)}): {shortened(flip.before.text, length)}",
-        f"  after  ({_outcome(flip.after)}): {shortened(flip.after.text, length)}",
+        f"  before ({_outcome(flip.before)}): {shortened(flip.before.text, length) or _NO_TEXT}",
+        f"  after  ({_outcome(flip.after)}): {shortened(flip.after.text, length) or _NO_TEXT}",
     ]
 
 
@@ -224,6 +226,8 @@ def _escaped(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """A text as a code block whose fence is longer than any in it."""
+    if not text.strip():
+        return _NO_TEXT
     fence = "```"
     while fence in text:
         fence += "`"

@@ -12,6 +12,7 @@ from tests.toy_tasks import says, toy_task
 from tokensieve import metrics
 from tokensieve.cli import main
 from tokensieve.comparison import Answer, EvaluationAnswers, compare, parse_max_drop, to_json, to_latex, to_markdown
+from tokensieve.comparison.render import flip_lines
 from tokensieve.config import EvaluateSettings, SampleSettings
 from tokensieve.data.dataset import Rows
 from tokensieve.errors import InputError
@@ -203,6 +204,15 @@ def test_wrong_format_is_told_apart_from_wrong_answers() -> None:
     text = to_markdown(compare(before, after, "toy"), flips=1)
     assert "of 5 lost, 3 for want of an answer, 1 were cut off" in text
     assert "```\nnone\n```" in text
+
+
+def test_a_flip_without_its_text_says_so() -> None:
+    found = compare(answers([True]), answers([False]), "t")
+    assert "(no text)" in to_markdown(found, flips=1)
+    assert flip_lines(found.changes[0].flips[0], 60)[1:] == [
+        "  before (correct): (no text)",
+        "  after  (wrong): (no text)",
+    ]
 
 
 def test_the_paper_s_check_values() -> None:

@@ -9,6 +9,7 @@ from tests.synthetic_report import synthetic_report
 
 from tokensieve.report import ArmReport, Estimate, TargetReport, plots
 from tokensieve.report.plots.canvas import Axis, Box, Canvas, place
+from tokensieve.report.plots.drift import log_ticks
 
 FRAME = Box(0, 0, 560, 380)
 
@@ -121,3 +122,13 @@ def test_an_axis_may_run_upwards() -> None:
     axis = Axis(low=0.0, high=10.0, start=140.0, end=40.0)
     assert axis.at(10.0) == 40.0
     assert axis.clipped(-3.0) == 140.0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(-1.3, 0.05, [0.1, 0.2, 0.5, 1]), (-3.1, 0.1, [0.001, 0.01, 0.1, 1]), (0.31, 0.39, [])],
+)
+def test_a_short_logarithmic_axis_has_ticks_between_the_powers_too(
+    low: float, high: float, expected: list[float]
+) -> None:
+    assert log_ticks(low, high) == pytest.approx(expected)

@@ -14,6 +14,7 @@ from tokensieve.report.plots.training import end_names
 
 _LOG_FROM: Final = 30.0
 """Ratio of the largest drift to the smallest from which on the axis is logarithmic."""
+_LEAST_TICKS: Final = 3
 _TOP, _RIGHT, _BOTTOM, _LEFT = 26.0, 16.0, 46.0, 46.0
 
 
@@ -115,10 +116,10 @@ def spectra(lines: Mapping[str, Sequence[float]], styles: Mapping[str, ArmStyle]
         share = (math.log10(value) - low) / (high - low)
         return left + (place - 1) / (last - 1) * (right - left), bottom - max(0.0, share) * (bottom - top)
 
-    for power in range(math.ceil(low), math.floor(high) + 1):
-        y = at(1, 10.0**power)[1]
+    for value in log_ticks(low, high):
+        y = at(1, value)[1]
         canvas.line(left, y, right, y, "grid")
-        canvas.text(left - 7, y + 4, f"{10.0**power:g}", "tick", "end")
+        canvas.text(left - 7, y + 4, f"{value:g}", "tick", "end")
     canvas.line(left, bottom, right, bottom, "ground")
     for place in (1, *range(4, last + 1, 4)):
         canvas.text(at(place, 10.0**high)[0], bottom + 18, str(place), "tick", "middle")
@@ -131,3 +132,14 @@ def spectra(lines: Mapping[str, Sequence[float]], styles: Mapping[str, ArmStyle]
         ends.append(points[-1])
     end_names(canvas, list(shown), ends, right, (top, bottom), styles)
     return canvas.markup()
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two logarithms; with 2 and 5 times them where there are fewer than three."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    found: list[float] = []
+    for factors in ((1,), (1, 2, 5)):
+        found = [f * 10.0**power for power in powers for f in factors if low <= math.log10(f * 10.0**power) <= high]
+        if len(found) >= _LEAST_TICKS:
+            break
+    return found
