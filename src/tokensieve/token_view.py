@@ -44,7 +44,7 @@ def token_view(
     """
     facts = Text(row_facts(row, scorer=scorer), Style(bold=True))
     parts = [facts, token_text(row, piece, scorer=scorer, marks=marks)]
-    return Group(*parts, *([legend()] if with_legend else []))
+    return Group(*parts, *([legend(marks=marks)] if with_legend else []))
 
 
 def token_text(
@@ -101,12 +101,17 @@ def row_facts(row: Selected | Scored, *, scorer: str = BASE_SCORER) -> str:
     return f"{line}, which hold {float(nll_T[scored_T & left_out_T].sum()) / total:.0%} of the nll" if total else line
 
 
-def legend() -> Text:
-    """The colours and what they stand for."""
+def legend(*, marks: bool = False) -> Text:
+    """The colours and what they stand for; ``marks`` as in ``token_view``."""
     text = Text("perplexity above ")
     for step, style in zip(PERPLEXITY_STEPS, _LEVELS[1:], strict=True):
         text.append(f" {step:g} ", style)
-    return text.append("  ").append("not trained", _NOT_TRAINED).append("  ").append("prompt", _PROMPT)
+    return (
+        text.append("  ")
+        .append("⟦not trained⟧" if marks else "not trained", _NOT_TRAINED)
+        .append("  ")
+        .append("prompt", _PROMPT)
+    )
 
 
 def level(nll: float) -> int:

@@ -202,7 +202,9 @@ def test_the_stages_follow_each_other(capsys: pytest.CaptureFixture[str], tmp_pa
         assert code == 0, (words, err)
         printed.append(out)
     assert "trained: " in printed[1]
-    assert "sun" in printed[2]
+    shown = "".join(printed[2].split())
+    assert shown.count("<|end|>") == 2, "a row longer than a line is shown to its end"
+    assert "⟦" in shown
     assert "pocket_choice" in printed[7]
     assert "pocket" in printed[8]
 

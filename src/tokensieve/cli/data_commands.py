@@ -125,6 +125,8 @@ def show(
 ) -> int:
     """Show rows in the terminal: tokens coloured by perplexity, struck through where not trained.
 
+    In a file or a pipe ⟦ ⟧ stand around what is not trained.
+
     Args:
         folder: Folder that score or select has made.
         row: Id of one row.
@@ -152,7 +154,9 @@ def show(
         scored = one.scored if isinstance(one, Selected) else one
         if row is not None and scored.tokens.id != row:
             continue
-        out.print(token_view(one, lambda token: str(tokenizer.decode([token]))))
+        view = token_view(one, lambda token: str(tokenizer.decode([token])), marks=not out.is_terminal)
+        # rich cuts text that is to fold where a console leaves wrapping to the terminal.
+        out.print(view, soft_wrap=False)
         shown += 1
         if shown == limit or row is not None:
             break
