@@ -3,14 +3,18 @@
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
 
 from tokensieve.errors import InputError
 from tokensieve.types import JSON
 
 if TYPE_CHECKING:
     from openai import OpenAI
+
+A = TypeVar("A", bound=BaseModel)
 
 _NO_KEY: Final = "no key"
 """Stands for no key, since the client takes neither None nor an empty one."""
@@ -135,3 +139,19 @@ def ask(client: "OpenAI", path: str, content: JSON = None) -> dict[str, JSON]:
         found = type(value).__name__
         raise InputError(f"the server's reply is no JSON object but a {found}", where=where, fix="check the address")
     return value
+
+
+def read_answer(kind: type[A], answer: JSON, where: str) -> A:
+    """What a server answered, as the fields that are read of it; others are left alone.
+
+    Raises:
+        InputError: a field is missing or holds something else: the server is of another kind.
+    """
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise InputError(
+            f"the server's reply is not as expected at {place}: {first['msg']}", where=where, fix="check the address"
+        ) from None

@@ -162,19 +162,21 @@ def test_a_scale_or_cap_that_we_miss_is_noticed(
     tiny_model: ModelFactory, name: str, attribute: str, value: float | None, dtype: torch.dtype
 ) -> None:
     """The probe at opening must see it, whatever the model's numbers, and leave the head to the model."""
-    from tokensieve.scoring import backbone, lm_head
+    from tokensieve.scoring import lm_head
 
     loaded = make(tiny_model, name)
     loaded.model.to(dtype)
     causal = loaded.model
     head = lm_head.tiled_head_of(causal, torch.float32, tf32=False)
     assert head is not None
-    split = open_backbone(loaded, ScoreSettings())
-    assert backbone._agrees(split, causal, head)
+    ids_BT = torch.arange(16).view(2, 8) * 16
+    with torch.inference_mode():
+        hidden_ND = open_backbone(loaded, ScoreSettings()).hidden(ids_BT).flatten(0, 1)
+    assert lm_head.reproduces(head, causal, ids_BT, hidden_ND)
     from dataclasses import replace
 
     wrong = replace(head, softcap=None) if attribute == "final_logit_softcapping" else replace(head, scale=1.0)
-    assert not backbone._agrees(replace(split, head=wrong), causal, wrong)
+    assert not lm_head.reproduces(wrong, causal, ids_BT, hidden_ND)
 
 
 def test_rows_that_would_reach_into_each_other_are_not_packed(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from tokensieve.config import CutOff, SampleSettings
 from tokensieve.data.manifest import digest_of
@@ -27,9 +27,7 @@ def sampler_of(model: "ModelLike | Sampler") -> Sampler:
         InputError: as in ``load_model``.
         EnvironmentProblem: as in ``load_model``.
     """
-    if callable(getattr(model, "draw", None)):
-        return cast("Sampler", model)
-    return LocalSampler(load_model(cast("ModelLike", model)))
+    return model if isinstance(model, Sampler) else LocalSampler(load_model(model))
 
 
 def load_problems(task: Task, split: str, data: Path | None, limit: int | None) -> list[Problem]:

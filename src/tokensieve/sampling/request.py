@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Request:
     prompt_T: IntArray | None = None
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Draws answers.
 

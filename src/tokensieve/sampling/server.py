@@ -7,11 +7,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from pydantic import BaseModel
+
 from tokensieve.config import AnswererSettings, SampleSettings, TemplateArgument
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.sampling.request import Request, seed_of
-from tokensieve.server import NoAnswer, Refused, ask, key_of, open_client, sound_address
+from tokensieve.server import NoAnswer, Refused, ask, key_of, open_client, read_answer, sound_address
 from tokensieve.types import JSON, Sample
 
 if TYPE_CHECKING:
@@ -26,6 +28,25 @@ _SERVERS_FAULT: Final = 500
 """First of the statuses that are the server's fault."""
 _OPTIONAL: Final = ("n", "seed")
 """Parameters that not every server takes; left out once one was refused."""
+
+
+class _Message(BaseModel):
+    """The turn that a server answers with; without text where it calls a tool or refuses."""
+
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    """One answer."""
+
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    """The answer to a request for chat completions."""
+
+    choices: list[_Choice] | None = None
 
 
 class ServerSampler:
@@ -108,10 +129,10 @@ class ServerSampler:
         while len(samples) < request.n:
             index = request.first + len(samples)
             body = self._body(request, settings, index, request.n - len(samples))
-            choices = cast("list[dict[str, JSON]]", self._post(client, body).get("choices") or [])
+            choices = read_answer(_Completion, self._post(client, body), self._address).choices
             if not choices:
                 raise InputError("the server's reply has no choices", where=self._address)
-            if len(choices) < cast(int, body.get("n", 1)):
+            if "n" in body and len(choices) < request.n - len(samples):
                 self._refused.add("n")
             taken = choices[: request.n - len(samples)]
             samples += [self._sample(request, index + place, choice) for place, choice in enumerate(taken)]
@@ -163,9 +184,8 @@ class ServerSampler:
                 return {key: value for key, value in body.items() if key != name}
         return None
 
-    def _sample(self, request: Request, index: int, choice: dict[str, JSON]) -> Sample:
-        message = cast("dict[str, JSON]", choice.get("message") or {})
-        text = str(message.get("content") or "")
+    def _sample(self, request: Request, index: int, choice: _Choice) -> Sample:
+        text = (choice.message and choice.message.content) or ""
         ids: tuple[int, ...] = ()
         if self._tokenizer is not None:
             ids = tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -175,7 +195,7 @@ class ServerSampler:
             index=index,
             text=text,
             ids=ids,
-            finished=choice.get("finish_reason") == "stop",
+            finished=choice.finish_reason == "stop",
             retokenised=True,
         )
 

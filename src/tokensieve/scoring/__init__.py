@@ -2,7 +2,8 @@
 
 from tokensieve.scoring.backend import Backend
 from tokensieve.scoring.backend_agreement import BackendComparison, compare_backends
-from tokensieve.scoring.run import NO_PART_OF_THE_RESULT, score, score_all, score_data, score_with
+from tokensieve.scoring.run import score, score_all, score_data, score_with
+from tokensieve.scoring.sharding import NO_PART_OF_THE_RESULT
 from tokensieve.scoring.vllm import open_vllm
 
 __all__ = [

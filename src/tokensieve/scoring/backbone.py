@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tokensieve.config import ScoreSettings
 from tokensieve.errors import InputError
@@ -16,6 +15,7 @@ from tokensieve.scoring.backend import Measures, ScoreRequest
 from tokensieve.scoring.batching import (
     Batch,
     BatchLayout,
+    int64_on,
     is_recurrent,
     on_device,
     packed,
@@ -23,9 +23,23 @@ from tokensieve.scoring.batching import (
     padded,
     split_by_tokens,
 )
-from tokensieve.scoring.compiled_layers import CompiledLayers, CompiledStep, is_wanted
-from tokensieve.scoring.lm_head import ModelHead, TiledHead, TokenMeasures, matmul_precision, tiled_head_of
-from tokensieve.scoring.varlen_attention import UnsupportedAttention, longest_unwindowed, varlen_rows
+from tokensieve.scoring.decoder_layers import (
+    CompiledLayers,
+    UnsupportedAttention,
+    is_wanted,
+    longest_unwindowed,
+    varlen_rows,
+)
+from tokensieve.scoring.lm_head import (
+    ModelHead,
+    TiledHead,
+    TokenMeasures,
+    is_close,
+    matmul_precision,
+    reproduces,
+    tiled_head_of,
+)
+from tokensieve.scoring.lm_head_tiles import CompiledStep
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -88,7 +102,7 @@ class Backbone:
         Raises:
             torch.OutOfMemoryError: a chunk beside the KV cache does not fit.
         """
-        ids_T = self._copied(request.inputs_T)
+        ids_T = int64_on(self.device, request.inputs_T)
         with torch.inference_mode():
             cache: object = None
             found: list[torch.Tensor] = []
@@ -97,7 +111,7 @@ class Backbone:
                 output = self.layers(input_ids=chunk_T[None], past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
                 first, last = np.searchsorted(request.sources_N, [start, start + length])
-                found.append(output.last_hidden_state[0, self._copied(request.sources_N[first:last] - start)])
+                found.append(output.last_hidden_state[0, int64_on(self.device, request.sources_N[first:last] - start)])
             del cache, output  # the head needs the room
             return self._apply_head(torch.cat(found), [request], measures)
 
@@ -108,8 +122,8 @@ class Backbone:
             return self.hidden(ids_BT)[rows_N, sources_N]
         prompts, prompt_of_row = batch.prompts()
         # Eager: a compiled layer that writes a KV cache would be one graph for each number of a layer.
-        cache = self.layers(input_ids=self._copied(np.stack(prompts)), use_cache=True).past_key_values
-        cache.batch_select_indices(self._copied(np.array(prompt_of_row)))
+        cache = self.layers(input_ids=int64_on(self.device, np.stack(prompts)), use_cache=True).past_key_values
+        cache.batch_select_indices(int64_on(self.device, np.array(prompt_of_row)))
         output = self.layers(input_ids=ids_BT, past_key_values=cache, use_cache=True)
         return output.last_hidden_state[rows_N, sources_N]  # type: ignore[no-any-return]
 
@@ -122,35 +136,22 @@ class Backbone:
         ids_BT, positions_BT, sources_N = (on_device(part, self.device) for part in packed(requests))
         lengths = [len(request.inputs_T) for request in requests]
         with varlen_rows(self.layers, lengths) if self.varlen else nullcontext():
-            return self._run(input_ids=ids_BT, position_ids=positions_BT)[0, sources_N]
+            return self.hidden(ids_BT, position_ids=positions_BT)[0, sources_N]
 
-    def hidden(self, ids_BT: torch.Tensor) -> torch.Tensor:
-        """Hidden states after the final norm, ``[B, T, D]``."""
-        return self._run(input_ids=ids_BT)
-
-    def _run(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """Hidden states after the final norm, by the compiled layers where there are such."""
+    def hidden(self, ids_BT: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+        """Hidden states after the final norm, ``[B, T, D]``, by the compiled layers where there are such."""
 
         def work() -> torch.Tensor:
-            return self.layers(**inputs, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+            return self.layers(input_ids=ids_BT, **more, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
 
         return work() if self.compiled is None else self.compiled.run(work)
-
-    def _copied(self, values: NDArray[np.integer]) -> torch.Tensor:
-        """Whole numbers on the device, int64."""
-        return on_device(torch.from_numpy(values.astype(np.int64)), self.device)
-
-    def free(self) -> None:
-        """Empty the CUDA cache, after a batch that did not fit."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _apply_head(
         self, hidden_ND: torch.Tensor, requests: Sequence[ScoreRequest], measures: Measures
     ) -> TokenMeasures:
         """Apply the LM head to the hidden states [N, D] of some requests."""
         targets_N = np.concatenate([request.targets_N for request in requests])
-        return self.head.measure(hidden_ND, self._copied(targets_N), measures)
+        return self.head.measure(hidden_ND, int64_on(self.device, targets_N), measures)
 
 
 def open_backbone(loaded: LoadedModel, settings: ScoreSettings, *, compiles: bool = True) -> Backbone:
@@ -185,7 +186,9 @@ def open_backbone(loaded: LoadedModel, settings: ScoreSettings, *, compiles: boo
     )
     if not recurrent:
         backbone = _with_packing(backbone, causal, settings.packing)
-    known = head is not None and _agrees(backbone, causal, head)
+    with torch.inference_mode():
+        ids_BT = _probe_ids(causal).view(_PROBE_ROWS, _PROBE_LENGTH)
+        known = head is not None and reproduces(head, causal, ids_BT, backbone.hidden(ids_BT).flatten(0, 1))
     compiles = compiles and loaded.settings.tp_plan == "none" and is_wanted(loaded.settings.compile, loaded.device)
     if compiles and not recurrent:
         backbone = _with_compiled_layers(backbone, causal)
@@ -238,7 +241,7 @@ def _with_compiled_layers(backbone: Backbone, causal: "PreTrainedModel") -> Back
         probes.append(lambda which: which.hidden(ids_BT))
     with torch.inference_mode(), matmul_precision("highest"):
         for probe in probes:
-            if not _close(probe(compiled).float(), probe(backbone).float(), causal.dtype):
+            if not is_close(probe(compiled).float(), probe(backbone).float(), causal.dtype):
                 layers.give_up("they compute something else")
     if layers.problem is not None:
         return replace(backbone, notes=(*backbone.notes, f"decoder layers run eager: {layers.problem}"))
@@ -266,7 +269,7 @@ def _packing_is_exact(backbone: Backbone, causal: "PreTrainedModel") -> bool:
             together_ND = backbone.read_packed(requests)
         except UnsupportedAttention:
             return False
-    return _close(together_ND.float(), torch.cat(alone).float(), causal.dtype)
+    return is_close(together_ND.float(), torch.cat(alone).float(), causal.dtype)
 
 
 def _probe_ids(causal: "PreTrainedModel", count: int = _PROBE_ROWS * _PROBE_LENGTH) -> torch.Tensor:
@@ -292,26 +295,3 @@ def _causal(loaded: LoadedModel) -> "PreTrainedModel":
             fix="choose a decoder-only language model of the transformers library",
         )
     return causal
-
-
-def _agrees(backbone: Backbone, causal: "PreTrainedModel", head: TiledHead) -> bool:
-    """True where backbone and head give the model's own logits, and the head alone does on large ones.
-
-    The second check uses the same hidden states made larger until their logits are far apart, where a soft cap
-    or a scale that we missed stands out of the rounding of 16-bit dtypes.
-    """
-    ids_BT = _probe_ids(causal).view(_PROBE_ROWS, _PROBE_LENGTH)
-    with torch.inference_mode():
-        own_NV = causal(input_ids=ids_BT, use_cache=False).logits.float().flatten(0, 1)
-        hidden_ND = backbone.hidden(ids_BT).flatten(0, 1)
-        if own_NV.shape[1] != len(head.weight_VD) or not _close(head.logits(hidden_ND), own_NV, causal.dtype):
-            return False
-        factor = 100.0 / own_NV.abs().amax().clamp_min(1e-3)
-        large_ND = (hidden_ND.float() * factor).to(hidden_ND.dtype)
-        return _close(head.logits(large_ND), ModelHead(causal).logits(large_ND), causal.dtype)
-
-
-def _close(ours: torch.Tensor, theirs: torch.Tensor, dtype: torch.dtype) -> bool:
-    """True where two tensors are equal up to the rounding of a dtype."""
-    tolerance = {torch.float32: 1e-4, torch.float16: 5e-3}.get(dtype, 2e-2)
-    return bool((ours - theirs).abs().amax() <= tolerance * theirs.abs().amax().clamp_min(1.0))

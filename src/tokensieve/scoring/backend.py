@@ -7,8 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from tokensieve.config import ScoreSettings
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.types import FloatArray, IntArray, Scores, Tokens
+from tokensieve.errors import InputError
+from tokensieve.types import JSON, FloatArray, IntArray, Scores, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,15 @@ class Measures:
     entropy: bool = False
     rank: bool = False
     top_k: int | None = None
+
+    @staticmethod
+    def of(settings: ScoreSettings, backend: "Backend") -> "Measures":
+        """Those that the settings request and the backend can take."""
+        return Measures(
+            entropy=settings.entropy and backend.has_entropy,
+            rank=settings.rank and backend.has_rank,
+            top_k=settings.entropy_top_k if backend.has_entropy else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +96,22 @@ class ScoreRecord:
             if values_N is not None and len(bad := np.flatnonzero(~np.isfinite(values_N))):
                 return name, int(bad[0]), float(values_N[bad[0]])
         return None
+
+    def check_finite(self, request: "ScoreRequest", where: str) -> None:
+        """Check that the scores of a request are finite.
+
+        Raises:
+            InputError: names the first that is not.
+        """
+        if (found := self.not_finite()) is None:
+            return
+        measure, number, value = found
+        position = int(request.positions_N[number])
+        raise InputError(
+            f"the {measure} of token {position} (id {int(request.ids_T[position])}) is {value}, expected a finite one",
+            where=where,
+            fix="check the model's weights for NaN; float16 can overflow: --dtype bfloat16 or float32",
+        )
 
     def to_bytes(self) -> bytes:
         """One byte of flags for the arrays present, then the arrays, little-endian; without top-k entropies."""
@@ -179,7 +206,7 @@ class Backend(Protocol):
         """Identity of model and backend; complete, so that the store can tell its scores from others'."""
 
     @property
-    def facts(self) -> Mapping[str, object]:
+    def facts(self) -> Mapping[str, JSON]:
         """Facts for the manifest on how the scores were made."""
 
     @property
@@ -206,3 +233,23 @@ class Backend(Protocol):
 
         None for a request that does not fit into memory, whatever is tried.
         """
+
+
+def check_row(tokens: Tokens, backend: Backend) -> None:
+    """Check that a backend's model takes a row.
+
+    Raises:
+        InputError: it is too long, or holds an id that the model does not have.
+    """
+    if backend.max_length is not None and len(tokens) > backend.max_length:
+        raise InputError(
+            f"{len(tokens):,} tokens, the model takes {backend.max_length:,}",
+            where=f"row {tokens.id}",
+            fix=f"make the tokens again with --max-length {backend.max_length}, which drops or cuts such rows",
+        )
+    if backend.vocab_size is not None and len(tokens) and int(tokens.ids_T.max()) >= backend.vocab_size:
+        raise InputError(
+            f"token id {int(tokens.ids_T.max())}, the model has {backend.vocab_size:,}",
+            where=f"row {tokens.id}",
+            fix="make the tokens again with this model's tokenizer",
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -114,9 +114,10 @@ def _nll(
     """Identity of the backend, and the NLL of all tokens of all rows concatenated; NaN where not scored."""
     backend = _opened(which, settings)
     parts = [np.zeros(0, dtype=np.float32)]
+    listed: Iterable[Tokens | Scored] = rows
     with open_store(settings, backend.identity) as store:
         scorer = Scorer(backend, settings, store)
-        for shard in in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows):
+        for shard in in_shards(listed, settings.shard_rows):
             bare = [row.tokens if isinstance(row, Scored) else row for row in shard]
             for row, scored in zip(bare, scorer.score(bare), strict=True):
                 parts.append(np.full(len(row), np.nan, np.float32) if scored is None else scored.nll_T())

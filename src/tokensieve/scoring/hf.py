@@ -1,23 +1,36 @@
-"""Reference backend: a transformers model in this process."""
+"""Reference backend: a transformers model in this process, or one model over several processes (tensor parallelism).
 
-from collections.abc import Callable, Mapping, Sequence
+In the latter all processes compute the same batches, and the first one leads: only it reads rows, looks into the store
+and writes, and before each call of its backend it broadcasts the requests. The others hold no rows, so processes cannot
+disagree about what was scored already.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.manifest import ModelIdentity
+from tokensieve.data.dataset import Rows, open_rows_of
+from tokensieve.data.manifest import MANIFEST_NAME, ModelIdentity
+from tokensieve.errors import EnvironmentProblem
 from tokensieve.models import LoadedModel
 from tokensieve.scoring.backbone import Backbone, open_backbone
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
 from tokensieve.scoring.batching import Batch, batches, find_token_budget
 from tokensieve.scoring.lm_head import TokenMeasures, matmul_precision
+from tokensieve.types import JSON, Scored
 
 T = TypeVar("T")
 Measured: TypeAlias = tuple[Sequence[ScoreRequest], TokenMeasures]
 """Requests of a batch and the measures of all their positions, request after request, on the model's device."""
+
+_Message: TypeAlias = tuple[Sequence[ScoreRequest], Measures, int] | None
+"""Requests, measures and token budget to compute with; None is the end."""
 
 _SHORTEST_CHUNK: Final = 32
 """Tokens; where so few do not fit, the model itself is too large."""
@@ -39,7 +52,7 @@ class TransformersBackend:
 
     backbone: Backbone
     identity: ModelIdentity
-    facts: Mapping[str, object]
+    facts: Mapping[str, JSON]
     max_length: int | None
     vocab_size: int
     token_budget: int
@@ -69,7 +82,7 @@ class TransformersBackend:
         if found is not None:
             return [(batch.requests, found)]
         # The failed batch's tensors are gone by now: the traceback that kept them alive is.
-        self.backbone.free()
+        _free_memory()
         if len(batch.requests) > 1:
             return [part for half in batch.halves() for part in self._measure(half, measures)]
         found = self._measure_in_chunks(batch.requests[0], measures)
@@ -83,7 +96,7 @@ class TransformersBackend:
             found = self._chunked(request, length, measures)
             if found is not None:
                 return found
-            self.backbone.free()
+            _free_memory()
         return None
 
     def _chunked(self, request: ScoreRequest, length: int, measures: Measures) -> TokenMeasures | None:
@@ -117,6 +130,12 @@ def _unless_out_of_memory(work: Callable[[], T]) -> T | None:
     return None
 
 
+def _free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory, after a batch that did not fit."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """True for an out-of-memory error; the CPU allocator's has no class of its own."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
@@ -138,14 +157,14 @@ def open_backend(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBa
     backbone = open_backbone(loaded, settings)
     budget = settings.token_budget or find_token_budget(loaded.model, loaded.device)
     config = loaded.model.config.get_text_config()
-    facts: dict[str, object] = {
+    facts: dict[str, JSON] = {
         "token_budget": budget,
         "head_path": backbone.head_path,
         "packed": backbone.layout.packs,
         "compiled": backbone.compiled is not None and backbone.compiled.problem is None,
     }
     if backbone.notes:
-        facts["notes"] = list(backbone.notes)
+        facts["notes"] = [*backbone.notes]
     return TransformersBackend(
         backbone=backbone,
         identity=loaded.identity.model_copy(update={"head_dtype": backbone.head_dtype}),
@@ -154,3 +173,61 @@ def open_backend(loaded: LoadedModel, settings: ScoreSettings) -> TransformersBa
         vocab_size=int(loaded.model.get_input_embeddings().weight.shape[0]),
         token_budget=budget,
     )
+
+
+def follows(loaded: LoadedModel) -> bool:
+    """True on the other processes that share one model."""
+    return _rank_and_size(loaded)[0] > 0
+
+
+@contextmanager
+def leading(loaded: LoadedModel, backend: TransformersBackend) -> Iterator[TransformersBackend]:
+    """The backend as it is, or where processes share the model that of the first one, which leads the others.
+
+    At the end the others are let go, whatever happened.
+    """
+    if _rank_and_size(loaded) == (0, 1) or follows(loaded):
+        yield backend
+        return
+    try:
+        yield replace(backend, before_score=lambda requests, measures, budget: _broadcast((requests, measures, budget)))
+    finally:
+        _broadcast(None)
+
+
+def follow(backend: TransformersBackend, out: Path) -> Rows[Scored]:
+    """Compute along until the first process is done.
+
+    Returns:
+        The rows that it wrote.
+
+    Raises:
+        EnvironmentProblem: it ended without writing them.
+    """
+    while (message := _broadcast(None)) is not None:
+        requests, measures, budget = message
+        replace(backend, token_budget=budget).score(requests, measures)
+    if not (out / MANIFEST_NAME).is_file():
+        raise EnvironmentProblem(
+            "the first process ended before its work was done",
+            where=str(out),
+            fix="see what it says; the same command goes on where it stopped",
+        )
+    return open_rows_of(Scored, out)
+
+
+def _broadcast(message: _Message) -> _Message:
+    """Broadcast the first process's message to all."""
+    import torch.distributed
+
+    messages = [message]
+    torch.distributed.broadcast_object_list(messages, src=0)
+    return messages[0]
+
+
+def _rank_and_size(loaded: LoadedModel) -> tuple[int, int]:
+    import torch.distributed
+
+    if loaded.settings.tp_plan == "none" or not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()

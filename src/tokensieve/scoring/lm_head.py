@@ -240,6 +240,27 @@ def tiled_head_of(causal: "PreTrainedModel", dtype: torch.dtype, *, tf32: bool) 
     )
 
 
+def reproduces(head: TiledHead, causal: "PreTrainedModel", ids_BT: torch.Tensor, hidden_ND: torch.Tensor) -> bool:
+    """True where a head gives the model's own logits, on the hidden states [N, D] of some ids and on larger ones.
+
+    The second check uses the same hidden states made larger until their logits are far apart, where a soft cap
+    or a scale that we missed stands out of the rounding of 16-bit dtypes.
+    """
+    with torch.inference_mode():
+        own_NV = causal(input_ids=ids_BT, use_cache=False).logits.float().flatten(0, 1)
+        if own_NV.shape[1] != len(head.weight_VD) or not is_close(head.logits(hidden_ND), own_NV, causal.dtype):
+            return False
+        factor = 100.0 / own_NV.abs().amax().clamp_min(1e-3)
+        large_ND = (hidden_ND.float() * factor).to(hidden_ND.dtype)
+        return is_close(head.logits(large_ND), ModelHead(causal).logits(large_ND), causal.dtype)
+
+
+def is_close(ours: torch.Tensor, theirs: torch.Tensor, dtype: torch.dtype) -> bool:
+    """True where two tensors are equal up to the rounding of a dtype."""
+    tolerance = {torch.float32: 1e-4, torch.float16: 5e-3}.get(dtype, 2e-2)
+    return bool((ours - theirs).abs().amax() <= tolerance * theirs.abs().amax().clamp_min(1.0))
+
+
 def _whole(parameter: torch.Tensor) -> torch.Tensor:
     """A parameter's values; those of a tensor-parallel one gathered from all processes."""
     gather = getattr(parameter, "full_tensor", None)

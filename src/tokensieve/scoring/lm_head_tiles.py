@@ -3,12 +3,16 @@
 Nothing here waits for the device: no value of a tensor decides what is done next, but for top-k entropies on a CPU.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 import torch
 
 from tokensieve.scoring.backend import Measures
+from tokensieve.scoring.decoder_layers import in_one_line, is_of_compiler
+
+_log = logging.getLogger(__name__)
 
 _LOG2_E: Final = 1.4426950408889634
 _LN_2: Final = 0.6931471805599453
@@ -79,6 +83,26 @@ def add_functional(
     if weighted_N is not None:
         weighted_N = weighted_N + (power_NV * weight_NV).sum(1)
     return Sums(own_N, reference_N, sum_N, weighted_N, rank_N)
+
+
+class CompiledStep:
+    """Adds a tile of logits to the sums of an LM head, compiled: two passes over the tile in place of a dozen."""
+
+    def __init__(self) -> None:
+        self._step: TileStep = torch.compile(add_functional, dynamic=True, fullgraph=True)
+        self.problem: str | None = None
+
+    def __call__(self, sums: Sums, *tile: torch.Tensor) -> Sums:
+        """As ``add_in_place``, which runs, with a line in the log, where this cannot be compiled."""
+        if self.problem is None:
+            try:
+                return self._step(sums, *tile)
+            except Exception as error:
+                if not is_of_compiler(error):
+                    raise
+                self.problem = in_one_line(error)
+                _log.warning("the LM head's sums run without torch.compile: %s", self.problem)
+        return add_in_place(sums, *tile)
 
 
 def _own_N(own_N: torch.Tensor, column_N: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:

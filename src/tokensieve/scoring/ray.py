@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import LaunchSettings, ModelSettings, ScoreSettings
-from tokensieve.data.dataset import Rows, open_rows, open_rows_of
+from tokensieve.data.dataset import Rows, open_rows_of
 from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel, load_model
@@ -64,12 +64,11 @@ class RayScorer:
         return {**batch, "problem": [self._score(Portion(int(n), self.job.portions)) for n in batch["portion"]]}
 
     def _score(self, portion: Portion) -> str:
-        rows = cast("TokenRows", open_rows(self.job.tokens))
         try:
             if isinstance(self.loaded, TokensieveError):
                 raise self.loaded
             score(
-                rows,
+                self.job.tokens,
                 self.loaded,
                 self.job.settings,
                 out=self.job.out,
@@ -85,7 +84,7 @@ def score_on_ray(
     model: ModelSettings | str,
     settings: ScoreSettings | None = None,
     *,
-    out: Path,
+    out: Path | None,
     workers: int = 2,
     gpus_a_worker: float | None = None,
 ) -> Rows[Scored]:
@@ -100,7 +99,7 @@ def score_on_ray(
         gpus_a_worker: GPUs that each of them reserves; None is one where the cluster has any.
 
     Raises:
-        InputError: the rows are in memory; or as in ``score``.
+        InputError: the rows are in memory, or there is no folder for the result; or as in ``score``.
         EnvironmentProblem: Ray is not installed, its workers are lost again and again; or as in ``score``.
     """
     try:
@@ -109,6 +108,8 @@ def score_on_ray(
         raise EnvironmentProblem(
             "Ray is not installed", where="--engine ray", fix="pip install 'tokensieve[ray]'"
         ) from error
+    if out is None:
+        raise InputError("Ray's workers write the scores into a folder", fix="give out=FOLDER")
     if rows.folder is None:
         raise InputError("Ray's workers read the tokens from a folder", fix="rows.save(FOLDER) first")
     count = max(2, workers * _PORTIONS_A_WORKER)

@@ -9,22 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tokensieve.config import DataSettings, LaunchSettings, ModelSettings, ScoreSettings, as_settings
-from tokensieve.data.dataset import Rows, ShardRun, in_memory, in_shards, open_rows
+from tokensieve.data.dataset import Rows, ShardRun, as_rows, in_memory, in_shards, open_rows
 from tokensieve.data.hashing import refuse_another_tokenizer
-from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, package_versions
+from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity
 from tokensieve.data.shards import read_ahead
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.launch import Portion, device_of_launch, portion_of
 from tokensieve.models import LoadedModel, ModelLike, context_length, load_model, settings_of
 from tokensieve.pipeline import load, load_beside_others
-from tokensieve.scoring.backend import Backend, Measures, ScoreRecord, ScoreRequest, request_for, unique
-from tokensieve.scoring.sharding import Portions, RowAccount
+from tokensieve.scoring.backend import Backend, Measures, ScoreRecord, ScoreRequest, check_row, request_for, unique
+from tokensieve.scoring.sharding import Portions, RowAccount, draft_manifest
 from tokensieve.scoring.store import ScoreStore
 from tokensieve.scoring.vllm import open_vllm
-from tokensieve.types import BASE_SCORER, JSON, Progress, Scored, Tokens
+from tokensieve.types import BASE_SCORER, Progress, Scored, Tokens
 
 if TYPE_CHECKING:
     from tokensieve.data.formats.sources import Data
@@ -34,9 +34,6 @@ TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
 
 _TOKENS: Final = ".tokens"
 """Folder of the tokens in that of their scores: on disk, so that memory does not grow with the rows."""
-
-NO_PART_OF_THE_RESULT: Final = {"store", "use_store", "token_budget", "packing"}
-"""Settings that change how the work is done; the folder of a run may be taken up with others."""
 
 
 def score_data(
@@ -63,7 +60,7 @@ def score_data(
         InputError: as in ``load`` and ``score``, or settings that exclude each other.
         EnvironmentProblem: as in ``score``.
     """
-    from tokensieve.scoring import hf, tensor_parallel  # torch, which `tokensieve --help` does without
+    from tokensieve.scoring import hf  # torch, which `tokensieve --help` does without
 
     read, settings, launch = read or DataSettings(), settings or ScoreSettings(), launch or LaunchSettings()
     portion = portion_of(launch, model)
@@ -77,8 +74,8 @@ def score_data(
         return score(load(data, model, read, tokens, longest=limit), model, settings, out=out, launch=launch)
     with ThreadPoolExecutor(max_workers=1) as beside:
         loading = beside.submit(_load, model)
-        if model.tp_plan != "none" and tensor_parallel.follows(loading.result()):
-            return tensor_parallel.follow(hf.open_backend(loading.result(), settings), out)
+        if model.tp_plan != "none" and hf.follows(loading.result()):
+            return hf.follow(hf.open_backend(loading.result(), settings), out)
         rows = load_beside_others(data, model, read, tokens, portion, longest=limit)  # while the weights are read
         loaded = loading.result()
     return score(rows, loaded, settings, out=out, launch=launch, progress=progress)
@@ -120,7 +117,7 @@ def score(
         EnvironmentProblem: no disk space, vLLM or Ray not installed, a server that cannot be reached; or as in
             ``load_model``.
     """
-    from tokensieve.scoring import hf, tensor_parallel
+    from tokensieve.scoring import hf
 
     settings, launch = as_settings(ScoreSettings, settings, "settings"), as_settings(LaunchSettings, launch, "launch")
     out = None if out is None else Path(out)
@@ -134,28 +131,25 @@ def score(
     if launch.engine == "ray":
         from tokensieve.scoring.ray import score_on_ray
 
-        if out is None:
-            raise InputError("Ray's workers write the scores into a folder", fix="give out=FOLDER")
         return score_on_ray(rows, chosen, settings, out=out, workers=launch.workers)
     if launch.backend == "vllm":
         backend: Backend = open_vllm(chosen, launch.url)
-        check_same_tokenizer(rows.manifest.model, backend.identity, settings.scorer)
+        _check_tokenizer(rows, backend.identity, settings)
         return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
     loaded = model if isinstance(model, LoadedModel) else _load(chosen)
-    check_same_tokenizer(rows.manifest.model, loaded.identity, settings.scorer)
-    local = hf.open_backend(loaded, settings)
-    if tensor_parallel.leads_others(loaded):
-        with tensor_parallel.leading(local) as leader:
-            return score_with(rows, leader, settings, out=out, portion=portion, progress=progress)
-    return score_with(rows, local, settings, out=out, portion=portion, progress=progress)
+    _check_tokenizer(rows, loaded.identity, settings)
+    with hf.leading(loaded, hf.open_backend(loaded, settings)) as local:
+        return score_with(rows, local, settings, out=out, portion=portion, progress=progress)
 
 
 def _token_rows(given: "TokenRows | Data", model: LoadedModel | ModelSettings | str | Path) -> TokenRows:
     """Tokens, or rows with scores, as they are or out of their folder; a data set's tokens."""
     if isinstance(given, str | Path) and (Path(given) / MANIFEST_NAME).is_file():
-        given = cast("TokenRows", open_rows(given))
-    if isinstance(given, Rows) and given.manifest.stage in ("tokens", "scored"):
-        return cast("TokenRows", given)
+        given = open_rows(given)
+    if isinstance(given, Rows) and given.manifest.stage == "tokens":
+        return as_rows(Tokens, given)
+    if isinstance(given, Rows) and given.manifest.stage == "scored":
+        return as_rows(Scored, given)
     return load(given, model, longest=None if isinstance(model, LoadedModel) else context_length(settings_of(model)))
 
 
@@ -174,15 +168,12 @@ def score_with(
         InputError: a portion without a folder to put it into; or as in ``score``.
     """
     portion = portion or Portion()
+    listed: Iterable[Tokens | Scored] = rows
     draft, target, portions = draft_manifest(rows, backend, settings), out, None
     if not portion.whole:
-        if out is None:
-            raise InputError("several processes need a folder to put their shards together in", fix="give --out")
-        portions = Portions(out, portion.count)
-        if (whole := portions.joined(draft)) is not None:
+        portions = Portions.of(out, portion)
+        if (whole := portions.result(draft, rows.manifest)) is not None:
             return whole
-        if portions.finished:
-            return portions.join(rows.manifest)
         draft, target = portions.pin(draft), portions.folder(portion.index)
     account = RowAccount(rows.manifest, others=portions is not None)
     with open_store(settings, backend.identity) as store, ShardRun[Scored](target, draft) as run:
@@ -192,7 +183,7 @@ def score_with(
             scorer = Scorer(backend.resumed(run.draft.facts), settings, store)
             run.make(
                 # The next shard is read while one is scored.
-                read_ahead(in_shards(cast(Iterable[Tokens | Scored], rows), settings.shard_rows)),
+                read_ahead(in_shards(listed, settings.shard_rows)),
                 lambda shard: account.kept(shard, scorer.score(shard)),
                 recall=account.recall,
                 passed=lambda shard: account.passed(shard, len(rows), progress),
@@ -229,11 +220,12 @@ class Scorer:
         tokens = [row.tokens if isinstance(row, Scored) else row for row in rows]
         requests = [request_for(one, prompts=self.settings.prompts) for one in tokens]
         self._check(rows, tokens)
+        measures = Measures.of(self.settings, self.backend)
         names = {request.key: one.id for request, one in zip(requests, tokens, strict=True)}
         records = self._records(unique(request for request in requests if len(request.positions_N)), names)
         scored: list[Scored | None] = []
         for row, one, request in zip(rows, tokens, requests, strict=True):
-            record = records[request.key] if len(request.positions_N) else ScoreRecord.empty(self._measures)
+            record = records[request.key] if len(request.positions_N) else ScoreRecord.empty(measures)
             if record is None:
                 scored.append(None)
                 continue
@@ -245,7 +237,7 @@ class Scorer:
     def _records(
         self, requests: Mapping[bytes, ScoreRequest], names: Mapping[bytes, str]
     ) -> dict[bytes, ScoreRecord | None]:
-        measures = self._measures
+        measures = Measures.of(self.settings, self.backend)
         known = {} if self.store is None else self.store.get(list(requests), measures)
         known = {key: one for key, one in known.items() if one.not_finite() is None}
         missing = {key: request for key, request in requests.items() if key not in known}
@@ -254,45 +246,15 @@ class Scorer:
         answers = self.backend.score(list(missing.values()), measures)
         fresh = dict(zip(missing, answers, strict=True))
         for key, one in fresh.items():
-            if one is not None and (found := one.not_finite()) is not None:
-                self._refuse(*found, requests[key], names[key])
+            if one is not None:
+                one.check_finite(requests[key], f"row {names[key]}, model {self.backend.identity.name}")
         if self.store is not None:
             self.store.put({key: one for key, one in fresh.items() if one is not None}, measures.top_k)
         return {**known, **fresh}
 
-    def _refuse(self, measure: str, number: int, value: float, request: ScoreRequest, row: str) -> None:
-        position = int(request.positions_N[number])
-        raise InputError(
-            f"the {measure} of token {position} (id {int(request.ids_T[position])}) is {value}, expected a finite one",
-            where=f"row {row}, model {self.backend.identity.name}",
-            fix="check the model's weights for NaN; float16 can overflow: --dtype bfloat16 or float32",
-        )
-
-    @property
-    def _measures(self) -> Measures:
-        """Measures that the settings request and the backend can take."""
-        entropy = self.backend.has_entropy
-        return Measures(
-            entropy=self.settings.entropy and entropy,
-            rank=self.settings.rank and self.backend.has_rank,
-            top_k=self.settings.entropy_top_k if entropy else None,
-        )
-
     def _check(self, rows: Sequence[Tokens | Scored], tokens: Sequence[Tokens]) -> None:
-        max_length, vocab_size = self.backend.max_length, self.backend.vocab_size
         for row, one in zip(rows, tokens, strict=True):
-            if max_length is not None and len(one) > max_length:
-                raise InputError(
-                    f"{len(one):,} tokens, the model takes {max_length:,}",
-                    where=f"row {one.id}",
-                    fix=f"make the tokens again with --max-length {max_length}, which drops or cuts such rows",
-                )
-            if vocab_size is not None and len(one) and int(one.ids_T.max()) >= vocab_size:
-                raise InputError(
-                    f"token id {int(one.ids_T.max())}, the model has {vocab_size:,}",
-                    where=f"row {one.id}",
-                    fix="make the tokens again with this model's tokenizer",
-                )
+            check_row(one, self.backend)
             if isinstance(row, Scored) and self.settings.scorer in row.scores:
                 raise InputError(
                     f"there are scores by {self.settings.scorer!r} already",
@@ -323,34 +285,10 @@ def score_all(rows: Sequence[Tokens], model: LoadedModel, settings: ScoreSetting
     return scored
 
 
-def draft_manifest(rows: TokenRows, backend: Backend, settings: ScoreSettings) -> Manifest:
-    """The manifest as far as it is known before the first row is scored."""
-    scorers = dict(cast("dict[str, JSON]", rows.manifest.facts.get("scorers", {})))
-    scorers[settings.scorer] = backend.identity.model_dump(mode="json")
-    facts = cast("dict[str, JSON]", {**rows.manifest.facts, **backend.facts, "scorers": scorers})
-    if settings.entropy_top_k is not None:
-        counts = cast("dict[str, JSON]", facts.get("entropy_top_k", {}))
-        facts["entropy_top_k"] = {**counts, settings.scorer: settings.entropy_top_k}
-    return Manifest(
-        stage="scored",
-        settings=settings.model_dump(mode="json", exclude=NO_PART_OF_THE_RESULT),
-        inputs={"tokens": rows.manifest.digest},
-        model=backend.identity,
-        versions=dict(package_versions()),
-        facts=facts,
-    )
-
-
-def check_same_tokenizer(made_with: ModelIdentity | None, model: ModelIdentity, scorer: str) -> None:
-    """Check that the tokens were made by tokenizer and chat template of the model that is about to be trained.
-
-    Another scorer may come with a tokenizer file of its own, as sizes of one family do; its ids are checked instead.
-
-    Raises:
-        InputError: they were made by another one.
-    """
-    if scorer == BASE_SCORER:
-        refuse_another_tokenizer(made_with, model, fix="make the tokens again with this model")
+def _check_tokenizer(rows: TokenRows, model: ModelIdentity, settings: ScoreSettings) -> None:
+    """Check that the model about to be trained made the tokens; of another scorer, ids are checked row by row."""
+    if settings.scorer == BASE_SCORER:
+        refuse_another_tokenizer(rows.manifest.model, model, fix="make the tokens again with this model")
 
 
 def _load(model: ModelSettings) -> LoadedModel:

@@ -1,7 +1,8 @@
-"""Several processes, one folder: each scores its portion of the shards beside the others; the last one joins them.
+"""The folder of a scoring run: its manifest, the count of its rows, and the portions of several processes.
 
-A portion is written to ``.portions/i-of-N`` inside the result's folder. The process that finishes and finds all
-portions finished moves their shards together, which copies nothing, and writes the manifest. No process waits.
+Each process scores its portion of the shards beside the others, into ``.portions/i-of-N`` in the result's folder. The
+process that finishes and finds all portions finished moves their shards together, which copies nothing, and writes the
+manifest. No process waits.
 """
 
 import contextlib
@@ -11,18 +12,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import Rows, open_rows_of
 from tokensieve.data.listed_files import remove_listed_files
-from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, read_manifest, write_atomically
+from tokensieve.data.manifest import (
+    MANIFEST_NAME,
+    Counts,
+    Manifest,
+    package_versions,
+    read_manifest,
+    write_atomically,
+)
 from tokensieve.data.row_counts import Tally
 from tokensieve.data.shards import FinishedShard, check_empty, check_same_run
 from tokensieve.errors import InputError
 from tokensieve.launch import Portion
-from tokensieve.types import Progress, Scored, Tokens
+from tokensieve.scoring.backend import Backend
+from tokensieve.types import JSON, Progress, Scored, Tokens
 
 TOO_LARGE: Final = "does not fit into memory"
 _PORTIONS: Final = ".portions"
 _PINNED: Final = "pinned.json"
+
+
+NO_PART_OF_THE_RESULT: Final = {"store", "use_store", "token_budget", "packing"}
+"""Settings that change how the work is done; the folder of a run may be taken up with others."""
+
+
+def draft_manifest(rows: Rows[Tokens] | Rows[Scored], backend: Backend, settings: ScoreSettings) -> Manifest:
+    """The manifest as far as it is known before the first row is scored."""
+    facts: dict[str, JSON] = {**rows.manifest.facts, **backend.facts}
+    _add(facts, "scorers", settings.scorer, backend.identity.model_dump(mode="json"))
+    if settings.entropy_top_k is not None:
+        _add(facts, "entropy_top_k", settings.scorer, settings.entropy_top_k)
+    return Manifest(
+        stage="scored",
+        settings=settings.model_dump(mode="json", exclude=NO_PART_OF_THE_RESULT),
+        inputs={"tokens": rows.manifest.digest},
+        model=backend.identity,
+        versions=dict(package_versions()),
+        facts=facts,
+    )
+
+
+def _add(facts: dict[str, JSON], name: str, scorer: str, value: JSON) -> None:
+    """Put a scorer's value beside those of earlier scorers."""
+    earlier = facts.get(name)
+    facts[name] = {**(earlier if isinstance(earlier, dict) else {}), scorer: value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +82,19 @@ class Portions:
         """True where every portion is done."""
         return all((self.folder(index) / MANIFEST_NAME).is_file() for index in range(self.count))
 
-    def joined(self, draft: Manifest) -> Rows[Scored] | None:
-        """The whole result where it is there already.
+    @staticmethod
+    def of(out: Path | None, portion: Portion) -> "Portions":
+        """The portions of which one is given.
+
+        Raises:
+            InputError: there is no folder to put them into.
+        """
+        if out is None:
+            raise InputError("several processes need a folder to put their shards together in", fix="give --out")
+        return Portions(out, portion.count)
+
+    def result(self, draft: Manifest, source: Manifest) -> Rows[Scored] | None:
+        """The whole result where it is there already, or can be joined; ``source`` is the manifest of what is scored.
 
         Raises:
             InputError: the folder holds the result of another run, or something else.
@@ -57,7 +104,7 @@ class Portions:
             return open_rows_of(Scored, self.out)
         if not (self.out / _PORTIONS).is_dir():
             check_empty(self.out)
-        return None
+        return self.join(source) if self.finished else None
 
     def remove(self) -> None:
         """Remove the portions' folders, whose shards have been moved into the whole."""

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
+from pydantic import BaseModel
 
 from tokensieve.config import ModelSettings, TemplateArgument
 from tokensieve.data.hashing import template_digest, tokenizer_digest
@@ -18,7 +19,7 @@ from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import fingerprint, load_tokenizer
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
-from tokensieve.server import NoAnswer, Refused, ask, open_client, sound_address
+from tokensieve.server import NoAnswer, Refused, ask, open_client, read_answer, sound_address
 from tokensieve.types import JSON
 
 if TYPE_CHECKING:
@@ -36,6 +37,39 @@ TokenLogprob: TypeAlias = tuple[float, int | None]
 """Log-probability in nats, and rank from 1, of one prompt token."""
 
 
+class _Logprob(BaseModel):
+    """One token's entry in a server's answer."""
+
+    logprob: float
+    rank: int | None = None
+
+
+class _Choice(BaseModel):
+    """One answer to a prompt; entries by token ids as text, None for the first token."""
+
+    prompt_logprobs: list[dict[str, _Logprob] | None] | None = None
+
+
+class _Completion(BaseModel):
+    """The answer to a request for a completion."""
+
+    choices: list[_Choice] = []
+
+
+class _Served(BaseModel):
+    """One model in a server's list."""
+
+    id: str
+    root: str | None = None
+    max_model_len: int | None = None
+
+
+class _Models(BaseModel):
+    """A server's list of models."""
+
+    data: list[_Served] = []
+
+
 @dataclass(frozen=True, slots=True)
 class VllmServer:
     """A vLLM server that speaks its OpenAI-compatible protocol.
@@ -51,7 +85,7 @@ class VllmServer:
     url: str
     model: str
     identity: ModelIdentity
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, JSON] = field(default_factory=dict)
     max_length: int | None = None
     vocab_size: int | None = None
     has_entropy: bool = False
@@ -79,9 +113,8 @@ class VllmServer:
             "temperature": 0.0,
             "prompt_logprobs": 0,
         }
-        answer = cast("dict[str, list[dict[str, object]]]", _ask(client, self.url, "/completions", content))
-        choices = answer.get("choices") or [{}]
-        logprobs = cast("list[dict[str, dict[str, object]] | None] | None", choices[0].get("prompt_logprobs"))
+        answer = read_answer(_Completion, _ask(client, self.url, "/completions", content), self.url)
+        logprobs = answer.choices[0].prompt_logprobs if answer.choices else None
         if logprobs is None or len(logprobs) != len(request.ids_T):
             raise InputError(
                 f"expected prompt_logprobs of {len(request.ids_T)} tokens, got "
@@ -122,11 +155,11 @@ def open_server(
     """
     url = sound_address(url, "--url")
     with open_client(url, timeout_s=_TIMEOUT_S) as client:
-        listed = cast("dict[str, list[dict[str, object]]]", _ask(client, url, "/models"))
-    served = {str(entry["id"]): entry for entry in listed.get("data", [])}
+        listed = read_answer(_Models, _ask(client, url, "/models"), url)
+    served = {entry.id: entry for entry in listed.data}
     if model not in served:
         raise InputError(f"the server has no model {model!r}; it has: {', '.join(sorted(served)) or 'none'}", where=url)
-    made_of = {"server": url, "model": model, "root": served[model].get("root"), "created_by": "vllm"}
+    made_of = {"server": url, "model": model, "root": served[model].root, "created_by": "vllm"}
     words = load_tokenizer(tokenizer)
     identity = ModelIdentity(
         name=model,
@@ -136,14 +169,9 @@ def open_server(
         template_kwargs=dict(template_kwargs or {}),
         backend="vllm",
     )
-    limit = served[model].get("max_model_len")
-    longest = limit - 1 if isinstance(limit, int) else None  # one place is for the token that must be sampled
+    limit = served[model].max_model_len
+    longest = None if limit is None else limit - 1  # one place is for the token that must be sampled
     return VllmServer(url, model, identity, {"server": url}, longest)
-
-
-class _Logprob(Protocol):
-    logprob: float
-    rank: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +187,7 @@ class VllmOffline:
 
     engine: "LLM"
     identity: ModelIdentity
-    facts: Mapping[str, object]
+    facts: Mapping[str, JSON]
     max_length: int | None
     vocab_size: int | None = None
     has_entropy: bool = False
@@ -178,7 +206,7 @@ class VllmOffline:
         outputs = self.engine.generate(prompts, asking, use_tqdm=False)
         records = []
         for request, output in zip(requests, outputs, strict=True):
-            logprobs = cast("list[dict[int, _Logprob]]", output.prompt_logprobs)
+            logprobs = output.prompt_logprobs
             found = [logprobs[t][int(request.ids_T[t])] for t in request.positions_N]
             records.append(_record([(one.logprob, one.rank) for one in found], rank=measures.rank))
         return records
@@ -230,13 +258,12 @@ def _ask(client: "OpenAI", url: str, path: str, content: JSON = None) -> JSON:
         raise EnvironmentProblem(f"the server cannot be reached or broke off: {error}", where=where, fix=fix) from None
 
 
-def _token_logprob(entry: dict[str, dict[str, object]] | None, token_id: int, url: str) -> TokenLogprob:
+def _token_logprob(entry: dict[str, _Logprob] | None, token_id: int, url: str) -> TokenLogprob:
     """Log-probability and rank of one token in a server's answer, whose keys are token ids as text."""
     found = (entry or {}).get(str(token_id))
     if found is None:
         raise InputError(f"the answer holds no log-probability of token {token_id}", where=url)
-    logprob = cast(float, found["logprob"])
-    return -math.inf if logprob <= _MINUS_INFINITY else logprob, cast("int | None", found.get("rank"))
+    return -math.inf if found.logprob <= _MINUS_INFINITY else found.logprob, found.rank
 
 
 def _record(logprobs: Sequence[TokenLogprob], *, rank: bool) -> ScoreRecord:

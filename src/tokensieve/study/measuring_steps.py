@@ -172,7 +172,7 @@ def write_shown_tokens(selected: Path, model: "LoadedModel", folder: Path) -> No
     """Score the training rows that the page's token browser shows under the trained model, and write their nll."""
     from tokensieve.pipeline import open_selected
     from tokensieve.report.browsers import drawn_rows
-    from tokensieve.scoring.preferred import nll_of_rows
+    from tokensieve.scoring.response_states import nll_of_rows
 
     rows = [row.tokens for row in drawn_rows(open_selected(selected))]
     found = {

@@ -23,7 +23,7 @@ from tokensieve.drift import Drift
 from tokensieve.errors import InputError
 from tokensieve.report.results_schema import DriftSet, Outcomes, TaskResult
 from tokensieve.report.schema import EvaluatedSubset, StageTime
-from tokensieve.scoring.preferred import preferred_ids
+from tokensieve.scoring.response_states import preferred_ids
 from tokensieve.study.measuring_steps import DRIFT_NAME
 from tokensieve.study.plan import ArmPlan, ArmRun
 from tokensieve.study.steps import NOT_TRAINED, Runner, Step

@@ -69,7 +69,7 @@ class Step:
             result is found again before anything has run.
         build: makes the result in the folder given; may be called again on a folder that a kill left half done.
         needs: the steps whose results it reads.
-        work: floating-point operations for each parameter of the model, roughly, as ``models.speed`` counts them.
+        work: floating-point operations for each parameter of the model, roughly, as ``models.device`` counts them.
     """
 
     verb: str

@@ -15,7 +15,7 @@ from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import score, score_with
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
-from tokensieve.types import Scored, Tokens, bools, ints
+from tokensieve.types import JSON, Scored, Tokens, bools, ints
 
 ModelFactory = Callable[..., LoadedModel]
 
@@ -41,7 +41,7 @@ class _Counting:
     asked: list[ScoreRequest] = field(default_factory=list)
     fails_after: int = 10**9
     identity: ModelIdentity = field(default_factory=lambda: ModelIdentity(name="counting", weights_digest="w"))
-    facts: dict[str, object] = field(default_factory=lambda: {"token_budget": 64})
+    facts: dict[str, JSON] = field(default_factory=lambda: {"token_budget": 64})
     max_length: int | None = None
     vocab_size: int | None = None
     has_entropy: bool = True

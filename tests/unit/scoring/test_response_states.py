@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from tests.conftest import ModelFactory
 
-from tokensieve.scoring.preferred import nll_of_rows, preferred_ids
+from tokensieve.scoring.response_states import nll_of_rows, preferred_ids
 from tokensieve.types import Tokens
 
 

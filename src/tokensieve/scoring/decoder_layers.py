@@ -1,16 +1,22 @@
-"""Variable-length attention over packed rows: neither padding nor products between neighbours.
+"""A model's own decoder layers, run otherwise: by torch.compile, and with attention over the rows of a packed sequence.
 
-The linear layers see one long sequence without padding; attention, which is the only layer that mixes tokens, sees
-rows. On a GPU that is torch's variable-length kernel. A CPU has none, and the mask that a plain kernel would need there
-costs the square of the whole sequence; there the plain kernel is called for each run of equally long rows.
+Both are contexts: the model itself stays as it is. Compiled, the elementwise work of a layer (norms, rotary embedding,
+gated product, residuals) becomes a few kernels; one graph serves all layers of a kind, whatever the length of what they
+read, and where that fails they run eager.
+
+In a packed sequence there is neither padding nor a product between neighbours: linear layers see one long sequence,
+attention, which is the only layer that mixes tokens, sees rows. On a GPU that is torch's variable-length kernel. A CPU
+has none, and the mask that a plain kernel would need there costs the square of the whole sequence; there the plain
+kernel is called for each run of equally long rows.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 
 import torch
 
@@ -19,10 +25,94 @@ from tokensieve.scoring.batching import on_device
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+T = TypeVar("T")
+Wanted: TypeAlias = Literal["auto", "on", "off"]
+
 _NAME: Final = "tokensieve_by_row"
 _WINDOWS: Final = ("sliding_window", "attention_chunk_size", "window_size")
 _NOT_HANDLED: Final = ("softcap", "position_bias", "s_aux")
 """Arguments that some models pass to their attention and that the plain kernel does not take."""
+
+_log = logging.getLogger(__name__)
+
+
+class CompiledLayers:
+    """The decoder layers of a backbone, compiled at their first call.
+
+    One graph serves packed rows and one padded ones, for each kind of layer; lengths and batch sizes are symbols in
+    it. Layers share a graph, since their weights are its inputs. torch's ``recompile_limit`` bounds what else might
+    be compiled: past it the layers run eager from then on, as after any error of the compiler.
+
+    Args:
+        model: whose layers they are.
+    """
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self._layers = decoder_layers(model)
+        # One graph a layer or none: a layer in pieces would be compiled anew for every shape that a piece sees.
+        self._forwards = [torch.compile(layer.forward, dynamic=True, fullgraph=True) for layer in self._layers]
+        self.problem: str | None = None if self._layers else f"{type(model).__name__} has no list of decoder layers"
+
+    def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, with the layers compiled; eager, with a line in the log, where they cannot be.
+
+        Raises:
+            torch.OutOfMemoryError: as ``work`` does.
+        """
+        if self.problem is None:
+            try:
+                with self._installed():
+                    return work()
+            except Exception as error:
+                if not is_of_compiler(error):
+                    raise
+                self.give_up(in_one_line(error))
+        return work()
+
+    def give_up(self, problem: str) -> None:
+        """Run the layers eager from now on, and say why in the log."""
+        self.problem = problem
+        _log.warning("decoder layers run without torch.compile: %s", problem)
+
+    @contextmanager
+    def _installed(self) -> Iterator[None]:
+        before = [layer.__dict__.get("forward") for layer in self._layers]
+        for layer, forward in zip(self._layers, self._forwards, strict=True):
+            layer.forward = forward
+        try:
+            yield
+        finally:
+            for layer, own in zip(self._layers, before, strict=True):
+                if own is None:
+                    del layer.forward  # the class's own method shows through again
+                else:
+                    layer.forward = own
+
+
+def is_wanted(wanted: Wanted, device: torch.device) -> bool:
+    """True where layers are to be compiled; auto does so on CUDA, where kernels are many and compiling pays at once."""
+    return wanted == "on" or (wanted == "auto" and device.type == "cuda")
+
+
+def in_one_line(error: Exception) -> str:
+    """An error as a short line of the log."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def is_of_compiler(error: Exception) -> bool:
+    """True for errors of torch.compile itself, not of what it compiled."""
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    return isinstance(error, TorchDynamoException | FailOnRecompileLimitHit)
+
+
+def decoder_layers(model: "PreTrainedModel") -> list[torch.nn.Module]:
+    """The layers of a backbone in order; empty where it has no list of as many modules as its configuration says."""
+    count = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            return list(module)
+    return []
 
 
 class UnsupportedAttention(RuntimeError):

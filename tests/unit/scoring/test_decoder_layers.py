@@ -1,6 +1,12 @@
-"""Decoder layers and LM-head sums by torch.compile: the same scores, few graphs, and eager where it fails."""
+"""Decoder layers and LM-head sums by torch.compile: the same scores, few graphs, and eager where it fails.
 
+And attention over packed rows by torch's variable-length kernel, which runs on a GPU only: how it is called.
+"""
+
+import itertools
 import logging
+import sys
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,11 +18,11 @@ import torch
 
 from tokensieve.config import ScoreSettings
 from tokensieve.models import LoadedModel
-from tokensieve.scoring import compiled_layers
+from tokensieve.scoring import decoder_layers
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
-from tokensieve.scoring.compiled_layers import CompiledLayers, CompiledStep, decoder_layers, is_wanted
+from tokensieve.scoring.decoder_layers import CompiledLayers, is_wanted
 from tokensieve.scoring.hf import TransformersBackend, open_backend
-from tokensieve.scoring.lm_head_tiles import Sums, add_in_place
+from tokensieve.scoring.lm_head_tiles import CompiledStep, Sums, add_in_place
 
 ModelFactory = Callable[..., LoadedModel]
 MEASURES = Measures(entropy=True, rank=True)
@@ -65,7 +71,7 @@ def test_compiled_layers_give_the_same_scores_by_few_graphs_whatever_the_lengths
             _same(one, other)
     # Packed layers and the head's sums; padded layers and those of one row alone.
     assert counters["stats"]["unique_graphs"] <= (2 if backend == "inductor" else 4)
-    assert not any("forward" in layer.__dict__ for layer in decoder_layers(loaded.model))
+    assert not any("forward" in layer.__dict__ for layer in decoder_layers.decoder_layers(loaded.model))
 
 
 def test_a_compiler_that_fails_leaves_the_eager_layers_and_a_line_in_the_log(
@@ -137,4 +143,78 @@ def test_auto_is_for_cuda_alone() -> None:
 def test_a_model_without_a_list_of_layers_runs_eager(tiny_model: ModelFactory) -> None:
     model = tiny_model().model
     model.config.num_hidden_layers = 17
-    assert compiled_layers.CompiledLayers(model).problem is not None
+    assert CompiledLayers(model).problem is not None
+
+
+def _stand_in(
+    query_THD: torch.Tensor,
+    key_THD: torch.Tensor,
+    value_THD: torch.Tensor,
+    bounds_B: torch.Tensor,
+    key_bounds_B: torch.Tensor,
+    longest: int,
+    key_longest: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """What the kernel is documented to compute, row by row."""
+    assert bounds_B.dtype == torch.int32
+    assert torch.equal(bounds_B, key_bounds_B)
+    assert longest == key_longest == int(bounds_B.diff().max())
+    assert window_size == (-1, 0)
+    output = torch.empty_like(query_THD)
+    for start, stop in itertools.pairwise(bounds_B.tolist()):
+        query, key, value = (part[start:stop].transpose(0, 1)[None] for part in (query_THD, key_THD, value_THD))
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, scale=scale, is_causal=True, enable_gqa=enable_gqa
+        )
+        output[start:stop] = attended[0].transpose(0, 1)
+    return output
+
+
+def _kernel(monkeypatch: pytest.MonkeyPatch, function: object) -> None:
+    module = types.ModuleType("torch.nn.attention.varlen")
+    module.__dict__["varlen_attn"] = function
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
+
+
+def _packed() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(1, heads, 15, 8, generator=generator) for heads in (4, 2, 2))  # type: ignore[return-value]
+
+
+ROWS = decoder_layers._Rows(
+    (decoder_layers._Run(1, 6), decoder_layers._Run(2, 3), decoder_layers._Run(3, 1)),
+    torch.tensor([0, 6, 9, 12, 13, 14, 15], dtype=torch.int32),
+)
+
+
+def test_the_kernel_is_called_as_documented_and_agrees_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    _kernel(monkeypatch, _stand_in)
+    token = decoder_layers._rows.set(ROWS)
+    try:
+        found = decoder_layers._attend_varlen(*_packed(), 0.3)
+        expected, _ = decoder_layers._attend(torch.nn.Module(), *_packed(), None, 0.3)
+    finally:
+        decoder_layers._rows.reset(token)
+    assert found.shape == (1, 15, 4, 8)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no such card"), TypeError("unexpected argument"), ValueError("heads")])
+def test_where_the_kernel_does_not_run_rows_are_not_packed(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    _kernel(monkeypatch, refuse)
+    token = decoder_layers._rows.set(ROWS)
+    try:
+        with pytest.raises(decoder_layers.UnsupportedAttention, match=str(error)):
+            decoder_layers._attend_varlen(*_packed(), 0.3)
+        _kernel(monkeypatch, lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+        with pytest.raises(torch.OutOfMemoryError):
+            decoder_layers._attend_varlen(*_packed(), 0.3)
+    finally:
+        decoder_layers._rows.reset(token)
