@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def make_encoder(tokenizer: "PreTrainedTokenizerBase") -> Encoder:
         )
 
     def ids(text: str) -> list[int]:
-        return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
+        return list(tokenizer.encode(text, add_special_tokens=False))
 
     anchor = ids(_ANCHOR)
     adds_blank = ids("a") != ids(_ANCHOR + "a")[len(anchor) :]

@@ -10,7 +10,8 @@ import numpy as np
 
 from tokensieve.config import TemplateArgument
 from tokensieve.data.chat.encode import make_encoder
-from tokensieve.data.chat.render import Renderer, names_pattern, special_names
+from tokensieve.data.chat.locate import Locator
+from tokensieve.data.chat.render import Renderer, names_pattern
 from tokensieve.data.chat.response_spans import Ends
 from tokensieve.data.chat.template import ChatTemplate
 from tokensieve.data.chat.template_probe import TOOL, probe_template
@@ -68,7 +69,7 @@ def _prepared(
     fixed_date = str(kwargs.get("today", TODAY)) if asks else ""
     if fixed_date:
         plain, with_tools = (with_fixed_date(text, fixed_date) for text in (plain, with_tools))
-    special, other = special_names(tokenizer)
+    special, other = _special_names(tokenizer)
     probe = probe_template(Renderer(plain, variables), special, other, where)
     if with_tools != plain:
         probe = probe.joined_with(probe_template(Renderer(with_tools, variables), special, other, where, [TOOL]))
@@ -82,19 +83,28 @@ def _prepared(
     special_V = np.zeros(max(ids.values()) + 1, dtype=np.bool_)
     special_V[_ids(tokenizer, special)] = True
     return ChatTemplate(
-        renderer=Renderer(plain, variables, guarded),
-        tool_renderer=Renderer(with_tools, variables, guarded),
+        locator=Locator(
+            renderer=Renderer(plain, variables, guarded),
+            tool_renderer=Renderer(with_tools, variables, guarded),
+            ends=Ends(names_pattern(ends), probe.header, probe.opener),
+            closing={False: probe.closing, True: probe.closing and (probe.call_closing or probe.closing)},
+        ),
         encoder=encoder,
-        ends=Ends(names_pattern(ends), probe.header, probe.opener),
         end_ids=frozenset(_ids(tokenizer, ends)),
         stop_ids=frozenset(_ids(tokenizer, ends - probe.inner)),
-        closing={False: probe.closing, True: probe.closing and (probe.call_closing or probe.closing)},
         special_V=special_V,
         special_names=names_pattern(special),
         longest_token=max(map(len, ids)),
         vocabulary=vocabulary,
         fixed_date=fixed_date,
     )
+
+
+def _special_names(tokenizer: "PreTrainedTokenizerBase") -> tuple[set[str], set[str]]:
+    """Names of the tokenizer's special tokens, and of its other added tokens that are no blanks."""
+    added = tokenizer.added_tokens_decoder.values()
+    special = {str(token.content) for token in added if token.special} | set(map(str, tokenizer.all_special_tokens))
+    return special, {str(token.content) for token in added if str(token.content).strip()} - special
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", names: Iterable[str]) -> list[int]:

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Message
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 THINK_END: Final = "</think>"
 """End of a reasoning block, as most models and data sets write it inside an assistant's content."""
@@ -22,11 +19,6 @@ _ROLES: Final = ("system", "user", "assistant", "tool")
 _NOTHING: Final = re.compile(r"(?!)")
 _PRIVATE_USE: Final = range(0xE000, 0xF8FF)
 """Code points of single characters that carry cuts through a template."""
-
-_FIRST_MARK: Final = 0xF0000
-_MARKS: Final = 0x10FFFF - _FIRST_MARK
-_ANY_MARK: Final = re.compile("[\U000f0000-\U0010ffff]")
-"""Private-use planes, whose characters carry the borders of messages through a template, one for each message."""
 
 
 class RefusedRow(InputError):
@@ -115,8 +107,8 @@ class Renderer:
         Raises:
             RefusedRow: the template raises an error on this conversation, or a role is unknown.
         """
-        guards = any(self._pattern(m["role"]).search(text) for m in messages for text in _strings(cast(JSON, m)))
-        guards = guards or any(self._pattern("tool").search(text) for text in _strings(list(tools)))
+        guards = any(self._pattern(m["role"]).search(text) for m in messages for text in strings(m))
+        guards = guards or any(self._pattern("tool").search(text) for text in strings(list(tools)))
         cut, joint = _unused_characters(messages, tools) if guards or verbatim is not None else ("", "")
         turns = [self._turn(message, cut if guards else "") for message in messages]
         if verbatim is not None:
@@ -130,42 +122,9 @@ class Renderer:
             text, found = self._run(otherwise, tools, cut, generation_prompt=generation_prompt, spans=spans)
         return _stripped(text, found, cut, joint)
 
-    def message_borders(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[JSON],
-        whole: Rendered,
-        *,
-        generation_prompt: bool = False,
-        verbatim: int | None = None,
-    ) -> dict[int, tuple[int, int]] | None:
-        """Begin and end of each message's visible text in ``whole``, by the message's index.
-
-        One rendering finds all of them: each message carries a private-use character of its own through the template,
-        before and behind its text without the white space around it (of an assistant's, without its reasoning).
-        Messages without text, and those that the template leaves out or repeats, have no entry.
-
-        Returns:
-            None where the borders cannot be found: the template writes another text around them, or the conversation
-            uses private-use characters itself.
-        """
-        if len(messages) >= _MARKS or any(_ANY_MARK.search(text) for m in messages for text in _strings(cast(JSON, m))):
-            return None
-        marked = [_marked(message, chr(_FIRST_MARK + number)) for number, message in enumerate(messages)]
-        try:
-            text = self.render(marked, tools, generation_prompt=generation_prompt, verbatim=verbatim).text
-        except RefusedRow:
-            return None
-        if _ANY_MARK.sub("", text) != whole.text:
-            return None
-        places: dict[int, list[int]] = {}
-        for removed, match in enumerate(_ANY_MARK.finditer(text)):
-            places.setdefault(ord(match.group()) - _FIRST_MARK, []).append(match.start() - removed)
-        return {number: (found[0], found[1]) for number, found in places.items() if len(found) == 2}
-
     def _run(
         self,
-        turns: list[dict[str, JSON]],
+        turns: list[dict[str, object]],
         tools: Sequence[JSON],
         cut: str,
         *,
@@ -190,7 +149,7 @@ class Renderer:
             ) from None
         return texts[0], found[0] if found else []
 
-    def _turn(self, message: Message, cut: str) -> dict[str, JSON]:
+    def _turn(self, message: Message, cut: str) -> dict[str, object]:
         """A turn as the template takes it: guarded, without loss weight, without empty fields, on which some stumble.
 
         Reasoning goes where the template looks for it: in the content, or in a field of its own.
@@ -198,9 +157,7 @@ class Renderer:
         role = message["role"]
         if role not in _ROLES:
             raise RefusedRow("unknown role", f"unknown role {role!r}; known are {', '.join(_ROLES)}")
-        given: dict[str, JSON] = {
-            k: v for k, v in cast("Mapping[str, JSON]", message).items() if v is not None and k != "weight"
-        }
+        given = {key: value for key, value in message.items() if value is not None and key != "weight"}
         reasoning, answer = split_reasoning(message)
         if role == "assistant" and reasoning and self._reasoning_field:
             if "reasoning_content" not in given and not self._reads_tags:
@@ -254,14 +211,7 @@ def names_pattern(names: Iterable[str]) -> "re.Pattern[str]":
     return re.compile(f"(?=[{first}])(?=({'|'.join(map(re.escape, longest_first))}))")
 
 
-def special_names(tokenizer: "PreTrainedTokenizerBase") -> tuple[set[str], set[str]]:
-    """Names of the tokenizer's special tokens, and of its other added tokens that are no blanks."""
-    added = tokenizer.added_tokens_decoder.values()
-    special = {str(token.content) for token in added if token.special} | set(map(str, tokenizer.all_special_tokens))
-    return special, {str(token.content) for token in added if str(token.content).strip()} - special
-
-
-def _guard(value: JSON, pattern: "re.Pattern[str]", cut: str) -> JSON:
+def _guard(value: object, pattern: "re.Pattern[str]", cut: str) -> object:
     """The value with a cut in every special token's name in it."""
     if isinstance(value, str):
         places = [match.start() + 1 for match in pattern.finditer(value)]
@@ -276,7 +226,7 @@ def _guard(value: JSON, pattern: "re.Pattern[str]", cut: str) -> JSON:
     return value
 
 
-def _with_text_arguments(turn: dict[str, JSON]) -> dict[str, JSON]:
+def _with_text_arguments(turn: dict[str, object]) -> dict[str, object]:
     """A turn with tool calls as some templates need it: arguments as JSON text, and a content, be it null."""
     calls = turn.get("tool_calls")
     if not isinstance(calls, list):
@@ -284,7 +234,7 @@ def _with_text_arguments(turn: dict[str, JSON]) -> dict[str, JSON]:
     return {"content": None, **turn, "tool_calls": [_with_text_argument(call) for call in calls]}
 
 
-def _with_text_argument(call: JSON) -> JSON:
+def _with_text_argument(call: object) -> object:
     if not isinstance(call, dict):
         return call
     if isinstance(function := call.get("function"), dict):
@@ -294,21 +244,6 @@ def _with_text_argument(call: JSON) -> JSON:
     return call
 
 
-def _marked(message: Message, mark: str) -> Message:
-    """The message with a mark before and behind its visible text."""
-    content = message["content"]
-    if not content:
-        return message
-    begin = content.rfind(THINK_END) + len(THINK_END) if message["role"] == "assistant" and THINK_END in content else 0
-    answer = content[begin:]
-    visible = answer.strip()
-    if not visible:
-        return message
-    begin += len(answer) - len(answer.lstrip())
-    end = begin + len(visible)
-    return {**message, "content": f"{content[:begin]}{mark}{visible}{mark}{content[end:]}"}
-
-
 def _verbatim(message: Message, joint: str) -> Message:
     """A turn with its reasoning in its content, in the form in which models write both, its tags cut by a joint."""
     content = message["content"] or ""
@@ -316,26 +251,27 @@ def _verbatim(message: Message, joint: str) -> Message:
         content = f"<think>\n{reasoning.strip()}\n{THINK_END}\n\n{content.lstrip()}"
     for tag in ("<think>", THINK_END):
         content = content.replace(tag, tag[:-1] + joint + tag[-1])
-    turn = cast(Message, {key: value for key, value in message.items() if key != "reasoning_content"})
+    turn = message.copy()
+    turn.pop("reasoning_content", None)
     return {**turn, "content": content}
 
 
-def _strings(value: JSON) -> Iterator[str]:
+def strings(value: object) -> Iterator[str]:
     """Every string in a JSON value, keys of objects included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _strings(item)
+            yield from strings(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield key
-            yield from _strings(item)
+            yield from strings(item)
 
 
 def _unused_characters(messages: Sequence[Message], tools: Sequence[JSON]) -> tuple[str, str]:
     """Two private-use characters that stand nowhere in the conversation."""
-    used = set().union(*map(set, _strings([*cast("Sequence[JSON]", messages), *tools])))
+    used = set().union(*map(set, strings([*messages, *tools])))
     unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in used)
     pair = (next(unused, ""), next(unused, ""))
     if not pair[1]:

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from tokensieve.data.chat.render import Rendered, split_reasoning
-from tokensieve.types import JSON, Example, Message
+from tokensieve.types import JSON, Message
 
-_TAIL = 40
+TAIL: Final = 40
+"""Characters of a message's end that are looked for in the text."""
 
 Borders: TypeAlias = Mapping[int, tuple[int, int]]
-"""Begin and end of messages' visible texts, by the message's index; see ``Renderer.message_borders``."""
+"""Begin and end of messages' visible texts, by the message's index; see ``locate.message_borders``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ class SpanFinder:
                 if begin < start:
                     return Mismatch("a response begins in its header", text[start:], text[begin:])
             elif not message.get("tool_calls"):
-                tail = split_reasoning(message)[1].strip()[-_TAIL:]
+                tail = split_reasoning(message)[1].strip()[-TAIL:]
                 return Mismatch("a response does not hold its message's text", tail, text[start:bound])
         named = start
         for name in function_names(message.get("tool_calls", [])):
@@ -212,7 +213,7 @@ class SpanFinder:
                 break
             if self.whole.is_written(end, after):
                 return Turn(start, end, after)
-        return Mismatch("no end-of-turn token follows a response", "", text[reach : reach + _TAIL])
+        return Mismatch("no end-of-turn token follows a response", "", text[reach : reach + TAIL])
 
     def _checked(self, found: list[Turn]) -> list[Turn] | Mismatch:
         """The turns, if they follow one another."""
@@ -222,41 +223,6 @@ class SpanFinder:
                 return Mismatch("two turns overlap")
             reached = turn.after
         return found
-
-
-def holds_answers(whole: Rendered, found: Sequence[Turn], turns: Sequence[Message]) -> Mismatch | None:
-    """A mismatch where a turn's span does not hold the end of its message's text; None where all do."""
-    for turn, message in zip(found, turns, strict=True):
-        tail = split_reasoning(message)[1].strip()[-_TAIL:]
-        if tail not in whole.text[turn.start : turn.end] and not message.get("tool_calls"):
-            return Mismatch("a response does not hold its message's text", tail, whole.text[turn.start : turn.end])
-    return None
-
-
-def left_out(
-    whole: Rendered, found: Sequence[Turn], turns: Sequence[Message], example: Example, borders: Borders | None
-) -> Iterator[str]:
-    """Names of the parts that a template leaves out of a conversation without an error: reasoning, tools, turns.
-
-    Args:
-        whole: the conversation's text.
-        found: its trained turns in the text.
-        turns: their messages.
-        example: the conversation.
-        borders: of the messages' texts, where they are known; the others are looked for.
-    """
-    spans = [whole.text[turn.start : turn.end] for turn in found]
-    if any(split_reasoning(m)[0][-_TAIL:] not in span for m, span in zip(turns, spans, strict=True)):
-        yield "reasoning"  # as some do in all turns but the last
-    if any(split_reasoning(m)[1].strip()[-_TAIL:] not in span for m, span in zip(turns, spans, strict=True)):
-        yield "text beside a tool call"
-    if any(name not in whole.text for tool in example.tools for name in function_names([tool])):
-        yield "tools"
-    for role in ("system", "user"):
-        listed = ((i, message) for i, message in enumerate(example.messages) if message["role"] == role)
-        said = ((m["content"] or "").strip()[-_TAIL:] for i, m in listed if borders is None or i not in borders)
-        if any(text not in whole.text for text in said):
-            yield f"a {role} turn"
 
 
 def function_names(calls: Sequence[JSON]) -> list[str]:

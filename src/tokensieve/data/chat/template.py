@@ -1,25 +1,20 @@
 """A chat template made ready, and rows of tokens made by it."""
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from tokensieve.data.chat.encode import Encoded, Encoder
-from tokensieve.data.chat.render import RefusedRow, Rendered, Renderer, split_reasoning
-from tokensieve.data.chat.response_spans import Borders, Ends, Mismatch, SpanFinder, Turn, holds_answers, left_out
+from tokensieve.data.chat.locate import NOT_FOUND, NOTHING_TRAINED, Found, Locator, left_out
+from tokensieve.data.chat.render import RefusedRow, Rendered
+from tokensieve.data.chat.response_spans import Ends
 from tokensieve.data.row_counts import Tally
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, BoolArray, Example, IntArray, Message, Tokens, is_trained
 
-NOT_FOUND: Final = "the response cannot be found for certain"
-NOTHING_TRAINED: Final = "every turn that could be trained is marked as not trained"
-_OWN_MARKERS: Final = "the template's generation markers"
-_PROMPTS: Final = "verified prompts"
-_KEPT_REASONING: Final = "verified prompts, the last turn's reasoning kept from the chat template"
 _USER_TEXT: Final = "TOKENSIEVE_USER_TURN"
 
 
@@ -28,14 +23,10 @@ class ChatTemplate:
     """A tokenizer's chat template, ready to make rows of tokens.
 
     Attributes:
-        renderer: the model's own template.
-        tool_renderer: the template for conversations with tools, which is another one in some models.
+        locator: the template itself, and where the responses lie in what it writes.
         encoder: text to ids.
-        ends: the end-of-turn tokens and the assistant's header.
         end_ids: ids of the end-of-turn tokens: those that training teaches and selection protects.
         stop_ids: ids of those among them at which a sampler stops; some also end a part within a turn.
-        closing: what a complete conversation lacks behind its last turn, by whether that turn calls tools: the token
-            that begins the next turn, where a template ends turns by it; empty where turns have an end of their own.
         special_V: True at the ids of special tokens, which only the template may write.
         special_names: pattern of their names.
         longest_token: characters in the longest token, by which a text is known to be over-long before it is encoded.
@@ -43,13 +34,10 @@ class ChatTemplate:
         vocabulary: number of ids that the model has embeddings for; None sets no limit.
     """
 
-    renderer: Renderer
-    tool_renderer: Renderer
+    locator: Locator
     encoder: Encoder
-    ends: Ends
     end_ids: frozenset[int]
     stop_ids: frozenset[int]
-    closing: Mapping[bool, str]
     special_V: BoolArray
     special_names: "re.Pattern[str]"
     longest_token: int
@@ -109,11 +97,11 @@ class ChatTemplate:
         Each is what ``tokenise`` makes of it, or the refusal that it raises.
         """
         found = [self._found(example, last_turn_only, tally, longest) for example in examples]
-        texts = [text for one in found if isinstance(one, _Found) for text in (one.whole, one.prompt)]
+        texts = [text for one in found if isinstance(one, Found) for text in (one.whole, one.prompt)]
         encoded = iter(self.encoder.encode_all([(text, ()) for text in texts]))
         rows: list[Tokens | RefusedRow] = []
         for one in found:
-            if isinstance(one, _Found):
+            if isinstance(one, Found):
                 ids = self._encoded(one, next(encoded), next(encoded))
                 rows.append(self._row(one, ids, continue_last_turn))
             else:
@@ -128,7 +116,7 @@ class ChatTemplate:
         Raises:
             RefusedRow: the template refuses the conversation, or a token has no embedding.
         """
-        ids_T = self.encoder.encode(self._prompt(messages, tools)).ids_T
+        ids_T = self.encoder.encode(self.locator.prompt(messages, tools)).ids_T
         self._check_embedded(ids_T)
         return ids_T
 
@@ -136,6 +124,11 @@ class ChatTemplate:
         """Token ids of a text by itself: no template, no special token at either end."""
         ids = self.encoder.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return np.asarray(ids, dtype=np.int32)
+
+    @property
+    def ends(self) -> Ends:
+        """The end-of-turn tokens and the assistant's header."""
+        return self.locator.ends
 
     @property
     def begin_id(self) -> int:
@@ -151,7 +144,7 @@ class ChatTemplate:
             RefusedRow: the template refuses the conversation.
             InputError: the template does not show a user's turn as it is, so that its header cannot be told.
         """
-        whole = self.renderer.render([*messages, Message(role="user", content=_USER_TEXT)])
+        whole = self.locator.renderer.render([*messages, Message(role="user", content=_USER_TEXT)])
         head, found, _ = whole.text.partition(_USER_TEXT)
         if not found:
             raise InputError("the chat template does not show the user's text", fix="use a model with another template")
@@ -170,14 +163,14 @@ class ChatTemplate:
 
     def _found(
         self, example: Example, last_turn_only: bool, tally: Tally | None, longest: int | None
-    ) -> "_Found | Tokens | RefusedRow":
+    ) -> Found | Tokens | RefusedRow:
         """The conversation's text with its responses; where it was sampled its row, which needs no search."""
         try:
             if example.sampled_ids is not None:
                 return self._from_sample(example, example.sampled_ids, last_turn_only)
             if longest is not None:
                 self._refuse_over_long(example, longest)
-            found, way = self._locate(example, last_turn_only)
+            found, way = self.locator.locate(example, last_turn_only)
         except RefusedRow as refusal:
             return refusal.of(example.id)
         if tally is not None:
@@ -190,79 +183,16 @@ class ChatTemplate:
                 tally.note("last response without the reasoning block that the prompt opens")
         return found
 
-    def _locate(self, example: Example, last_turn_only: bool) -> "tuple[_Found, str]":
-        """The conversation's text with its trained turns, and the way in which they were found.
-
-        Raises:
-            RefusedRow: no way is right.
-        """
-        messages, tools = example.messages, example.tools
-        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-        places = [i for i in answers[-1 if last_turn_only else 0 :] if is_trained(messages[i])]
-        if not places:
-            raise RefusedRow(NOTHING_TRAINED, NOTHING_TRAINED, fix="give one assistant turn a weight above 0")
-        turns = [messages[i] for i in places]
-        problems = []
-        for way in self._ways(turns[-1], tools):
-            renderer = self._renderer(tools)
-            verbatim = places[-1] if way == _KEPT_REASONING else None
-            whole = renderer.render(messages, tools, spans=way == _OWN_MARKERS, verbatim=verbatim)
-            borders = None
-            if len(places) > 1 or any(split_reasoning(turn)[0] or turn.get("tool_calls") for turn in turns):
-                borders = renderer.message_borders(messages, tools, whole, verbatim=verbatim)
-            if messages[-1]["role"] == "assistant":
-                whole = whole.followed_by(self.closing[bool(messages[-1].get("tool_calls"))])
-            finder = SpanFinder(
-                whole=whole,
-                messages=messages,
-                ends=self.ends,
-                prompt_of=lambda place: self._prompt(messages[:place], tools),
-                prompt_borders_of=lambda place, prompt: self._renderer(tools).message_borders(
-                    messages[:place], tools, prompt, generation_prompt=True
-                ),
-                borders=borders,
-                exact=bool(split_reasoning(turns[-1])[0]),
-            )
-            spans = finder.by_markers(places) if way == _OWN_MARKERS else finder.by_prompts(places)
-            if borders is None and not isinstance(spans, Mismatch):
-                spans = holds_answers(whole, spans, turns) or spans
-            if not isinstance(spans, Mismatch):
-                return _Found(example, whole, spans, turns, borders, finder.lacks_opener), way
-            problems.append(f"  by {way}: {spans}")
-        if places[-1] < len(messages) - 1:  # they teach nothing, but some templates move a system turn because of them
-            with contextlib.suppress(RefusedRow):
-                found, way = self._locate(replace(example, messages=messages[: places[-1] + 1]), last_turn_only)
-                return replace(found, example=example), f"{way}, without the turns behind the last response"
-        listed = "\n".join(problems)
-        raise RefusedRow(
-            NOT_FOUND,
-            f"{NOT_FOUND} in what the chat template writes:\n{listed}",
-            fix="--last-turn-only, other --template-kwargs, or a chat template with {% generation %} markers",
-        )
-
-    def _ways(self, last: Message, tools: Sequence[JSON]) -> Iterator[str]:
-        if self._renderer(tools).has_markers:
-            yield _OWN_MARKERS
-        yield _PROMPTS
-        if split_reasoning(last)[0]:
-            yield _KEPT_REASONING
-
-    def _renderer(self, tools: Sequence[JSON]) -> Renderer:
-        return self.tool_renderer if tools else self.renderer
-
-    def _prompt(self, messages: Sequence[Message], tools: Sequence[JSON]) -> Rendered:
-        return self._renderer(tools).render(messages, tools, generation_prompt=True)
-
     # --- tokens -------------------------------------------------------------------------------------------------
 
-    def _encoded(self, found: "_Found", whole: Encoded, prompt: Encoded) -> Encoded:
+    def _encoded(self, found: Found, whole: Encoded, prompt: Encoded) -> Encoded:
         """The whole, cut behind the prompt only where its ids would not begin with the prompt's."""
         length, border = len(prompt.ids_T), len(found.prompt.text)
         if np.array_equal(whole.ids_T[:length], prompt.ids_T) and np.all(whole.begin_T[length:] >= border):
             return whole
         return self.encoder.encode(found.whole, cut_at=[border])
 
-    def _row(self, found: "_Found", encoded: Encoded, open_end: bool) -> Tokens | RefusedRow:
+    def _row(self, found: Found, encoded: Encoded, open_end: bool) -> Tokens | RefusedRow:
         example, whole = found.example, found.whole
         ids_T, begin_T = encoded.ids_T, encoded.begin_T
         try:
@@ -295,7 +225,7 @@ class ChatTemplate:
         history = example.messages[:last]
         if not is_trained(example.messages[last]):
             raise RefusedRow(NOTHING_TRAINED, "the turn that was sampled is marked as not trained")
-        prompt = self._prompt(history, example.tools)
+        prompt = self.locator.prompt(history, example.tools)
         prompt_T = self.encoder.encode(prompt)
         ends = np.flatnonzero(np.isin(sampled_T, list(self.stop_ids)))
         length = int(ends[0]) + 1 if len(ends) else len(sampled_T)
@@ -340,29 +270,3 @@ class ChatTemplate:
                 "text that the tokenizer turns into a special token",
                 f"the template writes {written} special tokens, the tokenizer makes {got}",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A conversation whose responses were found in its text.
-
-    Attributes:
-        example: the conversation.
-        whole: its text.
-        turns: the spans of its trained turns.
-        messages: those turns' messages.
-        borders: of all messages' texts, where they were needed.
-        lacks_opener: the last turn lacks the reasoning block that its prompt opens.
-    """
-
-    example: Example
-    whole: Rendered
-    turns: Sequence[Turn]
-    messages: Sequence[Message]
-    borders: Borders | None
-    lacks_opener: bool
-
-    @property
-    def prompt(self) -> Rendered:
-        """The text before the last response."""
-        return self.whole.until(self.turns[-1].start)
