@@ -5,21 +5,12 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from tokensieve.data.formats.fields import (
-    Fields,
-    Record,
-    as_list,
-)
-from tokensieve.data.formats.turns import (
-    is_turns,
-)
+from tokensieve.data.formats.fields import Fields, Record, as_list
+from tokensieve.data.formats.turns import is_turns
 from tokensieve.errors import InputError
 
 _PROMPTS: Final = ("prompt", "instruction", "question", "query", "problem", "input")
-
-
 _RESPONSES: Final = ("completion", "response", "answer", "output", "solution")
-
 
 _PAIRS: Final = (
     ("prompt", "completion"),
@@ -32,29 +23,21 @@ _PAIRS: Final = (
 )
 """Well-known pairs, the first choice among the names above."""
 
-
 MORE_OF_THE_PROMPT: Final = ("input", "context")
 """Text that belongs behind the instruction: Alpaca's ``input``, Dolly's ``context``."""
-
 
 LABELS: Final = ("label", "kto_tag")
 """KTO's flags (TRL and ms-swift; LLaMA-Factory): false is an answer as it should not be."""
 
-
 ROW_FLAGS: Final = ("loss", "train", "training", "trainable")
-
-
 ROW_WEIGHTS: Final = ("weight", "loss_weight", "loss_scale")
-
 
 _OF_ALL: Final = (
     "id", "system", "system_prompt", "tools", "functions", "mask_history", "loss_mask", *LABELS, *ROW_FLAGS,
     *ROW_WEIGHTS,
 )  # fmt: skip
 
-
 _OF_TURNS: Final = ("messages", "conversations", "conversation", *_OF_ALL)
-
 
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "messages": _OF_TURNS,

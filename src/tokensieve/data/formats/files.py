@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,7 +121,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     by_content = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
     match by_content or _COMPRESSED.get(path.suffix.lower(), ""):
         case "gzip":
-            return cast("IO[bytes]", gzip.open(path, "rb"))
+            return io.BufferedReader(gzip.open(path, "rb"))
         case "bzip2":
             return bz2.open(path, "rb")
         case "xz":
@@ -210,7 +210,7 @@ def _from_json(path: Path, first: int) -> Iterator[Located]:
         yield from _from_jsonl(path, first)
         return
     values = _parse("".join(line for _, line in lines_of(path)), str(path))
-    for offset, value in enumerate(cast("list[object]", values)):
+    for offset, value in enumerate(values if isinstance(values, list) else [values]):
         where = f"{path}, entry {offset + 1}"
         yield Located(record_of(value, where), first + offset, where)
 

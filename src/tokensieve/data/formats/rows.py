@@ -28,15 +28,15 @@ from tokensieve.data.formats.turns import (
     is_turns,
     message_of,
     tools_of,
-    turns_or_text,
     weight_of,
-    with_system,
 )
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, IntArray, Message, Origin
 
 _OF_TURNS_ONLY: Final = (*ROW_FLAGS, *ROW_WEIGHTS, "loss_mask")
 """Fields of a row in which a list can only say which of its turns are trained."""
+
+_SYSTEM: Final = ("system", "system_prompt", "system_message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _from_sharegpt(record: Fields, where: str) -> Draft:
 
 def _from_turns(record: Fields, turns: Sequence[object], spelling: Spelling, where: str) -> Draft:
     messages = [message_of(turn, record, spelling, f"{where}, turn {i}") for i, turn in enumerate(turns, 1)]
-    return Draft(with_system(record, messages, where))
+    return Draft(_with_system(record, messages, where))
 
 
 def _from_alpaca(record: Fields, where: str) -> Draft:
@@ -145,13 +145,13 @@ def _from_alpaca(record: Fields, where: str) -> Draft:
     instruction = _with_more(record, required_text(record, "instruction", where), where)
     messages.append(Message(role="user", content=instruction))
     messages.append(Message(role="assistant", content=response_text(record, "output", where)))
-    return Draft(with_system(record, messages, where))
+    return Draft(_with_system(record, messages, where))
 
 
 def _from_prompt_completion(record: Fields, where: str) -> Draft:
-    prompt = turns_or_text(record, "prompt", "user", where, decode=True)
+    prompt = _turns_or_text(record, "prompt", "user", where, decode=True)
     is_text = isinstance(record.peek("prompt"), str) and not is_turns(as_list(record.peek("prompt")))
-    completion = turns_or_text(record, "completion", "assistant", where, decode=not is_text)
+    completion = _turns_or_text(record, "completion", "assistant", where, decode=not is_text)
     if is_text:
         prompt[0]["content"] = _with_more(record, prompt[0]["content"] or "", where)
     if prompt and completion and completion[0]["role"] in ("system", "user") and _same(completion[0], prompt[0]):
@@ -159,7 +159,7 @@ def _from_prompt_completion(record: Fields, where: str) -> Draft:
             "the completion repeats the prompt", where=where, fix="--columns.messages with the completion's column"
         )
     context = [_not_trained(message, record) for message in prompt]
-    return Draft(with_system(record, [*_history(record, where), *context, *completion], where))
+    return Draft(_with_system(record, [*_history(record, where), *context, *completion], where))
 
 
 def _from_examples(record: Fields, where: str) -> Draft:
@@ -226,3 +226,51 @@ def _not_trained(message: Message, record: Fields) -> Message:
 
 def _same(one: Message, other: Message) -> bool:
     return (one["role"], one["content"]) == (other["role"], other["content"])
+
+
+def _turns_or_text(record: Fields, name: str, role: str, where: str, *, decode: bool) -> list[Message]:
+    """A field that holds turns, one turn, or the text of one turn of the given role.
+
+    Args:
+        record: the row.
+        name: the field.
+        role: the role of a text.
+        where: the row's place, for errors.
+        decode: read a text that is a list of turns in JSON as turns.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    value = record.get(name)
+    if isinstance(value, Mapping):
+        value = [value]
+    if decode and isinstance(value, str) and is_turns(turns := as_list(value)):
+        value = turns
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        place = f"{where}, {name}"
+        return [message_of(turn, record, _spelling_of(turn), place) for turn in value]
+    read = response_text if role == "assistant" else required_text
+    return [Message(role=role, content=read(record, name, where))]
+
+
+def _spelling_of(turn: object) -> Spelling:
+    return SHAREGPT if isinstance(turn, Mapping) and "from" in turn and "role" not in turn else OPENAI
+
+
+def _with_system(record: Fields, messages: list[Message], where: str) -> tuple[Message, ...]:
+    """The turns behind the row's own system prompt, where it has that field under one of its known names.
+
+    Raises:
+        InputError: it is no text, there are two, or the turns begin with another system prompt.
+    """
+    stated = {name: said for name in _SYSTEM if (said := optional_text(record, name, where))}
+    if not stated:
+        return tuple(messages)
+    if len(set(stated.values())) > 1:
+        raise InputError(f"the row has two system prompts: {', '.join(stated)}", where=where)
+    (name, said), *_ = stated.items()
+    if messages and messages[0]["role"] == "system":
+        if messages[0]["content"] == said:
+            return tuple(messages)
+        raise InputError(f"the row has a {name} field and a system turn", where=where)
+    return (Message(role="system", content=said), *messages)

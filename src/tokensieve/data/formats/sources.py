@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from tokensieve.config import DataSettings
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.dataset import Rows, as_rows, open_rows
 from tokensieve.data.formats.files import Located, read_file, record_of, suffix_of, without_nulls
 from tokensieve.data.formats.folders import (
     DEFAULT_SPLIT,
@@ -146,7 +146,7 @@ def _stage(folder: Path) -> Source:
             where=str(folder),
             fix="hand it to the command of a later stage, such as tokensieve select or train",
         )
-    examples = cast("Rows[Example]", rows)
+    examples = as_rows(Example, rows)
     return Source(folder.name, str(folder), lambda: iter(examples), lambda: rows.manifest.digest)
 
 
@@ -190,12 +190,6 @@ def _in_memory(data: object, settings: DataSettings) -> Source:
         if isinstance(data, library.IterableDataset):
             streamed = data
             return Source("rows", where, lambda: _rows(streamed, where), lambda: _STREAMED)
-    if isinstance(data, str | bytes | Mapping) or not (_is_table(data) or isinstance(data, Iterable)):
-        raise InputError(
-            f"expected a data set, got {where}",
-            where="data",
-            fix="a path, a Hub name, a datasets.Dataset, a table, or a list of dicts, one a row",
-        )
     rows = _listed(data, settings.limit)
     return Source("rows", where, lambda: _rows(rows, where), lambda: _digest_of(rows))
 
@@ -211,19 +205,31 @@ def _is_table(data: object) -> bool:
 
 
 def _listed(data: object, limit: int | None) -> Iterable[object]:
-    """Rows that can be passed over more than once: of a table its records, of an iterator a list."""
+    """Rows that can be passed over more than once: of a table its records, of an iterator a list.
+
+    Raises:
+        InputError: no data set, or a table that cannot be read.
+    """
     if (library := sys.modules.get("datasets")) and isinstance(data, library.Dataset):
-        return cast("Iterable[object]", data.with_format(None))
+        unformatted: Iterable[object] = data.with_format(None)
+        return unformatted
     if _is_table(data):
         try:
             table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else pa.table(data)
         except (TypeError, ValueError, pa.ArrowException) as error:
             raise InputError(f"the table cannot be read: {error}", where=type(data).__name__) from None
         names = [name for name in table.column_names if not name.startswith("__index_level_")]
-        return cast("list[object]", table.select(names).to_pylist())
+        records: list[object] = table.select(names).to_pylist()
+        return records
     if isinstance(data, Iterator):
         return list(islice(data, limit))
-    return cast("Iterable[object]", data)
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
+        return data
+    raise InputError(
+        f"expected a data set, got {type(data).__name__}",
+        where="data",
+        fix="a path, a Hub name, a datasets.Dataset, a table, or a list of dicts, one a row",
+    )
 
 
 def _rows(rows: Iterable[object], where: str) -> Iterator[Located | Example]:

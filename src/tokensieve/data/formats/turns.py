@@ -3,16 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from tokensieve.data.formats.fields import (
     Fields,
     as_list,
     json_value,
     kind,
-    optional_text,
-    required_text,
-    response_text,
     text,
     wrong,
 )
@@ -78,7 +75,6 @@ MASKED: Final = "masked"
 
 _PARTS_OF_A_TURN: Final = ("train_detail", "training_detail")
 _AMBIGUOUS: Final = ("mask",)
-_SYSTEM: Final = ("system", "system_prompt", "system_message")
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -256,46 +252,15 @@ def tools_of(record: Fields, where: str) -> tuple[JSON, ...]:
         tools = json_value(tools, where) if tools.strip() else None
     if tools is None:
         return ()
-    if not isinstance(tools, Sequence) or not all(isinstance(tool, Mapping) for tool in tools):
+    definitions = [_definition(tool) for tool in as_list(tools) or () if isinstance(tool, Mapping)]
+    if not isinstance(tools, Sequence) or len(definitions) < len(tools):
         raise wrong(name, "a list of objects", tools, where)
-    return tuple(_definition(cast("Mapping[str, JSON]", tool)) for tool in tools)
+    return tuple(definitions)
 
 
 def _definition(tool: Mapping[str, JSON]) -> JSON:
     is_bare = isinstance(tool.get("name"), str) and "function" not in tool and "type" not in tool
     return {"type": "function", "function": dict(tool)} if is_bare else dict(tool)
-
-
-# --- pieces of rows -------------------------------------------------------------------------------------------------
-
-
-def turns_or_text(record: Fields, name: str, role: str, where: str, *, decode: bool) -> list[Message]:
-    """A field that holds turns, one turn, or the text of one turn of the given role.
-
-    Args:
-        record: the row.
-        name: the field.
-        role: the role of a text.
-        where: the row's place, for errors.
-        decode: read a text that is a list of turns in JSON as turns.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    value = record.get(name)
-    if isinstance(value, Mapping):
-        value = [value]
-    if decode and isinstance(value, str) and is_turns(turns := as_list(value)):
-        value = turns
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        place = f"{where}, {name}"
-        return [message_of(turn, record, _spelling_of(turn), place) for turn in value]
-    read = response_text if role == "assistant" else required_text
-    return [Message(role=role, content=read(record, name, where))]
-
-
-def _spelling_of(turn: object) -> Spelling:
-    return SHAREGPT if isinstance(turn, Mapping) and "from" in turn and "role" not in turn else OPENAI
 
 
 def is_turns(value: Sequence[object] | None) -> bool:
@@ -304,22 +269,3 @@ def is_turns(value: Sequence[object] | None) -> bool:
         isinstance(turn, Mapping) and ({"role", "content"} <= set(turn) or {"from", "value"} <= set(turn))
         for turn in value or ()
     )
-
-
-def with_system(record: Fields, messages: list[Message], where: str) -> tuple[Message, ...]:
-    """The turns behind the row's own system prompt, where it has that field under one of its known names.
-
-    Raises:
-        InputError: it is no text, there are two, or the turns begin with another system prompt.
-    """
-    stated = {name: said for name in _SYSTEM if (said := optional_text(record, name, where))}
-    if not stated:
-        return tuple(messages)
-    if len(set(stated.values())) > 1:
-        raise InputError(f"the row has two system prompts: {', '.join(stated)}", where=where)
-    (name, said), *_ = stated.items()
-    if messages and messages[0]["role"] == "system":
-        if messages[0]["content"] == said:
-            return tuple(messages)
-        raise InputError(f"the row has a {name} field and a system turn", where=where)
-    return (Message(role="system", content=said), *messages)
