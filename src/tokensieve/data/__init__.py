@@ -1,1 +1,1 @@
-"""Data in, data out: formats, chat templates, stage folders, the score store, exports."""
+"""Data in: formats, chat templates, folders of a stage with their manifest, digests."""
