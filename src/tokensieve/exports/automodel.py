@@ -4,7 +4,7 @@ import importlib
 import json
 from collections.abc import Iterator
 
-from tokensieve.exports.data_paths import LoadedRow, Source, data_of, from_batch, portions, read_shifted_labels
+from tokensieve.exports.data_paths import LoadedRow, Source, collated, data_of, read_shifted_labels
 from tokensieve.exports.trainer_format import CORE_COLUMNS, Facts, Trainer, shifted_row
 
 _CONFIG = """\
@@ -96,8 +96,7 @@ def _through_automodel(source: Source) -> Iterator[LoadedRow]:
     # Each is refused here where its section has a key that Automodel does not know.
     _ = config.step_scheduler, config.optimizer, config.lr_scheduler, config.loss_fn, config.checkpoint
     rows = config.dataloader.dataset_config.build(tokenizer=None)
-    for portion in portions(len(rows)):
-        yield from from_batch(config.dataloader.collate_fn([dict(rows[i]) for i in portion]), shifted=True)
+    yield from collated(rows, config.dataloader.collate_fn, shifted=True)
 
 
 AUTOMODEL = Trainer(

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from tokensieve.exports.data_paths import (
     LoadedRow,
     Source,
+    collated,
     data_of,
-    from_batch,
-    portions,
     read_labels,
     rows_of,
     stand_ins,
@@ -72,8 +71,7 @@ def _through_axolotl(source: Source) -> Iterator[LoadedRow]:
     _, tokenizer = stand_ins(rows_of(source))
     rows, _, _, _ = importlib.import_module("axolotl.utils.data").prepare_datasets(config, tokenizer)
     collate = importlib.import_module("axolotl.utils.collators").DataCollatorForSeq2Seq(tokenizer)
-    for portion in portions(len(rows)):
-        yield from from_batch(collate([dict(rows[i]) for i in portion]))
+    yield from collated(rows, collate)
 
 
 AXOLOTL = Trainer(

@@ -1,6 +1,6 @@
 """A row as it reaches a trainer's loss, whatever the trainer, and what loading through a trainer's own code needs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -160,3 +160,14 @@ def portions(length: int) -> Iterator[range]:
     """The row numbers of one batch after the other."""
     for start in range(0, length, BATCH):
         yield range(start, min(start + BATCH, length))
+
+
+def collated(
+    rows: "datasets.Dataset",
+    collate: Callable[[list[dict[str, object]]], Mapping[str, Tensor]],
+    *,
+    shifted: bool = False,
+) -> Iterator[LoadedRow]:
+    """A trainer's rows through its collator, one batch after the other."""
+    for portion in portions(len(rows)):
+        yield from from_batch(collate([dict(rows[i]) for i in portion]), shifted=shifted)

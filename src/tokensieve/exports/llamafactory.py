@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from tokensieve.exports.data_paths import (
     LoadedRow,
     Source,
+    collated,
     data_of,
-    from_batch,
-    portions,
     read_labels,
     rows_of,
     stand_ins,
@@ -67,9 +66,7 @@ def _through_llamafactory(source: Source) -> Iterator[LoadedRow]:
     )
     module = data.get_dataset(None, None, arguments, training, stage="sft", tokenizer=tokenizer)
     collate = importlib.import_module("transformers").DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE_INDEX)
-    rows = module["train_dataset"]
-    for portion in portions(len(rows)):
-        yield from from_batch(collate([dict(rows[i]) for i in portion]))
+    yield from collated(module["train_dataset"], collate)
 
 
 LLAMAFACTORY = Trainer(
