@@ -18,7 +18,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the run is made of; the model card repeats it."""
+    """Settings of the run; the model card repeats them."""
 
     seed: int = 1
     tokens: int = 28_000_000

@@ -85,7 +85,7 @@ class Shard(BaseModel):
 
 
 class Timing(BaseModel):
-    """When and how long; the only part of a manifest that differs between two equal runs."""
+    """Start and duration of a run; the only part of a manifest that differs between two equal runs."""
 
     model_config = _STRICT
 

@@ -57,7 +57,7 @@ class ExportSettings(BaseModel):
     format: Format
     """Files of the training set."""
     weights: Weights
-    """What happened to token weights between 0 and 1."""
+    """Treatment of token weights between 0 and 1."""
     selected: dict[str, JSON]
     """Settings of the selection."""
 

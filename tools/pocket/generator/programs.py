@@ -71,7 +71,7 @@ def _uses_k(step: Step) -> bool:
 
 
 def _clashes(steps: Sequence[Step], step: Step) -> bool:
-    """Whether the step repeats one before it, would be the second to use k, or may fail on what they leave."""
+    """True where the step repeats one before it, would be the second to use k, or may fail on what they leave."""
     if any(step.code == other.code or (_uses_k(step) and _uses_k(other)) for other in steps):
         return True
     # An empty word has no first letter: nothing indexes into words that a step, or a split text, may have emptied.

@@ -134,4 +134,4 @@ TASK_DRAWS: dict[str, Callable[[Random, Part], Draft]] = {
     "pocket_python_foreign": _foreign_python,
     "pocket_sql_house": _house_sql,
 }
-"""How each task draws one draft; the draft's key decides which split it belongs to."""
+"""Each task's function that draws one draft; the draft's key decides which split it belongs to."""

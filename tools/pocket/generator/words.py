@@ -65,7 +65,7 @@ def counted(word: str, letters: str, start: int = 0) -> str:
 
 
 _Worked = tuple[str, list[str], str]
-"""What is asked, the worked lines, the answer."""
+"""The question, the worked lines, the answer."""
 
 
 def _reverse(rng: Random, words: list[str]) -> _Worked:
