@@ -1,17 +1,7 @@
 """Proof of an export: load it as the trainer does and compare what is trained with what was selected.
 
-Where the trainer is not installed, its rows are read after the documented rules of its loader.
-The rules are those of the release named in ``Trainer.version``; where each was read:
-
-- TRL: ``trl/trainer/sft_trainer.py``, ``DataCollatorForLanguageModeling.torch_call``: labels as they are; the model
-  shifts (``transformers/loss/loss_utils.py``, ``ForCausalLMLoss``).
-- Axolotl: ``axolotl/utils/data/wrappers.py``, ``_is_dataset_already_tokenized``: exactly the core's columns.
-- LLaMA-Factory: ``llamafactory/data/loader.py``, ``get_dataset``: ``load_from_disk(tokenized_path)``, split ``train``.
-- ms-swift: ``swift/loss_scale/base.py``, ``_inner_call`` and ``swift/template/base.py``, ``_encode_context_list``:
-  labels are the tokens whose ``loss_scale`` is above 0.
-- LitGPT: ``litgpt/finetune/lora.py``: ``chunked_cross_entropy(logits, targets[..., 1:])``.
-- NeMo Automodel: ``nemo_automodel/components/datasets/llm/formatting_utils.py``, ``package_tokenized_example``:
-  labels moved one to the left before the collator, no shift in the loss.
+Where the trainer is not installed, its rows are read after the documented rules of its loader, in the release that
+``Trainer.version`` names; each trainer's module in ``exports`` says where those rules stand.
 """
 
 import importlib.util

@@ -1,4 +1,8 @@
-"""NeMo Automodel: labels already shifted, since its loss compares output t with label t."""
+"""NeMo Automodel: labels already shifted, since its loss compares output t with label t.
+
+Read in ``nemo_automodel/components/datasets/llm/formatting_utils.py``, ``package_tokenized_example``: labels moved one
+to the left before the collator, no shift in the loss.
+"""
 
 import importlib
 import json

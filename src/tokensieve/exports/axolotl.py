@@ -1,4 +1,7 @@
-"""Axolotl: rows with exactly the core's three columns count as tokenised already."""
+"""Axolotl: rows with exactly the core's three columns count as tokenised already.
+
+Read in ``axolotl/utils/data/wrappers.py``, ``_is_dataset_already_tokenized``.
+"""
 
 import importlib
 import json

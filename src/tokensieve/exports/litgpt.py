@@ -1,4 +1,7 @@
-"""LitGPT: no pre-tokenised data of its own, so the folder brings a data module of 50 lines."""
+"""LitGPT: no pre-tokenised data of its own, so the folder brings a data module of 50 lines.
+
+Read in ``litgpt/finetune/lora.py``: ``chunked_cross_entropy(logits, targets[..., 1:])``.
+"""
 
 import importlib
 import importlib.util

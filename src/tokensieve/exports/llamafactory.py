@@ -1,4 +1,7 @@
-"""LLaMA-Factory: a ``save_to_disk`` folder named by ``tokenized_path``."""
+"""LLaMA-Factory: a ``save_to_disk`` folder named by ``tokenized_path``.
+
+Read in ``llamafactory/data/loader.py``, ``get_dataset``: ``load_from_disk(tokenized_path)``, split ``train``.
+"""
 
 import importlib
 import json

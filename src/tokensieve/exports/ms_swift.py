@@ -1,4 +1,8 @@
-"""ms-swift: one assistant message a row, whose content is token ids and a loss factor for each."""
+"""ms-swift: one assistant message a row, whose content is token ids and a loss factor for each.
+
+Read in ``swift/loss_scale/base.py``, ``_inner_call`` and ``swift/template/base.py``, ``_encode_context_list``: labels
+are the tokens whose ``loss_scale`` is above 0.
+"""
 
 import importlib
 import importlib.util

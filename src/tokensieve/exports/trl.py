@@ -1,4 +1,8 @@
-"""TRL's SFTTrainer, whose folder serves Unsloth too, and the plain Hugging Face Trainer: the same rows."""
+"""TRL's SFTTrainer, whose folder serves Unsloth too, and the plain Hugging Face Trainer: the same rows.
+
+Read in ``trl/trainer/sft_trainer.py``, ``DataCollatorForLanguageModeling.torch_call``: labels as they are; the model
+shifts (``transformers/loss/loss_utils.py``, ``ForCausalLMLoss``).
+"""
 
 import dataclasses
 from collections.abc import Iterator
