@@ -14,6 +14,7 @@ from tokensieve.errors import InputError
 from tokensieve.types import BASE_SCORER, JSON, Anchor, Example, Sample, Scored, Selected, Tokens
 
 S = TypeVar("S")
+R_co = TypeVar("R_co", bound=StageRow, covariant=True)
 
 _SHARD_ROWS: Final = 512
 _STAGES: Final[Mapping[type, tuple[Stage, ...]]] = {
@@ -46,7 +47,7 @@ _RETURNED_BY: Final[Mapping[Stage, str]] = {
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Rows(Generic[R]):
+class Rows(Generic[R_co]):
     """Rows of one stage and the manifest that says how they were made.
 
     In memory or on disk: iterating a folder's rows reads one shard at a time, so memory does not grow with
@@ -60,11 +61,11 @@ class Rows(Generic[R]):
     """
 
     manifest: Manifest
-    iterate: Callable[[], Iterator[R]]
+    iterate: Callable[[], Iterator[R_co]]
     folder: Path | None = None
-    held: Sequence[R] | None = None
+    held: Sequence[R_co] | None = None
 
-    def __iter__(self) -> Iterator[R]:
+    def __iter__(self) -> Iterator[R_co]:
         return self.iterate()
 
     def __len__(self) -> int:
@@ -93,7 +94,7 @@ class Rows(Generic[R]):
         except (OSError, ValueError):  # a shard that is missing or damaged: reading the rows will say so
             return None
 
-    def shards(self) -> Iterator[Callable[[], list[R]]]:
+    def shards(self) -> Iterator[Callable[[], list[R_co]]]:
         """A reader for each shard of the folder, in their order; a single one in memory."""
         if self.folder is None:
             yield lambda: list(self)
@@ -101,12 +102,12 @@ class Rows(Generic[R]):
         for shard in self.manifest.shards:
             yield self._reader(self.folder, shard)
 
-    def _reader(self, folder: Path, shard: Shard) -> Callable[[], list[R]]:
+    def _reader(self, folder: Path, shard: Shard) -> Callable[[], list[R_co]]:
         return lambda: read_shard(folder, shard, self.manifest)
 
-    def save(self, folder: str | Path) -> "Rows[R]":
+    def save(self, folder: str | Path) -> "Rows[R_co]":
         """Write the rows as a stage's folder, and return them as read from there."""
-        with ShardRun[R](Path(folder), self.manifest) as run:
+        with ShardRun[R_co](Path(folder), self.manifest) as run:
             run.make(in_shards(self, _SHARD_ROWS), list)
             return run.finish(self.manifest.counts)
 
