@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tokensieve.config import DataSettings, ModelSettings, as_settings
 from tokensieve.data.arrow_io import StageRow
-from tokensieve.data.dataset import Rows, open_rows
+from tokensieve.data.dataset import Rows, as_rows, open_rows
 from tokensieve.data.listed_files import remove_listed_files
 from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, ModelIdentity, package_versions
 from tokensieve.data.row_counts import Tally
@@ -72,7 +72,7 @@ def load(
     if earlier is not None and earlier.manifest.stage != "examples":
         return _tokens_again(earlier, identity, settings)
     tally = Tally()
-    examples, digest = _examples(source if earlier is None else cast("Rows[Example]", earlier), settings, tally)
+    examples, digest = _examples(source if earlier is None else as_rows(Example, earlier), settings, tally)
     white_space = WhiteSpace(tokenizer)
     structure = structure_ids(tokenizer.get_added_vocab())
     weighted = _WeightedRows()
