@@ -194,7 +194,7 @@ def exported(
             if weights == "round":
                 row = rounded(selected)
             else:
-                refuse_soft(selected, TRAINERS[to].title)
+                refuse_soft(selected, TRAINERS[to].title, (name for name, one in TRAINERS.items() if one.weights))
         if not row.train_T[1:].any():
             tally.drop(NOTHING_TRAINED, row.tokens.id)
             continue

@@ -1,6 +1,6 @@
 """The object that answers every question about a trainer, and a selected row in the forms that trainers take."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,8 +120,13 @@ def rounded(selected: Selected) -> Selected:
     return Selected(selected.scored, selected.train_T & (selected.weight_T >= 0.5))
 
 
-def refuse_soft(selected: Selected, trainer: str) -> None:
+def refuse_soft(selected: Selected, trainer: str, others: Iterable[str]) -> None:
     """Raise where the row has soft weights, which the trainer would not see.
+
+    Args:
+        selected: the row.
+        trainer: its name for people.
+        others: names of the trainers that take weights.
 
     Raises:
         InputError: names the row and the ways out.
@@ -130,5 +135,6 @@ def refuse_soft(selected: Selected, trainer: str) -> None:
         raise InputError(
             f"the selection has token weights between 0 and 1, and {trainer} takes none from a data set",
             where=f"row {selected.tokens.id}",
-            fix="--weights round (train from a weight of 0.5 on), --to ms-swift, or tokensieve train, which takes them",
+            fix=f"--weights round (train from a weight of 0.5 on), {', '.join(f'--to {name}' for name in others)},"
+            " or tokensieve train, which takes them",
         )
