@@ -17,7 +17,7 @@ import numpy as np
 from tokensieve.data.dataset import Rows, as_training_rows
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tokensieve.data.row_counts import Tally
-from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError
+from tokensieve.errors import CheckFailed, EnvironmentProblem, InputError, TokensieveError, first_line
 from tokensieve.exports import TRAINERS, ExportSettings, TrainedTokens, exported
 from tokensieve.exports import weights_T as token_weights_T
 from tokensieve.exports.data_paths import LoadedRow, Source
@@ -175,9 +175,8 @@ def _readable(loaded: Iterator[LoadedRow], name: str, folder: Path) -> Iterator[
     except TokensieveError:
         raise
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
         raise CheckFailed(
-            f"{name} cannot load the training set: {type(error).__name__}: {said}",
+            f"{name} cannot load the training set: {type(error).__name__}: {first_line(error)}",
             where=str(folder),
             fix="tokensieve export again, into another folder",
         ) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tokensieve.data.listed_files import listed_files
 from tokensieve.data.manifest import MANIFEST_NAME, Manifest, ModelIdentity, read_manifest
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import EnvironmentProblem, InputError, first_line
 from tokensieve.exports.trainer_format import Facts, Trainer
 from tokensieve.types import BASE_SCORER, JSON
 
@@ -173,9 +173,8 @@ def push_to_hub(folder: Path, repo: str, *, private: bool = True, token: str | N
     except HFValidationError as error:
         raise InputError(f"not a repository's name: {error}", where=repo, fix="owner/name") from None
     except (HfHubHTTPError, LocalTokenNotFoundError) as error:
-        first = str(error).strip().splitlines()[0]
         raise EnvironmentProblem(
-            f"the Hub refuses: {first}", where=repo, fix="hf auth login, with a token that may write to it"
+            f"the Hub refuses: {first_line(error)}", where=repo, fix="hf auth login, with a token that may write to it"
         ) from None
     except OSError as error:
         raise EnvironmentProblem(f"the Hub cannot be reached: {error}", where=repo, fix="check the network") from None

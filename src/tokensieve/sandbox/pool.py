@@ -160,7 +160,7 @@ class Pool:
     weak_allowed: bool = False
     idle: list[tuple[tuple[tuple[str, ...], tuple[str, ...]], _Parent]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_cores()))
+    places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(cores()))
 
     @contextlib.contextmanager
     def parent(self, readable: tuple[str, ...], preload: tuple[str, ...]) -> Iterator[_Parent]:
@@ -187,7 +187,7 @@ class Pool:
     def _give_back(self, key: tuple[tuple[str, ...], tuple[str, ...]], parent: _Parent) -> None:
         with self.lock:
             self.idle.append((key, parent))
-            surplus = self.idle[: max(0, len(self.idle) - 4 * _cores())]
+            surplus = self.idle[: max(0, len(self.idle) - 4 * cores())]
             del self.idle[: len(surplus)]
         for _, old in surplus:
             old.stop()
@@ -221,7 +221,8 @@ class Pool:
             parent.stop()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

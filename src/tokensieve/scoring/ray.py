@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import LaunchSettings, ModelSettings, ScoreSettings
 from tokensieve.data.dataset import Rows, open_rows_of
-from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError
+from tokensieve.errors import EnvironmentProblem, InputError, TokensieveError, first_line
 from tokensieve.launch import Portion
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring.run import TokenRows, score
@@ -132,7 +132,7 @@ def score_on_ray(
         problems = {row["problem"] for row in done.take_all()} - {""}
     except ray.exceptions.RayError as error:
         raise EnvironmentProblem(
-            f"Ray's workers failed: {next(iter(str(error).strip().splitlines()), type(error).__name__)}",
+            f"Ray's workers failed: {first_line(error)}",
             where="--engine ray",
             fix="look into Ray's logs; the same command goes on where it stopped",
         ) from error

@@ -1,11 +1,11 @@
 """Jobs of a study: what may be made beside what, in how many processes, and how long it takes."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.models.device import matmul_rate
+from tokensieve.sandbox.pool import cores
 from tokensieve.study.plan import Plan
 from tokensieve.study.steps import Step
 
@@ -85,11 +85,6 @@ def default_workers(model: "LoadedModel") -> int:
     """One on a GPU and for a large model, else one a core."""
     small = model.model.num_parameters() < _LARGE
     return cores() if model.device.type == "cpu" and small else 1
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_of(workers: int) -> int:

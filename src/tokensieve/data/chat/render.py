@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, first_line
 from tokensieve.types import JSON, Message
 
 THINK_END: Final = "</think>"
@@ -144,9 +144,8 @@ class Renderer:
                 **self.variables,
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise RefusedRow(
-                f"refused by the chat template: {_short(error)}", f"the chat template refuses it: {_short(error)}"
-            ) from None
+            said = first_line(error)[:120]
+            raise RefusedRow(f"refused by the chat template: {said}", f"the chat template refuses it: {said}") from None
         return texts[0], found[0] if found else []
 
     def _turn(self, message: Message, cut: str) -> dict[str, object]:
@@ -292,8 +291,3 @@ def _stripped(text: str, spans: Sequence[tuple[int, int]], cut: str, joint: str)
         return int(place) - bisect_left(removed, place)
 
     return Rendered(inserted.sub("", text), breaks, tuple((moved(a), moved(b)) for a, b in spans))
-
-
-def _short(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:120]

@@ -41,7 +41,7 @@ class Mismatch:
     def __str__(self) -> str:
         if not (self.expected or self.got):
             return self.problem
-        at = _first_difference(self.expected, self.got)
+        at = shared_length(self.expected, self.got)
         return f"{self.problem}\n    expected: {_around(self.expected, at)}\n    got:      {_around(self.got, at)}"
 
 
@@ -259,7 +259,8 @@ def _header_left(text: str, start: int, ends: Ends) -> int:
     return 0
 
 
-def _first_difference(a: str, b: str) -> int:
+def shared_length(a: str, b: str) -> int:
+    """Length of two texts' common beginning."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tokensieve.data.chat.render import RefusedRow, Renderer, names_pattern
+from tokensieve.data.chat.response_spans import shared_length
 from tokensieve.errors import InputError
 from tokensieve.types import JSON, Message
 
@@ -91,7 +92,7 @@ def probe_template(
         raise InputError(f"the chat template refuses a plain conversation: {error.problem}", where=where) from None
     _check_shown(whole, where)
     names = names_pattern(special | other)
-    shared = _shared(asked, unasked)
+    shared = shared_length(asked, unasked)
     inside = (
         match.start() for match in names.finditer(asked) if match.start() < shared < match.start() + len(match.group(1))
     )
@@ -151,7 +152,7 @@ def _opener(header: str, asked: str, whole: str, names: set[str]) -> str:
         whole[whole.index(user) + len(user) : whole.index(answer)]
         for user, answer in zip(_USERS, _ANSWERS, strict=True)
     ]
-    shared = min(_shared(prompt, text) for text in written)
+    shared = min(shared_length(prompt, text) for text in written)
     if shared == len(prompt):
         return ""
     begin = len(prompt) - len(header)
@@ -199,8 +200,3 @@ def _within_a_turn(renderer: Renderer, names: "re.Pattern[str]", tools: Sequence
     if not 0 <= text.find(_ARGUMENT) < text.find(_ANSWERS[0]):
         return set()
     return {str(match.group(1)) for match in names.finditer(text, text.find(_ARGUMENT), text.find(_ANSWERS[0]))}
-
-
-def _shared(a: str, b: str) -> int:
-    """Length of two texts' common beginning."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

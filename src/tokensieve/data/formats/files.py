@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokensieve.data.formats.fields import json_kind
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, first_line
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _COMPRESSED: Final[Mapping[str, str]] = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
@@ -283,7 +283,7 @@ def _from_parquet(path: Path, first: int) -> Iterator[Located]:
                     offset += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"the Parquet file is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"the Parquet file is damaged: {first_line(error)}",
             where=f"{path}, after row {offset}",
             fix="fetch or write the file again",
         ) from None
