@@ -355,3 +355,8 @@ def test_a_model_with_another_tokenizer_or_template_is_refused_with_both_digests
     renamed = made_with.model_copy(update={"name": "a-copy-of-it"})
     folder = export(rows, tmp_path / "out", model=renamed)
     assert "model='a-copy-of-it'" in (folder / "train.py").read_text()
+
+
+def test_the_docs_have_every_trainer() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "trainers.md").read_text(encoding="utf-8")
+    assert {name for name in TRAINERS if f"| `{name}` |" not in page} == set()

@@ -187,3 +187,9 @@ def test_every_loss_names_its_source() -> None:
     for name, loss in LOSSES.items():
         assert re.search(r"arXiv \d{4}\.\d{5}|our own|the standard", loss.source), name
         assert loss.formula, name
+
+
+def test_the_docs_have_every_loss() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert {name for name in LOSSES if f"`{name}`" not in rows} == set()
