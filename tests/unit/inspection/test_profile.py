@@ -19,7 +19,7 @@ from tokensieve.inspection.advice import RULES, Facts, advise
 from tokensieve.inspection.profile import compare_answers
 from tokensieve.inspection.results import OwnAnswers
 from tokensieve.inspection.survey import Survey, survey
-from tokensieve.models import LoadedModel
+from tokensieve.models import LoadedModel, ModelLike
 from tokensieve.report import render_inspection, write_inspection
 from tokensieve.selection.policy import Traits
 from tokensieve.types import Example, Message, Origin, Scored, Scores, Selected, Tokens, bools, ints
@@ -177,7 +177,7 @@ def messages(n: int) -> list[dict[str, object]]:
     ]
 
 
-def profiled(data: object, model: LoadedModel | None, **settings: object) -> Inspection:
+def profiled(data: object, model: ModelLike | None, **settings: object) -> Inspection:
     found = inspect_data(data, model, InspectSettings.model_validate(settings))
     assert isinstance(found, Inspection)
     return found
@@ -191,7 +191,8 @@ def test_a_data_set_a_scored_folder_and_a_selection_have_one_profile(model: Load
     scored = score(load(messages(5), model), model, out=tmp_path / "scored")
     selected = select(scored, "stm:20", tmp_path / "selected")
     once, twice = profiled(tmp_path / "scored", model, policy="stm:20"), profiled(tmp_path / "selected", model)
-    assert direct.profile == once.profile == twice.profile
+    of_transformers = profiled(tmp_path / "scored", (model.model, model.tokenizer), policy="stm:20")
+    assert direct.profile == once.profile == twice.profile == of_transformers.profile
     assert direct.classes == once.classes == twice.classes
     facts = selected.manifest.facts
     assert twice.profile.trained_tokens == facts["trained_tokens"]
