@@ -91,6 +91,19 @@ RULES: Final = (
         applies=_new_or_known,
     ),
     Rule(
+        text="Let tokensieve calibrate find out whether the lesson lies in those tokens. On pocket its pilot took 83 %"
+        " of the unlikely tokens' nll of a new task, on rows that it had not seen, and 20 % in a foreign hand.",
+        entry="2026-12-01 · Calibration's own choices",
+        applies=_new_or_known,
+    ),
+    Rule(
+        text="Where the task is new, train all tokens and hold the model to its base on anchors (tokensieve anchors)."
+        " On pocket's house conventions at 2e-4 that ended at 70 % and a BWT of -4.9 %, plain fine-tuning at 81 % and"
+        " -21.9 %, on validation problems and with one seed.",
+        entry="2026-12-01 · More steps, not higher rates",
+        applies=_new_or_known,
+    ),
+    Rule(
         text="Train a control for comparison only. On pocket's foreign hand at 2e-4, as many tokens left out at random"
         " ended at 2 %, where STM 2.5 ended at 46 %.",
         entry="2026-11-27, evening · At twice the rate the paper's picture appears",

@@ -153,7 +153,11 @@ def test_advice_is_given_where_its_reason_is_there_and_only_there() -> None:
     near = compare_answers(calm, "base", [row("calm", [1, 7], [1.0, 1.0]).scored], top=1)
     far = compare_answers(ROWS, "base", [row("a", [1, 7], [2.0, 2.0]).scored], top=1)
     assert given(calm) == given(calm, own=near) == []
-    assert given(ROWS[:1]) == ["Evaluate the base model on this task before you train"]
+    assert given(ROWS[:1]) == [
+        "Evaluate the base model on this task before you train",
+        "Let tokensieve calibrate find out whether the lesson lies in those tokens",
+        "Where the task is new, train all tokens and hold the model to its base on anchors (tokensieve anchors)",
+    ]
     assert given(calm, Traits(control=True)) == ["Train a control for comparison only"]
     assert any("own checked answers" in text for text in given(ROWS, own=far))
     assert any("mixed-in dialogues" in text for text in given(ROWS))
