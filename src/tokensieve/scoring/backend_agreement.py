@@ -1,6 +1,6 @@
 """Agreement of two backends, or two dtypes, on the same rows, and the selections that their differences change."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -13,7 +13,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring.backend import Backend
 from tokensieve.scoring.run import Scorer, TokenRows, open_store
-from tokensieve.types import BASE_SCORER, Scored, Tokens
+from tokensieve.types import BASE_SCORER, Scored
 
 Compared: TypeAlias = Backend | LoadedModel | ModelSettings | str | Callable[[], Backend]
 """A backend, a model for the transformers backend, or a function that opens a backend."""
@@ -114,10 +114,9 @@ def _nll(
     """Identity of the backend, and the NLL of all tokens of all rows concatenated; NaN where not scored."""
     backend = _opened(which, settings)
     parts = [np.zeros(0, dtype=np.float32)]
-    listed: Iterable[Tokens | Scored] = rows
     with open_store(settings, backend.identity) as store:
         scorer = Scorer(backend, settings, store)
-        for shard in in_shards(listed, settings.shard_rows):
+        for shard in in_shards(rows, settings.shard_rows):
             bare = [row.tokens if isinstance(row, Scored) else row for row in shard]
             for row, scored in zip(bare, scorer.score(bare), strict=True):
                 parts.append(np.full(len(row), np.nan, np.float32) if scored is None else scored.nll_T())

@@ -4,7 +4,7 @@
 ``Scorer`` takes a shard's scores from the store, and sends the rest through the backend.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from tokensieve.types import BASE_SCORER, Progress, Scored, Tokens
 if TYPE_CHECKING:
     from tokensieve.data.formats.sources import Data
 
-TokenRows: TypeAlias = Rows[Tokens] | Rows[Scored]
+TokenRows: TypeAlias = Rows[Tokens | Scored]
 """Rows to score: tokens, or rows that hold other models' scores already."""
 
 _TOKENS: Final = ".tokens"
@@ -168,7 +168,6 @@ def score_with(
         InputError: a portion without a folder to put it into; or as in ``score``.
     """
     portion = portion or Portion()
-    listed: Iterable[Tokens | Scored] = rows
     draft, target, portions = draft_manifest(rows, backend, settings), out, None
     if not portion.whole:
         portions = Portions.of(out, portion)
@@ -183,7 +182,7 @@ def score_with(
             scorer = Scorer(backend.resumed(run.draft.facts), settings, store)
             run.make(
                 # The next shard is read while one is scored.
-                read_ahead(in_shards(listed, settings.shard_rows)),
+                read_ahead(in_shards(rows, settings.shard_rows)),
                 lambda shard: account.kept(shard, scorer.score(shard)),
                 recall=account.recall,
                 passed=lambda shard: account.passed(shard, len(rows), progress),

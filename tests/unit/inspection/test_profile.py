@@ -181,7 +181,7 @@ def messages(n: int) -> list[dict[str, object]]:
     ]
 
 
-def profiled(data: object, model: ModelLike | None, **settings: object) -> Inspection:
+def profiled(data: object, model: "ModelLike | None", **settings: object) -> Inspection:
     found = inspect_data(data, model, InspectSettings.model_validate(settings))
     assert isinstance(found, Inspection)
     return found
