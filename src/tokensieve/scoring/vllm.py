@@ -91,7 +91,7 @@ class VllmServer:
     has_entropy: bool = False
     has_rank: bool = True
 
-    def resumed(self, facts: Mapping[str, JSON]) -> "VllmServer":  # noqa: ARG002 - the server batches by itself
+    def resumed(self, facts: Mapping[str, object]) -> "VllmServer":  # noqa: ARG002 - the server batches by itself
         """Itself."""
         return self
 
@@ -193,7 +193,7 @@ class VllmOffline:
     has_entropy: bool = False
     has_rank: bool = True
 
-    def resumed(self, facts: Mapping[str, JSON]) -> "VllmOffline":  # noqa: ARG002 - vLLM batches by itself
+    def resumed(self, facts: Mapping[str, object]) -> "VllmOffline":  # noqa: ARG002 - vLLM batches by itself
         """Itself."""
         return self
 
