@@ -39,7 +39,7 @@ NO_PART_OF_THE_RESULT: Final = {"store", "use_store", "token_budget", "packing"}
 """Settings that change how the work is done; the folder of a run may be taken up with others."""
 
 
-def draft_manifest(rows: Rows[Tokens] | Rows[Scored], backend: Backend, settings: ScoreSettings) -> Manifest:
+def draft_manifest(rows: Rows[Tokens | Scored], backend: Backend, settings: ScoreSettings) -> Manifest:
     """The manifest as far as it is known before the first row is scored."""
     facts: dict[str, JSON] = {**rows.manifest.facts, **backend.facts}
     _add(facts, "scorers", settings.scorer, backend.identity.model_dump(mode="json"))
