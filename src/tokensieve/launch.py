@@ -84,9 +84,15 @@ def portion_of(launch: LaunchSettings, model: ModelSettings) -> Portion:
 
 
 def device_of_launch(environment: Mapping[str, str] = os.environ) -> str:
-    """The device of this process among those of its machine: ``cuda:LOCAL_RANK`` under a launcher, else ``auto``."""
+    """The device of this process among those of its machine: ``cuda:LOCAL_RANK`` under a launcher, else ``auto``.
+
+    It becomes the process's current one: else pinned memory and streams would be those of the first card, in which each
+    process would take some hundred megabytes.
+    """
     import torch
 
     if "LOCAL_RANK" in environment and torch.cuda.is_available():
-        return f"cuda:{environment['LOCAL_RANK']}"
+        device = f"cuda:{environment['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+        return device
     return "auto"

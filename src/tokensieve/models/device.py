@@ -1,13 +1,16 @@
-"""Devices: by name, the dtype of weights there, their rough speed, and arguments that save memory on them."""
+"""Devices: by name, dtype of weights there, copies to them, rough speed, and arguments that save memory on them."""
 
 import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from tokensieve.errors import EnvironmentProblem, InputError
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
 # Floating-point operations a token and parameter, over the share of the matmul rate that a stage reaches on small
@@ -54,6 +57,18 @@ def dtype_of(name: str, device: "torch.device") -> "torch.dtype":
 def dtype_name(model: "PreTrainedModel") -> str:
     """Name of a model's dtype, e.g. bfloat16."""
     return str(model.dtype).removeprefix("torch.")
+
+
+def on_device(part: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Copy a CPU tensor to a device; to a GPU from pinned memory, so that nothing waits for what the GPU does now."""
+    return part.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else part.to(device)
+
+
+def int64_on(device: "torch.device", values: "NDArray[np.integer]") -> "torch.Tensor":
+    """Whole numbers on a device, int64, without waiting for it."""
+    import torch
+
+    return on_device(torch.from_numpy(values.astype(np.int64)), device)
 
 
 def matmul_rate(device: str) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tokensieve.config import SampleSettings
+from tokensieve.models.device import int64_on, on_device
 from tokensieve.sampling.cache import ColumnCache
 from tokensieve.sampling.draw import Drawn, Job, alike, pick, takes_plain_mask
 from tokensieve.sampling.request import uniforms
@@ -171,7 +172,7 @@ class Decoder:
         logits_BV = self._static_logits(ids, starts) if self._static else self._logits(ids, starts, begin)
         seats = [slot for slot, row in enumerate(self._rows) if row is not None]
         rows = [row for row in self._rows if row is not None]
-        finished = self._append(rows, logits_BV if len(seats) == len(self._rows) else logits_BV[seats])
+        finished = self._append(rows, logits_BV if len(seats) == len(self._rows) else logits_BV[self._tensor(seats)])
         for slot, row, done in zip(seats, rows, finished, strict=True):
             if done:
                 self._rows[slot] = None
@@ -249,7 +250,7 @@ class Decoder:
         uniform_B = None
         if self._settings.temperature > 0:
             drawn = [row.uniform_T[len(row.ids)] for row in rows if row.uniform_T is not None]
-            uniform_B = torch.tensor(np.array(drawn), device=self._model.device)
+            uniform_B = on_device(torch.from_numpy(np.array(drawn)), self._model.device)
         token_B, nll_B = pick(logits_BV, uniform_B, self._settings.temperature, self._settings.top_p)
         for row, token, nll in zip(rows, token_B.tolist(), nll_B.tolist(), strict=True):
             row.ids.append(token)
@@ -286,4 +287,5 @@ class Decoder:
         return uniforms(self._settings.seed, job.key, job.index, job.limit)
 
     def _tensor(self, values: object) -> torch.Tensor:
-        return torch.as_tensor(values, device=self._model.device)
+        """Whole numbers or flags on the model's device, int64."""
+        return int64_on(self._model.device, np.asarray(values))

@@ -92,6 +92,8 @@ def pick(
 
 
 def _inverse_cdf(probability_BV: torch.Tensor, uniform_B: torch.Tensor, top_p: float) -> torch.Tensor:
+    if probability_BV.device.type == "mps":  # has no float64
+        return _inverse_cdf(probability_BV.cpu(), uniform_B.cpu(), top_p).to(probability_BV.device)
     if top_p >= 1:
         # double: the sum over a vocabulary of 100,000 must not lose its tail
         return _first_beyond(probability_BV.double().cumsum(-1), uniform_B)

@@ -92,6 +92,7 @@ class LocalSampler:
                 for drawn in drawing:
                     del left[drawn.job.key, drawn.job.index]
                     yield drawn
+                continue
             except torch.OutOfMemoryError as error:
                 if slots == 1:
                     raise EnvironmentProblem(
@@ -100,7 +101,8 @@ class LocalSampler:
                         fix="a smaller max_new_tokens, or --quantisation nf4",
                     ) from error
                 slots = max(1, slots // 2)
-                torch.cuda.empty_cache()
+            del drawing  # with its keys and values; the error's traceback, which held them too, is gone by now
+            torch.cuda.empty_cache()
 
     def _sample(self, drawn: "Drawn", request: Request) -> Sample:
         ids = drawn.ids[:-1] if drawn.finished else drawn.ids

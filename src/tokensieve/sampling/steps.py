@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from tokensieve.models.device import int64_on
 from tokensieve.sampling.cache import ColumnCache
 from tokensieve.types import IntArray
 
@@ -68,8 +69,9 @@ class StaticStep:
             starts: column of each row's first token.
         """
         end = self._cache.end
-        self._fill(self._ids_B1, ids)
-        self._fill(self._starts_B1, starts)
+        device = self._model.device
+        self._ids_B1.copy_(int64_on(device, np.array(ids))[:, None])
+        self._starts_B1.copy_(int64_on(device, np.array(starts))[:, None])
         self._column.fill_(end)
         window = min(self._cache.capacity, -(-(end + 1) // _WINDOW) * _WINDOW)
         self._cache.fix(self._column, window)
@@ -107,30 +109,27 @@ class StaticStep:
 
         A step writes the same column however often it runs, so that warming up changes nothing.
         """
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                self._run(window)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        pool = next(iter(self._graphs.values()))[0].pool() if self._graphs else None
-        try:
-            # Other threads may ask the driver for memory meanwhile.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                logits_BV = self._run(window)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            self._capture = False
-            _log.warning("decoding steps run without CUDA graphs: %s", " ".join(str(error).split())[:200])
-            return None
+        # On this card: a stream of the process's current one, where the model lies on another, would capture nothing.
+        with torch.cuda.device(self._model.device):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    self._run(window)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            pool = next(iter(self._graphs.values()))[0].pool() if self._graphs else None
+            try:
+                # Other threads may ask the driver for memory meanwhile.
+                with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                    logits_BV = self._run(window)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._capture = False
+                _log.warning("decoding steps run without CUDA graphs: %s", " ".join(str(error).split())[:200])
+                return None
         return graph, logits_BV
-
-    def _fill(self, buffer_B1: torch.Tensor, values: list[int]) -> None:
-        """Copy whole numbers into a buffer; from pinned memory to a GPU, without waiting for it."""
-        values_B1 = torch.from_numpy(np.array(values, dtype=np.int64))[:, None]
-        buffer_B1.copy_(values_B1.pin_memory() if buffer_B1.is_cuda else values_B1, non_blocking=True)
 
 
 @dataclass(slots=True)

@@ -11,13 +11,12 @@ import torch
 from tokensieve.config import ScoreSettings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
+from tokensieve.models.device import int64_on, on_device
 from tokensieve.scoring.backend import Measures, ScoreRequest
 from tokensieve.scoring.batching import (
     Batch,
     BatchLayout,
-    int64_on,
     is_recurrent,
-    on_device,
     packed,
     packing_pays,
     padded,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
 
 from tokensieve.scoring.backend import ScoreRequest
 from tokensieve.types import IntArray
@@ -226,16 +225,6 @@ def split_by_tokens(requests: Sequence[ScoreRequest], tokens: int) -> list[Seque
         sequences[-1].append(request)
         before += len(request.inputs_T)
     return list(sequences)
-
-
-def on_device(part: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a CPU tensor to a device; to a GPU from pinned memory, so that nothing waits for what the GPU does now."""
-    return part.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else part.to(device)
-
-
-def int64_on(device: torch.device, values: NDArray[np.integer]) -> torch.Tensor:
-    """Whole numbers on a device, int64, without waiting for it."""
-    return on_device(torch.from_numpy(values.astype(np.int64)), device)
 
 
 def find_token_budget(model: "PreTrainedModel", device: torch.device) -> int:

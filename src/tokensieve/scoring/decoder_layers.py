@@ -1,13 +1,11 @@
 """A model's own decoder layers, run otherwise: by torch.compile, and with attention over the rows of a packed sequence.
 
 Both are contexts: the model itself stays as it is. Compiled, the elementwise work of a layer (norms, rotary embedding,
-gated product, residuals) becomes a few kernels; one graph serves all layers of a kind, whatever the length of what they
-read, and where that fails they run eager.
+gated product, residuals) becomes a few kernels; one graph serves all layers of a kind, whatever the length.
 
 In a packed sequence there is neither padding nor a product between neighbours: linear layers see one long sequence,
-attention, which is the only layer that mixes tokens, sees rows. On a GPU that is torch's variable-length kernel. A CPU
-has none, and the mask that a plain kernel would need there costs the square of the whole sequence; there the plain
-kernel is called for each run of equally long rows.
+attention, the only layer that mixes tokens, sees rows: on a GPU by torch's variable-length kernel. A CPU has none, and
+a plain kernel's mask would cost the square of the sequence; so it is called for each run of equally long rows.
 """
 
 import logging
@@ -15,12 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, groupby
+from types import FunctionType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import torch
 
-from tokensieve.scoring.batching import on_device
+from tokensieve.models.device import on_device
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -49,9 +50,10 @@ class CompiledLayers:
 
     def __init__(self, model: "PreTrainedModel") -> None:
         self._layers = decoder_layers(model)
-        # One graph a layer or none: a layer in pieces would be compiled anew for every shape that a piece sees.
-        self._forwards = [torch.compile(layer.forward, dynamic=True, fullgraph=True) for layer in self._layers]
+        self._forwards = _compiled_forwards(model, self._layers)
         self.problem: str | None = None if self._layers else f"{type(model).__name__} has no list of decoder layers"
+        if any("forward" in vars(layer) for layer in self._layers):
+            self.problem = "something else has replaced their forward functions"
 
     def run(self, work: Callable[[], T]) -> T:
         """The result of ``work``, with the layers compiled; eager, with a line in the log, where they cannot be.
@@ -87,6 +89,29 @@ class CompiledLayers:
                     del layer.forward  # the class's own method shows through again
                 else:
                     layer.forward = own
+
+
+_compiled: "WeakKeyDictionary[torch.nn.Module, list[Callable[..., object]]]" = WeakKeyDictionary()
+"""The compiled layers' forward functions by model, so that a model that is opened again is not compiled again."""
+
+
+def _compiled_forwards(model: "PreTrainedModel", layers: Sequence[torch.nn.Module]) -> list[Callable[..., object]]:
+    """A compiled function in place of each layer's ``forward``.
+
+    Torch counts what it has compiled by code object, and all of transformers' layers share one: a process that scores
+    with several models would be past the limit after the fourth. So each model has a copy of its own.
+    """
+    if model not in _compiled:
+        own = FunctionType(_forward.__code__.replace(), globals())
+        # One graph a layer or none: a layer in pieces would be compiled anew for every shape that a piece sees.
+        compiled = torch.compile(own, dynamic=True, fullgraph=True)
+        _compiled[model] = [partial(compiled, type(layer).forward, layer) for layer in layers]
+    return _compiled[model]
+
+
+def _forward(forward: Callable[..., object], layer: torch.nn.Module, *inputs: object, **options: object) -> object:
+    """A layer's output."""
+    return forward(layer, *inputs, **options)
 
 
 def is_wanted(wanted: Wanted, device: torch.device) -> bool:

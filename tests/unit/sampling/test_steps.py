@@ -87,9 +87,18 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False) -> None
     _Graph.made.clear()
     run = steps.StaticStep._run
 
+    current: list[object] = [None]
+
+    @contextmanager
+    def device(chosen: object) -> Iterator[None]:
+        current.append(chosen)
+        yield
+        current.pop()
+
     @contextmanager
     def graph(made: _Graph, pool: object, capture_error_mode: str) -> Iterator[None]:
         assert capture_error_mode == "thread_local"
+        assert current[-1] == torch.device("cpu"), "captured on another device than the model's"
         if refuses:
             raise RuntimeError("operation not permitted when stream is capturing")
         assert pool == (None if made is _Graph.made[0] else "pool")
@@ -107,6 +116,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False) -> None
         "current_stream": lambda: stream,
         "stream": lambda _: nullcontext(),
         "CUDAGraph": _Graph,
+        "device": device,
         "graph": graph,
     }
     for name, function in names.items():

@@ -74,6 +74,19 @@ def test_compiled_layers_give_the_same_scores_by_few_graphs_whatever_the_lengths
     assert not any("forward" in layer.__dict__ for layer in decoder_layers.decoder_layers(loaded.model))
 
 
+def test_many_models_in_one_process_are_all_compiled(tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's limit counts by code object, which all of transformers' layers share; an open model is compiled once."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
+    for width in (16, 32, 48, 64, 80):
+        loaded = tiny_model(hidden_size=width, num_hidden_layers=1)
+        assert _open(loaded, "on", packing=True).facts["compiled"] is True
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert _open(loaded, "on", packing=True).facts["compiled"] is True
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
 def test_a_compiler_that_fails_leaves_the_eager_layers_and_a_line_in_the_log(
     tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
