@@ -7,7 +7,7 @@ set -u
 cd "$(dirname "$0")/.."
 data=${1:-../shared/data}
 python=${PYTHON:-python}
-export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" TOKENIZERS_PARALLELISM=false
+export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1
 
 step() {  # step SECONDS TITLE COMMAND…
     local limit=$1 title=$2 start=$SECONDS

@@ -108,7 +108,8 @@ class TiledHead:
             )
             for part_ND, targets_N in zip(hidden_parts, targets_N.tensor_split(count), strict=True)
         ]
-        work = torch.empty(len(hidden_parts[0]) * min(width, len(self.weight_VD)), device=hidden_ND.device)
+        size = len(hidden_parts[0]) * min(width, len(self.weight_VD))
+        work = torch.empty(size, dtype=torch.float32, device=hidden_ND.device)
         with matmul_precision(self._precision(hidden_ND)):
             for part, tile, logits_NV in self._tiles(hidden_parts, width):
                 blocks[part].add(tile, logits_NV, work[: logits_NV.numel()].view_as(logits_NV))
@@ -137,7 +138,8 @@ class TiledHead:
         All go into the same memory where the product is in float32: fresh memory for each costs more than the softmax.
         """
         vocabulary = len(self.weight_VD)
-        buffer = torch.empty(len(hidden_parts[0]) * min(width, vocabulary), device=self.weight_VD.device)
+        size = len(hidden_parts[0]) * min(width, vocabulary)
+        buffer = torch.empty(size, dtype=torch.float32, device=self.weight_VD.device)
         for tile, start in enumerate(range(0, vocabulary, width)):
             weight_VD = self.weight_VD[start : start + width].to(self.dtype)
             bias_V = None if self.bias_V is None else _finite(self.bias_V[start : start + width])
