@@ -103,7 +103,8 @@ def calibrate(
     training = as_settings(TrainSettings, training, "training")
     scored = as_rows(Scored, scored)
     if (settings.task is None) == (settings.rows is None):
-        raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
+        got = "neither" if settings.task is None else "both"
+        raise InputError(f"expected a target, either a task or rows, got {got}", fix="--task NAME, or --rows DATA")
     base = settings_of(model)
     out = Path(out)
     pin_call(

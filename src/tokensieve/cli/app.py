@@ -53,7 +53,7 @@ def make_app() -> cyclopts.App:
         name="tokensieve",
         help="Fine-tune a language model without making it forget.",
         version=__version__,
-        default_parameter=Parameter(consume_multiple=True),
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
         suppress_keyboard_interrupt=False,  # main says that the same command goes on
     )
     for place, command in enumerate(COMMANDS):

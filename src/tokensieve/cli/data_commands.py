@@ -141,7 +141,9 @@ def show(
 
     manifest = read_manifest(folder)
     if manifest.stage not in ("scored", "selected"):
-        raise InputError(f"{manifest.stage} rows have no scores to show", where=str(folder), fix="tokensieve score")
+        raise InputError(
+            f"{manifest.stage} rows have no scores to show", where=str(folder), fix="the folder of score or of select"
+        )
     rows: Rows[Selected] | Rows[Scored]
     rows = open_rows_of(Selected, folder) if manifest.stage == "selected" else open_rows_of(Scored, folder)
     made_by = manifest.model
@@ -161,7 +163,10 @@ def show(
         if shown == limit or row is not None:
             break
     if shown == 0:
-        raise InputError(f"no row {row!r}" if row else "there are no rows", where=str(folder))
+        first = next((one.scored if isinstance(one, Selected) else one for one in rows), None)
+        if row is None or first is None:
+            raise InputError("there are no rows", where=str(folder))
+        raise InputError(f"no row {row!r}", where=str(folder), fix=f"its ids are like {first.tokens.id!r}")
     return 0
 
 

@@ -23,7 +23,7 @@ def inspect(
     """Look at training data before training: what is left out of the loss, or whether a loss mask is right.
 
     Rows that have token ids and labels already are audited against the model's chat template; the exit code is 1 where
-    something is wrong. Everything else is profiled, after it was scored where it is not yet.
+    something is wrong. Everything else is profiled; what is not scored yet is scored first, and needs --model.
 
     Args:
         data: A folder of score, select or export; rows with labels (Parquet, JSONL, a saved data set); or as for score.

@@ -23,7 +23,7 @@ class DataSettings(BaseModel):
     data: Path | None = None
     """Folder with local copies of the benchmarks, one folder a task, for task:NAME sources."""
     max_length: int | None = Field(None, gt=0)
-    """Longest row in tokens; None is the model's own limit."""
+    """Longest row in tokens; by default the model's own limit."""
     over_long: Literal["drop", "cut", "error"] = "drop"
     """Treatment of longer rows; cut shortens at the end."""
     duplicates: Literal["keep", "drop"] = "keep"
@@ -43,7 +43,7 @@ class ScoreSettings(BaseModel):
 
     model_config = STRICT
 
-    scorer: str = "base"
+    scorer: str = Field("base", min_length=1)
     """Name under which the scores are kept; `base` is the model that is about to be trained."""
     prompts: bool = False
     """Score the prompt's tokens too."""
@@ -56,13 +56,13 @@ class ScoreSettings(BaseModel):
     head_dtype: Literal["float32", "tf32", "model"] = "float32"
     """dtype of the LM-head matmul; bfloat16 moves 3-5 % of the tokens near a threshold."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens in one batch, padding included; None finds it from the memory: on a GPU about 1 GiB beside the weights."""
+    """Tokens in one batch, padding included; by default as memory allows, on a GPU about 1 GiB beside the weights."""
     packing: bool | None = None
-    """Several rows in one sequence; None does so where the attention kernel keeps them apart."""
+    """Several rows in one sequence; by default where the attention kernel keeps them apart."""
     shard_rows: int = Field(512, gt=0)
     """Rows in one file of the output; work lost by a crash is at most one of them."""
     store: Path | None = None
-    """Folder of the score store; None is the user's cache."""
+    """Folder of the score store; by default in the user's cache."""
     use_store: bool = True
     """Look up and keep scores in the store."""
 
@@ -98,7 +98,7 @@ class SelectSettings(BaseModel):
     paper_exact: bool = False
     """The paper's rule to the letter: no token is protected."""
     protect_cap: float | None = Field(None, gt=0)
-    """Cap in nats on the loss of a protected token: its weight is min(1, cap / nll); None trains it whole."""
+    """Cap in nats on the loss of a protected token: its weight is min(1, cap / nll); without it the loss is whole."""
     seed: int = Field(0, ge=0)
     """Seed of what is drawn: random policies, and the rows of a mix."""
 

@@ -64,7 +64,7 @@ class AnswererSettings(BaseModel):
     timeout_s: float = Field(300.0, gt=0)
     """Longest wait for one answer."""
     requests_per_minute: int | None = Field(None, gt=0)
-    """Not more than these; None leaves it to the server's refusals."""
+    """Not more than these; without it the server's refusals set the pace."""
 
 
 class DialogueSettings(BaseModel):
@@ -98,7 +98,7 @@ class ManySettings(BaseModel):
     model_config = STRICT
 
     n: int | None = Field(None, gt=0)
-    """Answers a prompt; None is the arm's own number."""
+    """Answers a prompt; by default the arm's own number."""
     temperature: Temperature = 0.7
     top_p: TopP = 0.95
     max_new_tokens: MaxNewTokens = None

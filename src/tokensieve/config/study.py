@@ -34,13 +34,13 @@ class ArmSettings(BaseModel):
     scorer: str = "base"
     """Scorer whose scores decide, as in `select`: `base`, or a name in the study's score.models."""
     protect: tuple[Literal["end_of_turn", "tool_calls", "reasoning"], ...] | None = None
-    """As in `select`; None protects all of them."""
+    """As in `select`; by default all of them."""
     paper_exact: bool = False
     """As in `select`: no token is protected."""
     protect_cap: float | None = Field(None, gt=0)
     """As in `select`: cap in nats on the loss of a protected token."""
     anchors: AnchorSettings | None = None
-    """Rows on which its training is held to the base, found by a pilot on all response tokens; None trains without."""
+    """Rows on which its training is held to the base, found by a pilot on all response tokens; by default none."""
     alpha: float = Field(1.0, ge=0, le=1)
     """Interpolation after training: the model is base + alpha (tuned - base); not for DoRA."""
     mix: str | None = None
@@ -103,10 +103,10 @@ class StudyEvaluateSettings(EvaluateSettings):
     """Evaluation of a study's models."""
 
     other_limit: int | None = Field(None, gt=0)
-    """The first N problems of each task that is not a target; None is `limit`."""
+    """The first N problems of each task that is not a target; by default `limit`."""
 
     drift: DriftSettings | None = None
-    """Rows on which the drift of every trained model from the base is measured; None measures none."""
+    """Rows on which the drift of every trained model from the base is measured; by default none."""
     update: bool = False
     """Measure every trained model's weight update: its norm, singular values and effective rank by kind of module."""
     tokens: bool = False
@@ -130,7 +130,7 @@ class SweepSettings(BaseModel):
     arms: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """Peak learning rates of single arms, by name, in place of these."""
     validation_limit: int | None = Field(None, gt=0)
-    """The first N validation problems of the target, on which a rate is chosen; None is `evaluate.limit`."""
+    """The first N validation problems of the target, on which a rate is chosen; by default `evaluate.limit`."""
 
 
 class StudySettings(BaseModel):

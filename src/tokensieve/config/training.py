@@ -29,11 +29,11 @@ class MachineSettings(BaseModel):
     model_config = STRICT
 
     micro_batch_size: int | None = Field(None, gt=0)
-    """Rows in one forward pass on one device; None is the whole batch."""
+    """Rows in one forward pass on one device; by default the whole batch."""
     packing: bool = False
     """The rows of a forward pass as one sequence without padding; the same batches, the same loss."""
     gradient_checkpointing: bool | None = None
-    """Recompute activations to save memory; None does so on a GPU."""
+    """Recompute activations to save memory; by default on a GPU."""
     checkpoint_minutes: float = Field(10.0, ge=0)
     """Minutes between checkpoints; after a kill a run goes on from the last one."""
     trackers: tuple[
@@ -99,18 +99,18 @@ class KlSettings(BaseModel):
     model_config = STRICT
 
     anchors: Path | None = None
-    """Folder that `tokensieve anchors` has made; None trains without anchors."""
+    """Folder that `tokensieve anchors` has made; without it no anchors are rehearsed."""
     weight: float = Field(5.0, ge=0)
     """Factor of the mean KL (nats per anchor token) in the loss; the first value where a budget is set."""
     rows: int | None = Field(None, gt=0)
-    """Anchor rows in one optimiser step, over all devices; None is the batch size."""
+    """Anchor rows in one optimiser step, over all devices; by default the batch size."""
     budget: float | None = Field(None, gt=0)
-    """Drift in nats per token that the weight is steered to while training; None keeps the weight."""
+    """Drift in nats per token that the weight is steered to while training; without it the weight stays."""
     range: float = Field(16.0, ge=1)
     """With a budget: the weight stays within a factor of this of its first value."""
     refresh: float | None = Field(None, gt=0, lt=1)
     """Share of the steps after which the anchors are chosen again, once, where the model in training has drifted most;
-    needs `anchors --refreshable`. None keeps the first choice."""
+    needs `anchors --refreshable`. Without it the first choice stays."""
 
 
 class ValidationSettings(BaseModel):
@@ -123,7 +123,7 @@ class ValidationSettings(BaseModel):
     task: str | None = None
     """Task in place of rows: its accuracy on validation problems decides, highest first."""
     every_steps: int | None = Field(None, gt=0)
-    """Optimiser steps between two validations; None validates after every epoch."""
+    """Optimiser steps between two validations; by default an epoch."""
     limit: int = Field(100, gt=0)
     """The first N rows or problems."""
     data: Path | None = None

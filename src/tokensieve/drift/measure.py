@@ -15,7 +15,7 @@ from tokensieve.drift.divergence import BaseStates, RowDivergence
 from tokensieve.drift.probe_rows import answer_rows, dialogue_rows, text_rows
 from tokensieve.errors import InputError
 from tokensieve.metrics import Estimate
-from tokensieve.models import LoadedModel, load_model
+from tokensieve.models import LoadedModel, context_length, load_model
 from tokensieve.pipeline import load
 from tokensieve.pipeline.rows import tell_unread
 from tokensieve.types import Tokens
@@ -86,6 +86,8 @@ def measure_drift(
     out = None if out is None else Path(out)
     if out is not None:
         _check_place(out / RESULT_NAME, _base_name(base), _name_of(tuned))
+    if not isinstance(tuned, LoadedModel):
+        context_length(tuned)  # a model that is not there is found before the base has drawn its rows
     result = DriftProbe(base, settings, out).measure(tuned)
     if out is not None:
         write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())

@@ -149,8 +149,10 @@ def text_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", limit: int, wind
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a UTF-8 text file: {error}", where=str(path)) from error
+    except OSError as error:
+        raise InputError(f"cannot read it: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"no UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from None
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:

@@ -104,11 +104,14 @@ def repair_model(
     """
     settings = as_settings(RepairSettings, settings, "settings")
     if (settings.task is None) == (settings.rows is None):
-        raise InputError("expected a target, either a task or rows", fix="--task NAME, or --rows DATA")
+        got = "neither" if settings.task is None else "both"
+        raise InputError(f"expected a target, either a task or rows, got {got}", fix="--task NAME, or --rows DATA")
     before = settings_of(base)
     for factor in (*settings.alphas, *settings.intruders):
         check_alpha(factor)
     out, tuned = Path(out), Path(tuned)
+    if not tuned.is_dir():
+        raise InputError("there is no such folder", where=str(tuned), fix="the folder of train")
     pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n")
     made = _candidates(tuned, before, settings, out / "candidates")
     rows = _target_rows(before, settings)

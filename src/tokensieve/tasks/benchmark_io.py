@@ -115,10 +115,12 @@ def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a file: JSON lines, one JSON array, CSV or Parquet, the text ones also compressed.
 
     Raises:
-        InputError: the file is damaged, or a row is no JSON object; names file and line (from 1).
+        InputError: there is no file, it is damaged, or a row is no JSON object; names file and line (from 1).
     """
     from tokensieve.data.formats.files import read_file
 
+    if not path.is_file():
+        raise InputError("no such file", where=str(path))
     for located in read_file(path):
         yield Row(cast("Mapping[str, JSON]", located.record), located.where)
 

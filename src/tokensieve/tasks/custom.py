@@ -13,18 +13,21 @@ import difflib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import yaml
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core.core_schema import CoreSchema, tagged_union_schema
 
 from tokensieve.config import STRICT
-from tokensieve.errors import InputError
+from tokensieve.errors import InputError, in_words
 from tokensieve.tasks.benchmark_io import Row, read_rows, require_split
 from tokensieve.tasks.custom_checkers import CHECKERS, Render
 from tokensieve.tasks.task import Task
 from tokensieve.types import Message, Problem
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class _CheckByKind:
@@ -83,9 +86,7 @@ def read_task(path: Path) -> Task:
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{key}: {first['msg']}", where=str(path), fix=_nearest_key(key)) from None
+        raise _refused(error.errors()[0], path) from None
     order: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
     splits = tuple(split for split in order if split in described.rows)
     render = _templates(path)
@@ -96,14 +97,24 @@ def read_task(path: Path) -> Task:
     return Task(described.name, title, splits, load, check, described.max_new_tokens)
 
 
-def _nearest_key(key: str) -> str:
-    """The valid key that a mistyped one comes nearest to, with all of them."""
-    last = key.rpartition(".")[2]
-    known = [*CustomTask.model_fields]
-    checks = [name for checker in CHECKERS.values() for name in checker.settings.model_fields]
-    near = difflib.get_close_matches(last, [*known, *checks], n=1)
-    hint = f"did you mean {near[0]!r}? " if near and near[0] != last else ""
-    return f"{hint}keys: {', '.join(known)}; in check: {', '.join(dict.fromkeys(checks))}"
+def _refused(complaint: "ErrorDetails", path: Path) -> InputError:
+    """The first thing that is wrong with a task's file, by its key, with the keys that are known there."""
+    place = [str(part) for part in complaint["loc"]]
+    if complaint["type"] == "union_tag_invalid":
+        kind = str(complaint["ctx"]["tag"])
+        problem, known = f"check.kind: there is no checker {kind!r}", [*CHECKERS]
+        given = kind
+    else:
+        # Within check, pydantic names the kind before the key.
+        kind = place.pop(1) if place[:1] == ["check"] and len(place) > 2 else ""
+        where = CHECKERS[kind].settings if kind in CHECKERS else CustomTask
+        known, given = [*where.model_fields], place[-1] if place else ""
+        beside = f" beside kind {kind}" if kind else ""
+        said = f"no such key{beside}" if complaint["type"] == "extra_forbidden" else in_words(complaint)
+        problem = f"{'.'.join(place) or 'the file'}: {said}"
+    near = difflib.get_close_matches(given, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near and near[0] != given else ""
+    return InputError(problem, where=str(path), fix=f"{hint}known: {', '.join(known)}")
 
 
 def _templates(path: Path) -> Render:

@@ -4,6 +4,7 @@ Every entry of ``LOSSES`` is one published rule. ``w_t`` is computed from the cu
 (``sg`` in the papers); the weight of a soft selection comes on top.
 """
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -183,8 +184,9 @@ def parse_loss(text: str) -> BoundLoss:
     """
     name, _, argument = text.partition(":")
     if name not in LOSSES:
-        known = "; ".join(f"{key}: {loss.formula}" for key, loss in LOSSES.items())
-        raise InputError(f"no loss {name!r}; there are {known}", where="train.objective.loss", fix="choose one of them")
+        near = difflib.get_close_matches(name, LOSSES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"no loss {name!r}", where="train.objective.loss", fix=f"{hint}known: {', '.join(LOSSES)}")
     loss = LOSSES[name]
     if not argument:
         return BoundLoss(loss, loss.default or 0.0)

@@ -116,7 +116,10 @@ def test_system_turn_id_and_array_of_rows(tmp_path: Path) -> None:
     ("more", "words"),
     [
         ({"promt": "x"}, "did you mean 'prompt'?"),
-        ({"check": "{kind: magic}"}, "check"),
+        ({"check": "{kind: exakt, answer: x}"}, "there is no checker 'exakt'\n  fix: did you mean 'exact'?"),
+        ({"check": "{kind: exact, answer: x, tolerance: 1}"}, "check.tolerance: no such key beside kind exact"),
+        ({"check": "{kind: exact, answer: x, ignorecase: true}"}, "did you mean 'ignore_case'?"),
+        ({"check": "exact"}, "check: "),
         ({"check": "{kind: exact}"}, "answer"),
         ({"check": "{kind: regex, pattern: '('}"}, "check.pattern"),
         ({"check": "{kind: sql, query: x}"}, "one of database and script"),

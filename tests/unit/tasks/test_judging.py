@@ -227,6 +227,11 @@ def test_an_empty_answers_file(tmp_path: Path) -> None:
     assert (tmp_path / "v.jsonl").read_text() == ""
 
 
+def test_a_file_of_answers_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.jsonl: no such file"):
+        judge_file(TASK, None, tmp_path / "a.jsonl", tmp_path / "v.jsonl")
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

@@ -253,7 +253,7 @@ def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) 
         train(in_memory([], Manifest(stage="scored")), base, out=tmp_path / "out")
     with pytest.raises(InputError, match=r"settings\.epoch"):
         train(make_rows(), base, {"epoch": 1}, tmp_path / "out")
-    with pytest.raises(InputError, match="no loss 'dtf'; there are nll: 1"):
+    with pytest.raises(InputError, match="no loss 'dtf'\n  fix: did you mean 'dft'"):
         train(make_rows(), base, settings(objective=ObjectiveSettings(loss="dtf")), tmp_path / "out")
 
 

@@ -255,7 +255,7 @@ def _from_csv(path: Path, first: int, delimiter: str) -> Iterator[Located]:
         except csv.Error as error:
             raise InputError(f"broken CSV: {error}", where=f"{path}, line {reader.reader.line_num}") from None
         if index == first:
-            _check_header(names, f"{path}, line 1")
+            _check_header(names, delimiter, f"{path}, line 1")
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             raise InputError(f"expected {len(names)} fields as in the header, got another number", where=where)
@@ -263,8 +263,15 @@ def _from_csv(path: Path, first: int, delimiter: str) -> Iterator[Located]:
         index += 1
 
 
-def _check_header(names: Sequence[str], where: str) -> None:
-    """Refuse a header under which a row's fields could not be told apart: the last one would silently win."""
+def _check_header(names: Sequence[str], delimiter: str, where: str) -> None:
+    """Refuse a header with another separator, and one that names a field twice: the last one would silently win."""
+    other = next((mark for mark in ",;\t|" if mark != delimiter and mark in "".join(names)), None)
+    if len(names) == 1 and other is not None:
+        raise InputError(
+            f"the fields are separated by {other!r}, expected {delimiter!r}",
+            where=where,
+            fix="save the file with commas, or as .tsv with tabs",
+        )
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"the header names {twice!r} twice", where=where, fix="give each field a name of its own")
 
