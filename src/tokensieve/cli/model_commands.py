@@ -77,6 +77,7 @@ def train(
     model: Annotated[ModelSettings, FLAT] = ModelSettings(),
     settings: Annotated[TrainSettings, FLAT] = TrainSettings(),
     limit: Limit = None,
+    keep_checkpoints: int = 0,
 ) -> int:
     """Fine-tune on the tokens that were selected.
 
@@ -84,13 +85,15 @@ def train(
         selected: Folder that select has made.
         out_: Folder of the adapter, or of the whole model with --method full.
         limit: The first N rows only.
+        keep_checkpoints: Weights along the run that stay, at even distances, in OUT/checkpoints: candidates of repair.
     """
     from tokensieve.pipeline import first, open_selected
     from tokensieve.training import train as train_rows
 
     hush_transformers()
     with Work("train", "steps") as work:
-        adapter = train_rows(first(open_selected(selected), limit), model, settings, out_, progress=work.advanced)
+        rows = first(open_selected(selected), limit)
+        adapter = train_rows(rows, model, settings, out_, work.advanced, checkpoints=keep_checkpoints)
     out.print(adapter.course)
     if adapter.checkpoint is not None:
         out.print(adapter.checkpoint)

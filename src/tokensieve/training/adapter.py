@@ -1,4 +1,4 @@
-"""Result of a training run: a folder with weights, log and manifest."""
+"""Result of a training run: a folder with weights, log and manifest, and how they are written and read."""
 
 import json
 import math
@@ -12,12 +12,17 @@ from tokensieve.data.manifest import Manifest, ModelIdentity, read_manifest
 from tokensieve.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import TrainerState
+    from torch import Tensor
+    from transformers import PreTrainedModel, Trainer, TrainerState
+
+    from tokensieve.models import LoadedModel
 
 LOG_NAME: Final = "log.jsonl"
 CHECKPOINTS: Final = "checkpoints"
 """Folder of the checkpoints in a run's working folder."""
 
+KEPT: Final = "kept"
+"""Folder of the weights along a run that stay, in its working folder; in the result it is called checkpoints."""
 CHOSEN_AGAIN: Final = "anchors_chosen_again"
 """Fact of a run's manifest, and key of its trainer's log: the second choice of anchors."""
 
@@ -163,3 +168,51 @@ def write_log(path: Path, log: Iterable[StepLog]) -> None:
         for step in log
     )
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def whole_weights(trainer: "Trainer") -> "dict[str, Tensor] | None":
+    """The weights gathered from all processes, in which each of them takes part; None where every one has them all."""
+    if not trainer.is_fsdp_enabled:
+        return None
+    weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return weights
+
+
+def save_weights(trainer: "Trainer", loaded: "LoadedModel", folder: Path, state: "dict[str, Tensor] | None") -> None:
+    """Write the weights as safetensors; for a whole model its tokenizer too.
+
+    Args:
+        trainer: holds the model.
+        loaded: the model before training, for its name and tokenizer.
+        folder: of the result.
+        state: what ``whole_weights`` gave.
+    """
+    from peft import PeftModel
+
+    from tokensieve.models.fetch import GGUF_SUFFIX
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+        config = model.peft_config[model.active_adapter]
+        of_a_folder = Path(str(config.base_model_name_or_path)).is_dir() and not loaded.identity.name.endswith(
+            GGUF_SUFFIX
+        )
+        if not of_a_folder or loaded.settings.revision is not None:
+            config.base_model_name_or_path = loaded.identity.name
+            config.revision = loaded.identity.revision
+        model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=state)
+        return
+    _end_answers_as_trained(model, loaded)
+    model.save_pretrained(str(folder), state_dict=state)
+    loaded.tokenizer.save_pretrained(str(folder))
+
+
+def _end_answers_as_trained(model: "PreTrainedModel", loaded: "LoadedModel") -> None:
+    """Let the saved generation settings end an answer with the end-of-turn tokens that were taught."""
+    generation = model.generation_config
+    if generation is None or not loaded.tokenizer.chat_template:
+        return
+    known = generation.eos_token_id
+    listed = [known] if isinstance(known, int) else list(known or ())
+    if taught := sorted(loaded.chat.stop_ids - set(listed)):
+        generation.eos_token_id = [*listed, *taught]

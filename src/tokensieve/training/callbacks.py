@@ -1,4 +1,4 @@
-"""Callbacks of the Hugging Face Trainer: drift with a budget, progress, checkpoints by the clock, a pull to the start.
+"""Callbacks of the Hugging Face Trainer: drift with a budget, progress, checkpoints, weights that stay, a pull back.
 
 ``DriftCallback`` is for any trainer; the others are for our own runs.
 """
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,14 @@ from tokensieve.config import TrainSettings
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.metrics import mean_per_token
 from tokensieve.models import load_model
+from tokensieve.training.adapter import save_weights, whole_weights
 from tokensieve.training.kl import kl_to_base
 from tokensieve.types import Anchor, FloatArray, Progress, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
 
-    from tokensieve.models import ModelLike
+    from tokensieve.models import LoadedModel, ModelLike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,6 +233,32 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         loss = state.log_history[-1].get("loss", 0.0)
         if loss != loss:  # NaN
             raise CheckFailed("the loss is NaN", where=f"step {state.global_step}", fix="lower train.learning_rate")
+        return control
+
+
+class KeepWeights(TrainerCallback):  # type: ignore[misc]
+    """Writes the weights at even distances along a run, each into a folder of its own.
+
+    Args:
+        trainer: holds the model.
+        loaded: the model before training.
+        folder: of the folders ``step-N``.
+        count: how many; fewer where there are fewer steps. The end of the run is none of them.
+    """
+
+    def __init__(self, trainer: "Trainer", loaded: "LoadedModel", folder: Path, count: int) -> None:
+        self._trainer, self._loaded, self._folder, self._count = trainer, loaded, folder, count
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
+        """Write the weights where it is time; of several processes the first one does, after all have given theirs."""
+        parts = self._count + 1
+        due = {state.max_steps * part // parts for part in range(1, parts)}
+        if state.global_step in due:
+            weights = whole_weights(self._trainer)
+            if state.is_world_process_zero:
+                save_weights(self._trainer, self._loaded, self._folder / f"step-{state.global_step}", weights)
         return control
 
 

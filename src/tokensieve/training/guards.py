@@ -20,7 +20,7 @@ from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.launch import portion_of_launch
 from tokensieve.models import LoadedModel
 from tokensieve.models.weights import quiet_transformers
-from tokensieve.training.adapter import CHECKPOINTS
+from tokensieve.training.adapter import CHECKPOINTS, KEPT
 
 _DRAFT: Final = "draft.json"
 RESULT: Final = "result"
@@ -87,7 +87,8 @@ def pin(work: Path, draft: Manifest) -> None:
     """Keep an earlier start's checkpoints only where it was a start of this very run, in the same portions."""
     path = work / _DRAFT
     if path.is_file() and not _goes_on(path, draft):
-        shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
+        for folder in (CHECKPOINTS, KEPT):
+            shutil.rmtree(work / folder, ignore_errors=True)
     shutil.rmtree(work / RESULT, ignore_errors=True)
     write_atomically(path, draft.model_dump_json(indent=2).encode())
 

@@ -20,9 +20,20 @@ from tokensieve.data.manifest import (
 from tokensieve.errors import CheckFailed, InputError
 from tokensieve.launch import device_of_launch, portion_of_launch
 from tokensieve.models import LoadedModel, ModelLike, load_model, settings_of
-from tokensieve.models.fetch import GGUF_SUFFIX
 from tokensieve.models.weights import check_finite
-from tokensieve.training.adapter import LOG_NAME, Adapter, StepLog, method_of, open_adapter, steps_of, write_log
+from tokensieve.training.adapter import (
+    CHECKPOINTS,
+    KEPT,
+    LOG_NAME,
+    Adapter,
+    StepLog,
+    method_of,
+    open_adapter,
+    save_weights,
+    steps_of,
+    whole_weights,
+    write_log,
+)
 from tokensieve.training.dataset import TrainingSet, check_all_was_trained, write_training_set
 from tokensieve.training.guards import (
     RESULT,
@@ -39,9 +50,6 @@ from tokensieve.training.losses import parse_loss
 from tokensieve.types import JSON, Anchor, Progress, Selected
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
     from tokensieve.training.trainer import SelectedTokensTrainer
     from tokensieve.training.validation import Validation
 
@@ -52,6 +60,8 @@ def train(
     settings: TrainSettings | Mapping[str, object] | None = None,
     out: str | Path | None = None,
     progress: "Progress | None" = None,
+    *,
+    checkpoints: int = 0,
 ) -> Adapter:
     """Fine-tune a model on the selected tokens.
 
@@ -70,6 +80,8 @@ def train(
         settings: how to train; a dict counts as the settings it spells, None is the defaults.
         out: folder of the result.
         progress: called with the steps done and the steps in all.
+        checkpoints: weights along the run that stay, at even distances, in ``checkpoints/step-N`` of the result, such
+            as candidates for ``repair``.
 
     Raises:
         InputError: rows that are not selected, or were made with another tokenizer or template; nothing to train; sizes
@@ -102,15 +114,19 @@ def train(
         validation = open_validation(loaded, settings.objective.validation)
         draft = _draft(rows.manifest, loaded, settings, data, anchors, validation)
         if is_done(out, draft):
+            if checkpoints and not (out / CHECKPOINTS).is_dir():
+                raise InputError(
+                    "the folder holds this run without checkpoints", where=str(out), fix="choose another --out"
+                )
             shutil.rmtree(work, ignore_errors=True)
             return open_adapter(out)
         if portion.index == 0:  # the others meet it before they look for checkpoints
             pin(work, draft)
         with quiet_libraries(), kept_random_state(), out_of_memory_explained():
-            trainer, log, more = _run(loaded, data, settings, work, out, progress, anchors, validation)
-            state = _whole_weights(trainer)
+            trainer, log, more = _run(loaded, data, settings, work, out, progress, anchors, validation, checkpoints)
+            state = whole_weights(trainer)
             if trainer.is_world_process_zero():
-                _save(trainer, loaded, work / RESULT, state)
+                save_weights(trainer, loaded, work / RESULT, state)
                 chosen = None if validation is None else choice_of(trainer.state, validation)
                 _finish(work, out, draft, data, log, more, started, chosen)
             trainer.accelerator.wait_for_everyone()
@@ -191,14 +207,18 @@ def _run(
     progress: "Progress | None",
     anchors: Rows[Anchor] | None,
     validation: "Validation | None",
+    checkpoints: int,
 ) -> "tuple[SelectedTokensTrainer, tuple[StepLog, ...], Mapping[str, JSON]]":
     from tokensieve.training.anchor_choice import refresh_facts
     from tokensieve.training.arguments import name_run
+    from tokensieve.training.callbacks import KeepWeights
     from tokensieve.training.trainer import make_trainer
 
     with kept_special_tokens(loaded):
         trainer = make_trainer(loaded, data, settings, work, progress, list(anchors or ()), validation)
         name_run(trainer, out)
+        if checkpoints:
+            trainer.add_callback(KeepWeights(trainer, loaded, work / KEPT, checkpoints))
         checkpoint = latest_checkpoint(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     check_all_was_trained(trainer, data, settings.epochs)
@@ -207,47 +227,6 @@ def _run(
     except InputError as error:  # the last step's loss is taken before its update
         raise CheckFailed(error.problem, where="the last step", fix="lower train.learning_rate") from None
     return trainer, steps_of(trainer.state), refresh_facts(trainer.state)
-
-
-def _whole_weights(trainer: "SelectedTokensTrainer") -> "dict[str, Tensor] | None":
-    """The weights gathered from all processes, in which each of them takes part; None where every one has them all."""
-    if not trainer.is_fsdp_enabled:
-        return None
-    weights: dict[str, Tensor] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    return weights
-
-
-def _save(
-    trainer: "SelectedTokensTrainer", loaded: LoadedModel, folder: Path, state: "dict[str, Tensor] | None"
-) -> None:
-    """Write the weights as safetensors; for a whole model its tokenizer too."""
-    from peft import PeftModel
-
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model, PeftModel):
-        config = model.peft_config[model.active_adapter]
-        of_a_folder = Path(str(config.base_model_name_or_path)).is_dir() and not loaded.identity.name.endswith(
-            GGUF_SUFFIX
-        )
-        if not of_a_folder or loaded.settings.revision is not None:
-            config.base_model_name_or_path = loaded.identity.name
-            config.revision = loaded.identity.revision
-        model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=state)
-        return
-    _end_answers_as_trained(model, loaded)
-    model.save_pretrained(str(folder), state_dict=state)
-    loaded.tokenizer.save_pretrained(str(folder))
-
-
-def _end_answers_as_trained(model: "PreTrainedModel", loaded: LoadedModel) -> None:
-    """Let the saved generation settings end an answer with the end-of-turn tokens that were taught."""
-    generation = model.generation_config
-    if generation is None or not loaded.tokenizer.chat_template:
-        return
-    known = generation.eos_token_id
-    listed = [known] if isinstance(known, int) else list(known or ())
-    if taught := sorted(loaded.chat.stop_ids - set(listed)):
-        generation.eos_token_id = [*listed, *taught]
 
 
 def _finish(
@@ -262,6 +241,7 @@ def _finish(
 ) -> None:
     """Complete the result beside ``out`` and move it there in one step."""
     result = work / RESULT
+    _complete_checkpoints(work / KEPT, result)
     write_log(result / LOG_NAME, log)
     draft.model_copy(
         update={
@@ -289,3 +269,14 @@ def _finish(
             fix=f"move {out} away, then mv {result} {out}",
         ) from error
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _complete_checkpoints(kept: Path, result: Path) -> None:
+    """Move the weights that stay into the result, with its configuration and tokenizer beside each."""
+    if not kept.is_dir():
+        return
+    beside = [path for path in result.iterdir() if path.suffix != ".safetensors" and "safetensors" not in path.name]
+    for folder in kept.iterdir():
+        for path in beside:
+            shutil.copy(path, folder / path.name)
+    kept.replace(result / CHECKPOINTS)

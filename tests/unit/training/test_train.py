@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from tokensieve.config import LoraSettings, MachineSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
+from tokensieve.drift import tuned_settings
 from tokensieve.errors import CheckFailed, InputError, Note
 from tokensieve.models import load_model
 from tokensieve.training import Adapter, open_adapter, train
@@ -242,6 +243,27 @@ def test_settings_as_a_dict_train_as_the_settings_they_spell(base: ModelSettings
         train(make_rows(), base, given, tmp_path / type(given).__name__) for given in (spelled, QUICK)
     )
     assert [step.loss for step in by_dict.log] == [step.loss for step in by_settings.log]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_weights_along_a_run_stay_and_load(base: ModelSettings, tmp_path: Path, method: str) -> None:
+    rules = settings(method=method, epochs=3)
+    run = train(make_rows(), base, rules, tmp_path / "out", checkpoints=2)
+    folders = sorted((run.folder / "checkpoints").iterdir())
+    assert [folder.name for folder in folders] == ["step-2", "step-4"], "of six steps"
+    short = train(make_rows(), base, settings(method=method, epochs=3, schedule="constant"), tmp_path / "constant")
+    found = [load_model(tuned_settings(str(folder), base)) for folder in (*folders, run.folder)]
+    assert len({model.identity.tokenizer_digest for model in found}) == 1
+    configs = [model.model.config.get_text_config() for model in found]
+    assert len({(config.pad_token_id, config.eos_token_id, config.bos_token_id) for config in configs}) == 1
+    weights = [dict(model.model.named_parameters()) for model in found]
+    name = next(name for name, value in weights[0].items() if not torch.equal(value, weights[2][name]))
+    distances = [float((one[name] - weights[2][name]).norm()) for one in weights]
+    assert distances[0] > distances[1] > distances[2] == 0
+    assert not (short.folder / "checkpoints").exists()
+    assert train(make_rows(), base, rules, tmp_path / "out", checkpoints=2).log == run.log
+    with pytest.raises(InputError, match="without checkpoints"):
+        train(make_rows(), base, settings(method=method, epochs=3, schedule="constant"), short.folder, checkpoints=1)
 
 
 def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) -> None:
