@@ -33,11 +33,12 @@ def profile_scored(
     limit: int | None = None,
 ) -> Inspection:
     """Profile scored rows under the settings' policy; see ``profile_selected``."""
-    from tokensieve.pipeline import first, select
+    from tokensieve.pipeline import first, select, tokenizer_of
 
     # Decided where select decides; on disk, so that memory does not grow with the rows.
     with tempfile.TemporaryDirectory() as place:
-        selected = select(first(rows, limit), SelectSettings(policy=settings.policy), Path(place) / "selected")
+        rules, tokenizer = SelectSettings(policy=settings.policy), tokenizer_of(model)[0]
+        selected = select(first(rows, limit), rules, Path(place) / "selected", tokenizer=tokenizer)
         return profile_selected(selected, source, model, settings)
 
 

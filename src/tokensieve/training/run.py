@@ -275,7 +275,7 @@ def _complete_checkpoints(kept: Path, result: Path) -> None:
     """Move the weights that stay into the result, with its configuration and tokenizer beside each."""
     if not kept.is_dir():
         return
-    beside = [path for path in result.iterdir() if path.suffix != ".safetensors" and "safetensors" not in path.name]
+    beside = [path for path in result.iterdir() if path.is_file() and "safetensors" not in path.name]
     for folder in kept.iterdir():
         for path in beside:
             shutil.copy(path, folder / path.name)
