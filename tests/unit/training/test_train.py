@@ -256,7 +256,7 @@ def test_weights_along_a_run_stay_and_load(base: ModelSettings, tmp_path: Path, 
     assert len({model.identity.tokenizer_digest for model in found}) == 1
     configs = [model.model.config.get_text_config() for model in found]
     assert len({(config.pad_token_id, config.eos_token_id, config.bos_token_id) for config in configs}) == 1
-    weights = [dict(model.model.named_parameters()) for model in found]
+    weights = [{key: value.detach() for key, value in model.model.named_parameters()} for model in found]
     name = next(name for name, value in weights[0].items() if not torch.equal(value, weights[2][name]))
     distances = [float((one[name] - weights[2][name]).norm()) for one in weights]
     assert distances[0] > distances[1] > distances[2] == 0
