@@ -6,18 +6,18 @@ The tests share one loaded page and each sets what it needs: to start a page is 
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pytest
-from tests.swept_report import swept_report
+from tests.swept_report import likelihood_report, swept_report
 from tests.synthetic_report import HOSTILE, synthetic_report
 
 from tokensieve.config import SelectSettings
-from tokensieve.report import ArmReport, SampleRow, write_report
+from tokensieve.report import ArmReport, Report, SampleRow, write_report
 from tokensieve.selection import fit, select_tokens
 from tokensieve.types import Scored, Scores, Tokens, bools, ints
 
@@ -138,9 +138,10 @@ def test_it_fits_and_nothing_lies_over_anything(page: "Page", width: int) -> Non
     assert page.evaluate(_WIDE_TABLES) == []
 
 
-def test_a_swept_study_fits_as_well(chromium: "Browser", tmp_path: Path) -> None:
+@pytest.mark.parametrize("report", [swept_report, likelihood_report])
+def test_a_swept_study_fits_as_well(chromium: "Browser", tmp_path: Path, report: Callable[[], Report]) -> None:
     page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
-    page.goto(write_report(swept_report(), tmp_path).as_uri())
+    page.goto(write_report(report(), tmp_path).as_uri())
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate(_MISPLACED) == []

@@ -41,17 +41,20 @@ def _arms(target: TargetReport) -> Table:
     measured = any(run.drift is not None for arm in target.arms for run in arm.runs)
     drift = ("drift",) if measured else ()
     rate = ("rate",) if target.frontier else ()
-    table = table_of("arm", *rate, "rows", "left out", "target", "TI (95 %)", "BWT (95 %)", *drift)
+    gained = "fall (95 %)" if target.by_likelihood else "TI (95 %)"
+    table = table_of(
+        "arm", *rate, "rows", "left out", "nll" if target.by_likelihood else "target", gained, "BWT (95 %)", *drift
+    )
     for arm in target.arms:
         if arm.not_trained:
             table.add_row(arm.name, *([""] * len(rate)), f"{arm.rows_out:,}", "", "not trained")
             continue
         result = arm.result(target.task)
-        accuracy = _value(result.accuracy, 100, " %", sign=False) if result else ""
-        gain = arm.target_points if target.gain_in_points else arm.target_improvement
+        learnt = _learnt(target, *(Estimate(value=e.value) for e in (result.accuracy, result.nll))) if result else ""
         unit = _POINTS if target.gain_in_points else " %"
+        gain = _nats_cell(target.gain(arm), 2) if target.by_likelihood else _with_interval(target.gain(arm), unit, 0)
         own = [learning_rate(arm.learning_rate)] * len(rate) if arm.learning_rate else []
-        row = (*own, f"{arm.rows_out:,}", _left_out(arm), accuracy, _with_interval(gain, unit, 0))
+        row = (*own, f"{arm.rows_out:,}", _left_out(arm), learnt, gain)
         table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
     return table
 
@@ -61,23 +64,36 @@ def _print_frontier(target: TargetReport) -> None:
     plain = target.frontier_of(REFERENCE_ARM)
     if plain is not None and plain.chosen is not None:
         out.print(f"\nevery arm at plain's rate, {learning_rate(plain.chosen.learning_rate)}")
-        table = table_of("arm", "target (95 %)", "BWT (95 %)")
+        table = table_of("arm", f"{'nll' if target.by_likelihood else 'target'} (95 %)", "BWT (95 %)")
         for one in target.frontier:
             point = one.at_plain_rate
             if point is None:
                 table.add_row(one.arm, "not trained at it", "")
             else:
-                table.add_row(one.arm, _cell(point.target_accuracy, 100), _cell(point.backward_transfer, 1, "+"))
+                table.add_row(
+                    one.arm,
+                    _learnt(target, point.target_accuracy, point.target_nll),
+                    _cell(point.backward_transfer, 1, "+"),
+                )
         print_table(table)
     listed = [one for one in target.frontier if one.best_within]
     if listed:
-        out.print("\nmost learnt for a given loss of the other skills")
+        nll = ": nll of the target" if target.by_likelihood else ""
+        out.print(f"\nmost learnt for a given loss of the other skills{nll}")
         table = table_of("arm", *(f"loss to {best.loss:g} %" for best in listed[0].best_within))
         for one in listed:
             rates = ["base" if b.learning_rate is None else learning_rate(b.learning_rate) for b in one.best_within]
-            cells = (_cell(best.target_accuracy, 100) for best in one.best_within)
+            cells = (_learnt(target, best.target_accuracy, best.target_nll) for best in one.best_within)
             table.add_row(one.arm, *(f"{cell} {rate}" for cell, rate in zip(cells, rates, strict=True)))
         print_table(table)
+
+
+def _learnt(target: TargetReport, accuracy: Estimate, nll: Estimate) -> str:
+    """The target's accuracy, or its nll where it is measured by likelihood; the base's where there is none."""
+    if not target.by_likelihood:
+        return _cell(accuracy, 100)
+    base = target.base_result(target.task)
+    return _nats_cell(base.nll if base is not None and not nll.defined else nll, 2)
 
 
 def _nats(target: TargetReport, base: TaskResult) -> Table:
@@ -89,10 +105,11 @@ def _nats(target: TargetReport, base: TaskResult) -> Table:
     return table
 
 
-def _nats_cell(measured: Estimate) -> str:
+def _nats_cell(measured: Estimate, digits: int = 3) -> str:
+    """A value in nats and its interval; the digits are the interval's."""
     if measured.value is None:
         return ""
-    ends = "" if measured.interval is None else " ({:.3f} … {:.3f})".format(*measured.interval)
+    ends = "" if measured.interval is None else " ({:.{d}f} … {:.{d}f})".format(*measured.interval, d=digits)
     return f"{measured.value:.3f}{ends}"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from rich.console import Console
-from tests.swept_report import swept_report
+from tests.swept_report import likelihood_report, swept_report
 from tests.synthetic_report import synthetic_report
 
 from tokensieve.cli import tables
@@ -16,6 +16,18 @@ def test_both_tables_and_the_rates_are_printed(capsys: pytest.CaptureFixture[str
     assert "most learnt for a given loss of the other skills" in printed
     assert "STM 2.5 2e-4" in printed
     assert "46.0 % (37 … 56) base" in printed
+
+
+def test_a_target_measured_by_likelihood_is_printed_in_nats(capsys: pytest.CaptureFixture[str]) -> None:
+    report = likelihood_report()
+    target = report.targets[0]
+    print_study(report)
+    printed = " ".join(capsys.readouterr().out.split())
+    at_plain = target.frontier[1].at_plain_rate
+    assert at_plain is not None
+    assert f"{at_plain.target_nll.value:.3f} (" in printed
+    assert "-0.044 (-0.10 … 0.04)" in printed, "the fall of its nll"
+    assert f"{target.base[0].nll.value:.3f} (0.70 … 0.84) base" in printed
 
 
 def test_a_study_without_a_sweep_prints_neither(capsys: pytest.CaptureFixture[str]) -> None:
