@@ -85,7 +85,7 @@ class Rows(Generic[R_co]):
     def _tokens(self) -> int | None:
         """Number of tokens: counted in memory, from the Parquet footers in a folder; None where it is not known."""
         if self.held is not None:
-            tokens = [_tokens_of(row) for row in self.held]
+            tokens = [row if isinstance(row, Tokens) else getattr(row, "tokens", None) for row in self.held]
             return None if None in tokens else sum(len(one) for one in tokens if one is not None)
         if self.folder is None or self.manifest.stage in ("examples", "samples", "evaluated"):
             return None
@@ -110,10 +110,6 @@ class Rows(Generic[R_co]):
         with ShardRun[R_co](Path(folder), self.manifest) as run:
             run.make(in_shards(self, _SHARD_ROWS), list)
             return run.finish(self.manifest.counts)
-
-
-def _tokens_of(row: StageRow) -> Tokens | None:
-    return row if isinstance(row, Tokens) else getattr(row, "tokens", None)
 
 
 def in_memory(rows: Sequence[R], manifest: Manifest) -> Rows[R]:
