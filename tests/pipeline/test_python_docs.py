@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import tokensieve
+
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 
 
@@ -22,4 +24,15 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
-    assert {path.name for path in tmp_path.iterdir()} >= {"training-set", "adapter", "anchors", "held"}
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "training-set",
+        "chosen",
+        "adapter",
+        "anchors",
+        "held",
+        "repaired",
+    }
+
+
+def test_the_page_names_all_that_is_public() -> None:
+    assert {name for name in tokensieve.__all__ if f"`{name}`" not in PAGE} == set()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from tokensieve.config.base import STRICT
 
@@ -129,3 +129,9 @@ class GenerateSettings(BaseModel):
     """Source of the answers, where it is not the model under study in this process."""
     dialogue: DialogueSettings = DialogueSettings()
     """The arm self-dialogue only."""
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _set_fields(cls, sampling: object) -> object:
+        """Of ``SampleSettings`` the fields that were set; the others are these settings' own defaults."""
+        return sampling.model_dump(exclude_unset=True) if isinstance(sampling, SampleSettings) else sampling
