@@ -95,6 +95,6 @@ def test_a_study_names_each_thing_once(change: dict[str, object], words: str) ->
 
 
 def test_generation_takes_sample_settings_for_the_fields_that_were_set() -> None:
-    made = GenerateSettings(sampling=SampleSettings(n=2, seed=5))  # type: ignore[arg-type]
+    made = GenerateSettings(sampling=SampleSettings(n=2, seed=5))
     assert made == GenerateSettings.model_validate({"sampling": {"n": 2, "seed": 5}})
     assert made.sampling.temperature == 0.7
