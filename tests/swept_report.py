@@ -1,6 +1,8 @@
 """The made-up report with a frontier of three learning rates; and one whose target is measured by likelihood.
 
-``python -m tests.swept_report FOLDER`` writes report.html and report.json there, ``… FOLDER likelihood`` the other one.
+The arms' own results, tables and runs are those of the synthetic report; each arm's frontier goes through them at its
+own rate. ``python -m tests.swept_report FOLDER`` writes report.html and report.json there, ``… FOLDER likelihood`` the
+other one.
 """
 
 import math
@@ -8,18 +10,18 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from tests.synthetic_report import synthetic_report
 
 from tokensieve import metrics
 from tokensieve.metrics import Estimate
-from tokensieve.report import Report, TargetReport, write_report
+from tokensieve.report import ArmReport, Report, TargetReport, write_report
 from tokensieve.report.results_schema import LOSSES, ArmFrontier, BestWithin, FrontierPoint, Outcomes, TaskResult
-from tokensieve.report.schema import ArmReport
 
 RATES = (5e-5, 1e-4, 2e-4)
 _CHOSEN = {"plain": 5e-5, "STM 2.5": 2e-4, "share 10 %": 1e-4, "random": 1e-4, "Self-Output": 1e-4}
 _SHARES = {5e-5: 0.4, 1e-4: 0.75, 2e-4: 1.15}
-"""How far a rate goes on the way from the base to the arm's result."""
+"""How far a rate goes on the way from the base, to a scale on which an arm's own rate leads to its result."""
 
 
 @cache
@@ -84,17 +86,45 @@ def _around(value: float) -> Estimate:
 
 def _swept(target: TargetReport) -> TargetReport:
     arms = tuple(arm.model_copy(update={"learning_rate": _CHOSEN[arm.name]}) for arm in target.arms)
-    frontier = tuple(_frontier(arm, target) for arm in target.arms)
-    return target.model_copy(update={"arms": arms, "frontier": frontier})
+    target = target.model_copy(update={"arms": arms})
+    plain = target.reference
+    assert plain is not None
+    at_plain = {arm.name: _point(arm, target, _CHOSEN["plain"]) for arm in arms}
+    told = {name: _against(point, at_plain["plain"]) for name, point in at_plain.items() if name != "plain"}
+    told |= {arm.name: point for arm in arms if (point := _own_at_plain(arm)) is not None}
+    return target.model_copy(update={"frontier": tuple(_frontier(arm, target, told) for arm in arms)})
 
 
-def _frontier(arm: ArmReport, target: TargetReport) -> ArmFrontier:
+def _own_at_plain(arm: ArmReport) -> tuple[Estimate, Estimate] | None:
+    """The paired difference that the report has of an arm whose own rate is plain's; None for other arms."""
+    if _CHOSEN[arm.name] != _CHOSEN["plain"] or arm.against_reference is None:
+        return None
+    return arm.against_reference.target_points, arm.against_reference.backward_transfer
+
+
+def _against(point: FrontierPoint, plain: FrontierPoint) -> tuple[Estimate, Estimate]:
+    pairs = (
+        (point.target_points, plain.target_points),
+        (point.backward_transfer, plain.backward_transfer),
+    )
+    values = [(one.value or 0.0) - (other.value or 0.0) for one, other in pairs]
+    gain, transfer = (Estimate(value=value, low=value - 5, high=value + 4) for value in values)
+    return gain, transfer
+
+
+def _frontier(arm: ArmReport, target: TargetReport, told: dict[str, tuple[Estimate, Estimate]]) -> ArmFrontier:
     points = tuple(_point(arm, target, rate) for rate in RATES)
+    if arm.name in told:
+        gain, transfer = told[arm.name]
+        changes = {"points_against_plain": gain, "transfer_against_plain": transfer}
+        points = tuple(p.model_copy(update=changes) if p.at_plain_rate else p for p in points)
     best, base = [], target.base_result(target.task)
     assert base is not None
     for loss in LOSSES:
         kept = [p for p in points if (p.backward_transfer.value or 0) >= -loss]
         highest = max(kept, key=lambda p: p.target_accuracy.value or 0.0, default=None)
+        if highest is not None and (highest.target_accuracy.value or 0.0) <= (base.accuracy.value or 0.0):
+            highest = None  # the base, which loses nothing, is one of the choices
         value = base.accuracy if highest is None else highest.target_accuracy
         rate = None if highest is None else highest.learning_rate
         best.append(BestWithin(loss=loss, learning_rate=rate, target_accuracy=value, on_validation=True))
@@ -105,22 +135,31 @@ def _point(arm: ArmReport, target: TargetReport, rate: float) -> FrontierPoint:
     base, after = target.base_result(target.task), arm.result(target.task)
     assert base is not None
     assert after is not None
+    share = _SHARES[rate] / _SHARES[_CHOSEN[arm.name]]
     start, end = base.accuracy.value or 0.0, after.accuracy.value or 0.0
-    correct = min(100, max(0, round(100 * (start + _SHARES[rate] * (end - start)))))
-    transfer = _SHARES[rate] * (arm.backward_transfer.value or 0.0)
-    at_plain = rate == _CHOSEN["plain"]
-    against = Estimate(value=-4.0, low=-9.0, high=-1.0) if at_plain and arm.name != "plain" else Estimate()
+    correct = min(100, max(0, round(100 * (start + share * (end - start)))))
+    drifts = [run.drift for run in arm.runs if run.drift is not None]
+    place = {"learning_rate": rate, "chosen": share == 1.0, "at_plain_rate": rate == _CHOSEN["plain"]}
+    if share == 1.0:
+        return FrontierPoint(
+            **place,
+            target_accuracy=after.accuracy,
+            target_improvement=arm.target_improvement,
+            target_points=arm.target_points,
+            backward_transfer=arm.backward_transfer,
+            validation_accuracy=after.accuracy,
+            drift=float(np.mean(drifts)),
+        )
+    kept = max(0.0, 1 + (arm.backward_transfer.value or 0.0) / 100)
+    transfer = 100 * (kept**share - 1)  # at most all is lost
     return FrontierPoint(
-        learning_rate=rate,
+        **place,
         target_accuracy=metrics.accuracy(correct, 100),
         target_improvement=Estimate(value=100 * (correct / 100 - start) / start) if start else Estimate(),
         target_points=Estimate(value=correct - 100 * start),
         backward_transfer=Estimate(value=transfer, low=transfer - 6, high=transfer + 5),
         validation_accuracy=metrics.accuracy(correct, 100),
-        chosen=rate == _CHOSEN[arm.name],
-        at_plain_rate=at_plain,
-        points_against_plain=against,
-        transfer_against_plain=against,
+        drift=share * float(np.mean(drifts)),
     )
 
 

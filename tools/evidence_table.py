@@ -23,6 +23,13 @@ def tables(report: Report) -> Iterator[str]:
         yield f"**{target.title or target.task}** ({report.model.name}, `{' && '.join(report.commands)}`)"
         yield ""
         yield from _table(_COLUMNS, [_base(target), *(_row(report, target, arm) for arm in target.arms)])
+        if target.after:
+            yield f"After `{target.after}`: TI and BWT are relative to the arm's own model of it, whose accuracies are:"
+            yield ""
+            tasks = (target.task, *target.others)
+            starts = [(arm, [arm.started_at(task) for task in tasks]) for arm in target.arms if arm.start]
+            rows = [(arm.name, *("" if r is None else _cell(r.accuracy, 100) for r in found)) for arm, found in starts]
+            yield from _table(("arm", *tasks), rows)
         for base in target.base:
             if base.nats:
                 arms = ((arm.name, arm.result(base.task)) for arm in target.arms)

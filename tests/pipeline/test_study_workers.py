@@ -13,6 +13,7 @@ from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.report import Report, read_report
 from tokensieve.study import prepare, run
 from tokensieve.study.runner import read_record
+from tokensieve.study.steps import Step
 from tokensieve.study.workers import run_jobs
 
 ROWS = 4
@@ -66,11 +67,40 @@ def by_rule(path: Path, deed: str) -> dict[str, Any]:
     return {**STUDY, "arms": arms, "sweep": {}}
 
 
+class Log:
+    """Events of each step, in their order."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[str]] = {}
+
+    def started(self, step: Step, number: int, total: int) -> None:
+        self.events.setdefault(step.key, []).append("started")
+
+    def advanced(self, step: Step, done: int, total: int) -> None:
+        self.events[step.key].append("advanced")
+
+    def finished(self, step: Step, wall_s: float, *, cached: bool) -> None:
+        self.events[step.key].append("finished")
+
+
 @pytest.fixture(scope="module")
-def in_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("workers") / "two"
-    run(STUDY, root, workers=2)
-    return root
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Log]:
+    root, log = tmp_path_factory.mktemp("workers") / "two", Log()
+    run(STUDY, root, log, workers=2)
+    return root, log
+
+
+@pytest.fixture(scope="module")
+def in_two(watched: tuple[Path, Log]) -> Path:
+    return watched[0]
+
+
+def test_the_watcher_hears_of_work_inside_the_steps(watched: tuple[Path, Log]) -> None:
+    events = watched[1].events
+    for heard in events.values():
+        assert (heard[0], heard[-1]) == ("started", "finished")
+        assert set(heard[1:-1]) <= {"advanced"}
+    assert sum("advanced" in heard for heard in events.values()) > len(events) / 2
 
 
 def test_two_workers_find_what_one_finds(in_two: Path, tmp_path: Path) -> None:

@@ -245,12 +245,22 @@ def estimate_seconds(
         pilot_rows: training rows of the pilot; None where a finished run takes its place.
     """
     per_operation = base.model.num_parameters() / matmul_rate(str(base.device))
+    pilot = 0 if pilot_rows is None else sum(len(one.tokens) for one in first(pilot_rows, settings.pilot.rows))
+    return {phase: work * per_operation for phase, work in work_of(settings, pilot).items()}
+
+
+def work_of(settings: AnchorSettings, pilot_tokens: int) -> Mapping[Phase, float]:
+    """Floating-point operations of each phase for each parameter of the model, roughly.
+
+    Args:
+        settings: candidates and pilot.
+        pilot_tokens: of the pilot's rows; 0 where a finished run takes its place.
+    """
     turn = min(_TURN_TOKENS, settings.max_new_tokens)
     turns = {"dialogues": 2, "answers": settings.n, "rows": 0, "text": 0}[settings.source]
     row = settings.max_new_tokens if settings.source == "text" else 2 * turn
-    pilot = 0 if pilot_rows is None else sum(len(one.tokens) for one in first(pilot_rows, settings.pilot.rows))
     return {
-        "candidates": settings.candidates * turns * turn * SAMPLE * per_operation,
-        "pilot": pilot * TRAIN * per_operation,
-        "drift": settings.candidates * row * _MODELS_READ * SCORE * per_operation,
+        "candidates": settings.candidates * turns * turn * SAMPLE,
+        "pilot": pilot_tokens * TRAIN,
+        "drift": settings.candidates * row * _MODELS_READ * SCORE,
     }

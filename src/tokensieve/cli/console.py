@@ -10,7 +10,16 @@ from typing import Annotated, Final, TextIO, TypeAlias
 
 from cyclopts import Parameter, default_name_transform, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from tokensieve.errors import Note
@@ -72,8 +81,50 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
 
 
+class _Bars:
+    """The bars of all work that goes on at a time, one below the other: a terminal holds one display only."""
+
+    def __init__(self) -> None:
+        self._display: Progress | None = None
+
+    def add(self, title: str) -> TaskID:
+        """A new bar."""
+        if self._display is None:
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+                TimeRemainingColumn(),
+            )
+            self._display = Progress(*columns, console=err, transient=True)
+            self._display.start()
+        return self._display.add_task(title, total=None)
+
+    def update(self, bar: TaskID, done: int, total: int) -> None:
+        """Move a bar."""
+        if self._display is not None:
+            self._display.update(bar, completed=done, total=total or None)
+
+    def remove(self, bar: TaskID) -> None:
+        """Take a bar away, and with the last one the display."""
+        if self._display is None:
+            return
+        self._display.remove_task(bar)
+        if not self._display.tasks:
+            self._display.stop()
+            self._display = None
+
+
+_bars = _Bars()
+"""Of this process."""
+
+
 class Work:
     """Progress of one long piece of work, shown on standard error; use as a context and call ``advanced``.
+
+    Several may be open at a time: in a terminal each has a bar, elsewhere each prints whole lines that begin with its
+    title.
 
     Args:
         title: what is being done.
@@ -85,31 +136,22 @@ class Work:
         self._unit = unit
         self._first: tuple[float, int] | None = None
         self._next_line = 0.0
-        self._bar: Progress | None = None
-        if err.is_terminal:
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _Rate(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=err, transient=True)
-            self._task = self._bar.add_task(title, total=None)
+        self._bar: TaskID | None = None
 
     def __enter__(self) -> "Work":
-        if self._bar is not None:
-            self._bar.start()
+        if err.is_terminal:
+            self._bar = _bars.add(self._title)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            _bars.remove(self._bar)
+            self._bar = None
 
     def advanced(self, done: int, total: int) -> None:
         """Say how far the work is, in units done and in all."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total or None)
+            _bars.update(self._bar, done, total)
             return
         now = time.monotonic()
         if self._first is None:

@@ -1,6 +1,7 @@
 """Commands on whole studies: run, report."""
 
 import warnings
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,7 @@ def run(
     limit: Limit = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     workers: int | None = None,
+    reuse: tuple[Path, ...] = (),
     dry_run: bool = False,
     allow_weak_sandbox: bool = False,
 ) -> int:
@@ -51,6 +53,8 @@ def run(
         set_: Settings other than the recipe's, e.g. train.learning_rate=1e-4.
         workers: Processes that share the work out. By default one a CPU core for a model of under 50 M parameters; one
             for a larger model or on a GPU.
+        reuse: Folder of another run, or of several such as runs: finished steps with the same settings and inputs are
+            taken from there in place of being made again. May be given several times.
         dry_run: Say what would be done and how long it would take, and stop.
         allow_weak_sandbox: Go on where this machine cannot isolate generated code as well as promised.
     """
@@ -68,7 +72,13 @@ def run(
     hush_transformers()
     printer = _Printer()
     study = prepare(settings, out_ or Path("runs") / settings.name, printer, recipe, by_name=dry_run)
-    steps, missing = study.plan.steps(), study.missing
+    found = study.elsewhere(reuse)
+    for name, number in sorted(Counter(root.name for _, root in found).items()):
+        err.print(f"{_counted(number, 'step')} {'would be ' if dry_run else ''}taken from {name}")
+    if not dry_run:
+        study.take_over(found)
+    taken = {step.key for step, _ in found}
+    steps, missing = study.plan.steps(), tuple(step for step in study.missing if step.key not in taken)
     done = f", {len(steps) - len(missing)} of them done already" if len(missing) < len(steps) else ""
     err.print(f"{settings.title or settings.name}: {len(steps)} steps{done}")
     if study.planner.inputs.by_name:
@@ -81,7 +91,6 @@ def run(
         workers = workers or default_workers(model)
         about = duration(estimate_seconds(study.plan, missing, model, workers))
         err.print(f"{_extent(settings)}, {_counted(workers, 'worker')}: about {about} on this machine")
-        printer.bars = workers == 1
     _say_subset(settings)
     if dry_run:
         for step in missing:
@@ -160,38 +169,36 @@ def _counted(number: int, noun: str) -> str:
 
 
 class _Printer:
-    """Says which step runs, with a bar for it, and how long it took.
-
-    Attributes:
-        bars: False where several steps run at a time, so that no bar is of one of them.
-    """
+    """Says how far each step is that runs, and how long those took that are finished."""
 
     def __init__(self) -> None:
-        self.bars = True
-        self._work: Work | None = None
-        self._place = ""
+        self._work: dict[str, Work] = {}
+        self._finished = 0
+        self._total = 0
 
-    def started(self, step: "Step", number: int, total: int) -> None:
-        self._place = f"[{number}/{total}]"
-        if not self.bars:
-            return
-        self._work = Work(f"{step.verb} {step.label}", _UNITS.get(step.verb, "rows"))
-        self._work.__enter__()
+    def started(self, step: "Step", number: int, total: int) -> None:  # noqa: ARG002 counted as they are finished
+        self._total = total
+        self._work[step.key] = Work(f"{step.verb} {step.label}", _UNITS.get(step.verb, "rows"))
+        self._work[step.key].__enter__()
 
-    def advanced(self, done: int, total: int) -> None:
-        if self._work is not None:
-            self._work.advanced(done, total)
+    def advanced(self, step: "Step", done: int, total: int) -> None:
+        if step.key in self._work:
+            self._work[step.key].advanced(done, total)
 
     def finished(self, step: "Step", wall_s: float, *, cached: bool) -> None:
-        self.stop()
+        self._finished += 1
+        self._end(step.key)
         if not cached:
-            err.print(f"{self._place} {step.verb} {step.label}: {duration(wall_s)}")
+            err.print(f"[{self._finished}/{self._total}] {step.verb} {step.label}: {duration(wall_s)}")
 
     def stop(self) -> None:
-        """Take the bar away, also after an error."""
-        if self._work is not None:
-            self._work.__exit__(None, None, None)
-            self._work = None
+        """Take the bars away, also after an error."""
+        for key in list(self._work):
+            self._end(key)
+
+    def _end(self, key: str) -> None:
+        if key in self._work:
+            self._work.pop(key).__exit__(None, None, None)
 
 
 def _change(text: str) -> tuple[str, object]:

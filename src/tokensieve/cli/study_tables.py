@@ -22,6 +22,9 @@ def print_study(report: Report) -> None:
             others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
             out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
         print_table(_arms(target))
+        if target.after:
+            out.print(f"every arm goes on from its own model of {target.after}, to which TI and BWT are relative:")
+            print_table(_starts(target))
         _print_frontier(target)
         for result in target.base:
             if result.nats:
@@ -56,6 +59,17 @@ def _arms(target: TargetReport) -> Table:
         own = [learning_rate(arm.learning_rate)] * len(rate) if arm.learning_rate else []
         row = (*own, f"{arm.rows_out:,}", _left_out(arm), learnt, gain)
         table.add_row(arm.name, *row, _with_interval(arm.backward_transfer, " %", 0), *([_drift(arm)] * measured))
+    return table
+
+
+def _starts(target: TargetReport) -> Table:
+    """Accuracies before and after a target that follows another one."""
+    tasks = (target.task, *target.others)
+    table = table_of("arm, before → after", *tasks)
+    for arm in target.arms:
+        pairs = ((arm.started_at(task), arm.result(task)) for task in tasks)
+        cells = (" → ".join(_value(r.accuracy, 100, " %", sign=False) for r in pair if r is not None) for pair in pairs)
+        table.add_row(arm.name, *cells)
     return table
 
 

@@ -1,5 +1,6 @@
 """Settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
+from tokensieve.config.arms import ArmGenerateSettings, ArmSettings, SweepSettings, TargetSettings
 from tokensieve.config.base import STRICT, ModelSettings, TemplateArgument, as_settings
 from tokensieve.config.data import DataSettings, InspectSettings, LaunchSettings, ScoreSettings, SelectSettings
 from tokensieve.config.evaluation import (
@@ -18,15 +19,7 @@ from tokensieve.config.sampling import (
     ManySettings,
     SampleSettings,
 )
-from tokensieve.config.study import (
-    ARM_PREFIX,
-    ArmSettings,
-    StudyEvaluateSettings,
-    StudyScoreSettings,
-    StudySettings,
-    SweepSettings,
-    TargetSettings,
-)
+from tokensieve.config.study import ARM_PREFIX, StudyEvaluateSettings, StudyScoreSettings, StudySettings
 from tokensieve.config.training import (
     AnchorSettings,
     KlSettings,
@@ -43,6 +36,7 @@ __all__ = [
     "STRICT",
     "AnchorSettings",
     "AnswererSettings",
+    "ArmGenerateSettings",
     "ArmSettings",
     "CalibrateSettings",
     "CutOff",

@@ -1,15 +1,16 @@
-"""Settings of a study: arms, targets, seeds."""
+"""Settings of a study: what it compares, and one setting of everything else."""
 
 import math
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from tokensieve.config.arms import ArmSettings, SweepSettings, TargetSettings
 from tokensieve.config.base import STRICT, ModelSettings
-from tokensieve.config.data import DataSettings, ScoreSettings, SelectSettings
+from tokensieve.config.data import DataSettings, ScoreSettings
 from tokensieve.config.evaluation import DriftSettings, EvaluateSettings
 from tokensieve.config.sampling import GenerateSettings
-from tokensieve.config.training import AnchorSettings, TrainSettings
+from tokensieve.config.training import TrainSettings
 from tokensieve.errors import explain
 from tokensieve.types import BASE_SCORER, JSON, Origin
 
@@ -18,73 +19,6 @@ Listed = TypeVar("Listed", bound=tuple[object, ...])
 
 ARM_PREFIX = "arm:"
 """Begins the name of an arm where a study's scorer is the model that the arm trains."""
-
-
-class ArmSettings(BaseModel):
-    """One arm of a study: a training set, the tokens of it that are trained, and how."""
-
-    model_config = STRICT
-
-    name: str
-    """Its name in tables."""
-    data: Origin = Origin.GROUND_TRUTH
-    """Origin of the responses."""
-    policy: str = "plain"
-    """Policy, as in `select`."""
-    scorer: str = "base"
-    """Scorer whose scores decide, as in `select`: `base`, or a name in the study's score.models."""
-    protect: tuple[Literal["end_of_turn", "tool_calls", "reasoning"], ...] | None = None
-    """As in `select`; by default all of them."""
-    paper_exact: bool = False
-    """As in `select`: no token is protected."""
-    protect_cap: float | None = Field(None, gt=0)
-    """As in `select`: cap in nats on the loss of a protected token."""
-    anchors: AnchorSettings | None = None
-    """Rows on which its training is held to the base, found by a pilot on all response tokens; by default none."""
-    alpha: float = Field(1.0, ge=0, le=1)
-    """Interpolation after training: the model is base + alpha (tuned - base); not for DoRA."""
-    mix: str | None = None
-    """FOLDER:SHARE of rows to be mixed in whole, as in `select`."""
-    targets: tuple[str, ...] = ()
-    """Only for these targets of the study; empty is all of them."""
-    train: dict[str, JSON] = Field(default_factory=dict)
-    """Settings of `train` that differ from the study's, nested as there, e.g. {learning_rate: 1.0e-4, lora: {r: 8}}. An
-    arm with a learning rate of its own is trained at that one alone, also in a sweep."""
-
-    def is_for(self, task: str) -> bool:
-        """True if it is trained on this target."""
-        return not self.targets or task in self.targets
-
-    def select_settings(self, seed: int) -> SelectSettings:
-        """The settings of its selection."""
-        given = {} if self.protect is None else {"protect": self.protect}
-        return SelectSettings(
-            policy=self.policy,
-            scorer=self.scorer,
-            paper_exact=self.paper_exact,
-            protect_cap=self.protect_cap,
-            seed=seed,
-            **given,
-        )
-
-
-class TargetSettings(BaseModel):
-    """One target of a study: what is learnt, and the skills that may be forgotten."""
-
-    model_config = STRICT
-
-    task: str
-    """The task whose train split is learnt and on which the gain is measured."""
-    others: tuple[str, ...]
-    """The tasks over which backward transfer is taken."""
-    title: str = ""
-    """One line for people."""
-
-    @model_validator(mode="after")
-    def _check_others(self) -> "TargetSettings":
-        if self.task in self.others:
-            raise ValueError(f"{self.task} is the target, so it cannot be among the others")
-        return self
 
 
 class StudyScoreSettings(ScoreSettings):
@@ -118,19 +52,6 @@ class StudyEvaluateSettings(EvaluateSettings):
         return EvaluateSettings.model_validate(
             {**self.model_dump(exclude={"other_limit", "drift", "update", "tokens"}), "tasks": (task,), "limit": limit}
         )
-
-
-class SweepSettings(BaseModel):
-    """Learning rates at which every arm is trained; one of them is chosen for each arm and target on validation."""
-
-    model_config = STRICT
-
-    learning_rates: tuple[float, ...] = ()
-    """Peak learning rates; empty trains at `train.learning_rate` alone."""
-    arms: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    """Peak learning rates of single arms, by name, in place of these."""
-    validation_limit: int | None = Field(None, gt=0)
-    """The first N validation problems of the target, on which a rate is chosen; by default `evaluate.limit`."""
 
 
 class StudySettings(BaseModel):
@@ -199,6 +120,8 @@ class StudySettings(BaseModel):
             if held.anchors is not None and self.train_of(held).objective.kl.refresh and not held.anchors.refreshable:
                 raise ValueError(f"arm {held.name!r} chooses anchors again; its anchors need refreshable: true")
         self._check_sweep()
+        self._check_rows_made()
+        self._check_in_a_row()
         names = [arm.name for arm in self.arms]
         for scorer, model in self.score.models.items():
             arm = model.removeprefix(ARM_PREFIX) if isinstance(model, str) else ""
@@ -211,6 +134,36 @@ class StudySettings(BaseModel):
                 raise ValueError(f"arm {one.name!r}: a DoRA update cannot be interpolated; leave alpha out")
             one.select_settings(0)
         return self
+
+    def _check_rows_made(self) -> None:
+        """Refuse an arm's own settings of generation that have no effect."""
+        for arm in self.arms:
+            if arm.generate.given() and arm.data is Origin.GROUND_TRUTH:
+                raise ValueError(f"arm {arm.name!r}: generate has no effect on {arm.data.value} data; leave it out")
+
+    def _check_in_a_row(self) -> None:
+        """Refuse a target after another one that some arm cannot go on from."""
+        for place, target in enumerate(self.targets):
+            if not target.after:
+                continue
+            earlier = [one.task for one in self.targets[:place]]
+            if target.after not in earlier:
+                known = ", ".join(earlier) or "none"
+                raise ValueError(
+                    f"target {target.task!r}: after names an earlier target ({known}), not {target.after!r}"
+                )
+            for arm in (arm for arm in self.arms if arm.is_for(target.task)):
+                reason = (
+                    f"is not trained on {target.after!r}" if not arm.is_for(target.after)
+                    else "has several learning rates" if len(self.rates_of(arm)) > 1
+                    else "is interpolated with the base (alpha)" if arm.alpha != 1.0
+                    else ""
+                )  # fmt: skip
+                if reason:
+                    raise ValueError(
+                        f"arm {arm.name!r} {reason}, so it has no one model from which {target.task!r} could go on;"
+                        " name the arm's targets"
+                    )
 
     def _check_sweep(self) -> None:
         """Refuse rates that are wrong or have no effect, and arms of targets that are not there."""
@@ -254,6 +207,10 @@ class StudySettings(BaseModel):
             return TrainSettings.model_validate(merged)
         except ValidationError as error:
             raise ValueError(f"arm {arm.name!r}: {explain(error, TrainSettings, 'train')}") from None
+
+    def generate_of(self, arm: ArmSettings) -> GenerateSettings:
+        """An arm's settings of generation: the study's, with its own in their place."""
+        return GenerateSettings.model_validate(_merged(self.generate.model_dump(), arm.generate.given()))
 
 
 def _merged(old: dict[str, JSON], new: dict[str, JSON]) -> dict[str, JSON]:

@@ -127,6 +127,7 @@ def difference(
     reference: Sequence[Flags],
     target: str,
     *,
+    reference_before: Flags | None = None,
     seed: int = 0,
     draws: int = BOOTSTRAP_DRAWS,
     level: float = 0.95,
@@ -141,6 +142,7 @@ def difference(
         arm: the arm's runs.
         reference: the reference's runs.
         target: the task that was trained.
+        reference_before: answers before the reference's training, where it started from another model.
         seed: of the bootstrap.
         draws: bootstrap replicates.
         level: coverage of the intervals.
@@ -148,11 +150,13 @@ def difference(
     Raises:
         InputError: as ``forgetting``.
     """
-    replicates, (ours, theirs) = _replicates(before, [arm, reference], target, seed, draws)
+    runs = [arm, reference] if reference_before is None else [arm, reference, [reference_before]]
+    replicates, (ours, theirs, *started) = _replicates(before, runs, target, seed, draws)
+    start, started_from = (before, replicates) if reference_before is None else (reference_before, started[0])
     base, tuned, other = _means(before), _mean_over_runs(before, arm), _mean_over_runs(before, reference)
-    bwt = backward_transfer(base, tuned, target) - backward_transfer(base, other, target)
+    bwt = backward_transfer(base, tuned, target) - backward_transfer(_means(start), other, target)
     with np.errstate(invalid="ignore"):  # infinite less infinite is NaN, and counts as undefined
-        bwts = _transfer(before, replicates, ours, target) - _transfer(before, replicates, theirs, target)
+        bwts = _transfer(before, replicates, ours, target) - _transfer(start, started_from, theirs, target)
     return (
         estimate(100 * (tuned[target] - other[target]), 100 * (ours[target] - theirs[target]), level),
         estimate(bwt, bwts, level),

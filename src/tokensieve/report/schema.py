@@ -85,6 +85,8 @@ class ArmReport(BaseModel):
     """Fraction of the trained tokens' summed nll that protected tokens hold; None where it is not known."""
     profile: Profile | None = None
     """The training set under the base model: shares, perplexities, histogram; None where it was not analysed."""
+    start: tuple[TaskResult, ...] = ()
+    """Accuracies of the models that its runs went on from; empty where that is the base model."""
     results: tuple[TaskResult, ...] = ()
     """Accuracies after training, the target's among them."""
     target_improvement: Estimate = Estimate()
@@ -104,6 +106,10 @@ class ArmReport(BaseModel):
     samples: tuple[SampleRow, ...] = ()
     """Some training rows for the token browser."""
 
+    def started_at(self, task: str) -> TaskResult | None:
+        """The result on a task of the models that its runs went on from; None where that is the base model."""
+        return next((result for result in self.start if result.task == task), None)
+
     def result(self, task: str) -> TaskResult | None:
         """The result on a task; None where it was not evaluated."""
         return next((result for result in self.results if result.task == task), None)
@@ -118,6 +124,8 @@ class TargetReport(BaseModel):
     """The task whose train split is learnt."""
     title: str = ""
     """One line for people."""
+    after: str = ""
+    """The target from whose models the arms went on, to which gain and BWT are relative; empty is the base model."""
     others: tuple[str, ...]
     """The tasks over which BWT is taken, those in dropped_from_transfer included."""
     dropped_from_transfer: tuple[str, ...] = ()
@@ -209,6 +217,8 @@ class RunRecord(BaseModel):
 
     recipe: str
     """Name of the shipped recipe, or of the file without its folder."""
+    command: str = ""
+    """Shell command that makes the run again, with every setting that differs from the recipe."""
     settings_digest: str
     """Digest of the study's settings."""
     inputs: dict[str, str]
@@ -223,6 +233,8 @@ class RunRecord(BaseModel):
     """Threads of each; with another number a float's last digits differ."""
     started_at: str
     """ISO 8601, UTC."""
+    taken: dict[str, int] = Field(default_factory=dict)
+    """Steps whose results were taken from other runs, by the name of the run's folder."""
 
 
 class Report(BaseModel):

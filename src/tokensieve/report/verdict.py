@@ -120,10 +120,11 @@ def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
         text += " Plain fine-tuning itself forgot nothing that can be measured."
     elif _sign(plain.backward_transfer) is Finding.HIGHER:
         text += " Plain fine-tuning itself forgot nothing: its other skills rose."
+    start = "the model that it went on from" if stm.start else "the base model"
     if _sign(stm.target_points) is Finding.LOWER:
-        text += f" On the target {stm.name} ends below the base model."
+        text += f" On the target {stm.name} ends below {start}."
     elif _sign(stm.target_points) is Finding.OPEN:
-        text += f" On the target {stm.name} shows no clear change against the base model."
+        text += f" On the target {stm.name} shows no clear change against {start}."
     return text
 
 
@@ -150,7 +151,7 @@ def _judge_arm(target: TargetReport, arm: ArmReport) -> ArmVerdict:
 
 
 def _numbers(target: TargetReport, arm: ArmReport) -> str:
-    base, after = target.base_result(target.task), arm.result(target.task)
+    base, after = arm.started_at(target.task) or target.base_result(target.task), arm.result(target.task)
     parts = []
     if base and after and target.by_likelihood:
         before, then = (number_format.number(result.nll.value, 3) for result in (base, after))

@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from tokensieve import metrics
 from tokensieve.analysis import profile
-from tokensieve.analysis.results import WeightUpdate
 from tokensieve.analysis.similarity import diversity
 from tokensieve.config import ArmSettings
 from tokensieve.data.manifest import package_versions, read_manifest
-from tokensieve.drift.update import UPDATE_NAME
 from tokensieve.metrics import Flags
 from tokensieve.pipeline import open_selected
 from tokensieve.report.browsers import sample_rows
@@ -26,7 +25,7 @@ from tokensieve.study.flips import PAGE_CHARACTERS, with_flips
 from tokensieve.study.measuring_steps import read_shown_tokens
 from tokensieve.study.plan import ArmPlan, ArmRun, Plan, TargetPlan
 from tokensieve.study.step_results import StepResults, drift_sets, mean_kl
-from tokensieve.study.steps import Runner
+from tokensieve.study.steps import NOT_TRAINED, Runner, Step
 from tokensieve.study.sweep import frontier, swept
 from tokensieve.training import open_adapter
 from tokensieve.types import BASE_SCORER, JSON, BoolArray, Tokens
@@ -78,7 +77,7 @@ def assemble(
         subsets=tuple(source.subset(task, plan.base[task], plan.settings.evaluate.split) for task in tasks),
         targets=tuple(_target(target, plan, source) for target in plan.targets),
         timing=tuple(source.time(step, step.key in cached) for step in plan.steps()),
-        commands=(f"tokensieve run {plan.settings.name}",),
+        commands=(record.command if record and record.command else f"tokensieve run {plan.settings.name}",),
         versions=dict(package_versions()),
         run=record,
     )
@@ -87,8 +86,7 @@ def assemble(
 def _target(target: TargetPlan, plan: Plan, source: StepResults) -> TargetReport:
     name, others = target.settings.task, target.settings.others
     base_steps = {task: plan.base[task] for task in (name, *others)}
-    before = source.flags(base_steps, base_steps)
-    base = {task: float(flags.mean()) for task, flags in before.items()}
+    base_flags = source.flags(base_steps, base_steps)
     trained = {
         arm.settings.name: swept(
             arm, lambda run: source.flags(run.evaluations, base_steps), partial(source.validation, name)
@@ -96,28 +94,48 @@ def _target(target: TargetPlan, plan: Plan, source: StepResults) -> TargetReport
         for arm in target.arms
         if not source.not_trained(arm)
     }
+    before = {key: _before(one.arm.at(one.chosen), base_flags, base_steps, source) for key, one in trained.items()}
+    undefined = {task for one in (base_flags, *before.values()) for task in _undefined(one, name)}
     reference = trained.get(REFERENCE_ARM)
-    against = None if reference is None else reference.after[reference.chosen]
+    against = None if reference is None else (reference.after[reference.chosen], before[REFERENCE_ARM])
     reports = [
-        _arm(one.arm.at(one.chosen), name, before, one.after[one.chosen], against, source)
+        _arm(one.arm.at(one.chosen), name, before[arm.settings.name], one.after[one.chosen], against, source)
         if (one := trained.get(arm.settings.name)) is not None
         else _arm_without_a_run(arm, source)
         for arm in target.arms
     ]
+    rates_tried = any(one.validation for one in trained.values())
     points = [
-        frontier(one, before, name, reference, partial(source.after, name), source.drift) for one in trained.values()
+        frontier(one, base_flags, name, reference, partial(source.after, name), source.drift)
+        for one in trained.values()
+        if rates_tried
     ]
     told = TargetReport(
         task=name,
         title=target.settings.title,
+        after=target.settings.after,
         others=others,
-        dropped_from_transfer=metrics.undefined_tasks(base, name),
+        dropped_from_transfer=tuple(task for task in others if task in undefined),
         base=tuple(source.result(task, [step]) for task, step in base_steps.items()),
         arms=tuple(reports),
-        frontier=tuple(points) if any(one.validation for one in trained.values()) else (),
+        frontier=tuple(points),
     )
     own = tuple(one.arm.at(one.chosen) for one in trained.values())
     return _with_flips(told, own, target, plan, source)
+
+
+def _before(arm: ArmPlan, base: Flags, like: Mapping[str, Step], source: StepResults) -> Flags:
+    """The answers before an arm's training: the base's, or the mean for each problem over the models it goes on from.
+
+    The mean over problems of these means is the mean accuracy of those models, so gain and backward transfer are
+    relative to it.
+    """
+    started = [source.flags(run.start, like) for run in arm.runs if run.start]
+    return {task: np.mean([one[task] for one in started], axis=0) for task in base} if started else base
+
+
+def _undefined(before: Flags, target: str) -> tuple[str, ...]:
+    return metrics.undefined_tasks({task: float(flags.mean()) for task, flags in before.items()}, target)
 
 
 def _with_flips(
@@ -149,7 +167,7 @@ def _arm(
     target: str,
     before: Flags,
     after: Sequence[Flags],
-    reference: Sequence[Flags] | None,
+    reference: tuple[Sequence[Flags], Flags] | None,
     source: StepResults,
 ) -> ArmReport:
     selected = open_selected(source.runner.folder(arm.first_rows.select))
@@ -159,7 +177,9 @@ def _arm(
     found = metrics.forgetting(before, after, target)
     against = None
     if reference is not None and arm.settings.name != REFERENCE_ARM:
-        points, transfer = metrics.difference(before, after, reference, target)
+        runs, started = reference
+        started_elsewhere = None if started is before else started
+        points, transfer = metrics.difference(before, after, runs, target, reference_before=started_elsewhere)
         against = ReferenceComparison(target_points=points, backward_transfer=transfer)
     steps = [source.runner.record(step) for step in arm.steps()]
     return ArmReport(
@@ -177,7 +197,13 @@ def _arm(
         protected_tokens=facts.protected_tokens,
         protected_share_of_kept_nll=facts.protected_share_of_kept_nll,
         profile=profile(selected, threshold_nats=threshold, piece=source.piece),
-        results=tuple(source.result(task, [run.evaluations[task] for run in arm.runs]) for task in before),
+        start=tuple(source.result(task, [run.start[task] for run in arm.runs]) for task in before if arm.runs[0].start),
+        results=tuple(
+            source.result(
+                task, [run.evaluations[task] for run in arm.runs], [r.start[task] for r in arm.runs if r.start]
+            )
+            for task in before
+        ),
         target_improvement=found.ti,
         target_points=found.ti_points,
         backward_transfer=found.bwt,
@@ -200,8 +226,9 @@ def _protected_T(arm: ArmSettings, ids: Mapping[str, Sequence[int]], tokens: Tok
 
 def _own_settings(arm: ArmSettings) -> dict[str, JSON]:
     """An arm's settings beside its name, origin and policy, by dotted key."""
-    given = arm.model_dump(mode="json", exclude_defaults=True, exclude={"name", "data", "policy", "targets", "train"})
-    return {**given, **dict(_flat(arm.train))}
+    known = {"name", "data", "policy", "targets", "train", "generate"}
+    given = arm.model_dump(mode="json", exclude_defaults=True, exclude=known)
+    return {**given, **dict(_flat(arm.train)), **dict(_flat(arm.generate.given(), "generate."))}
 
 
 def _flat(settings: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON]]:
@@ -236,14 +263,16 @@ def _rows(arm: ArmPlan, source: StepResults) -> tuple[int, dict[str, int]]:
     """Rows that entered the arm's first stage, and those dropped on the way, by reason, over all its stages."""
     rows = arm.first_rows
     steps = [*(() if rows.generate is None else (rows.generate,)), *rows.scores, rows.select]
-    counts = [read_manifest(source.runner.folder(step)).counts for step in steps]
+    folders = [source.runner.folder(step) for step in steps]
+    counts = [read_manifest(folder).counts for folder in folders if not (folder / NOT_TRAINED).is_file()]
     dropped: Counter[str] = Counter()
     for count in counts:
         dropped.update(count.dropped)
-    return counts[0].rows_in, dict(dropped)
+    return counts[0].rows_in if counts else 0, dict(dropped)
 
 
 def _run(run: ArmRun, target: str, before: Flags, after: Flags, source: StepResults) -> SeedRun:
+    before = source.flags(run.start, run.start) if run.start else before
     base = {task: float(flags.mean()) for task, flags in before.items()}
     tuned = {task: float(flags.mean()) for task, flags in after.items()}
     record = source.runner.record(run.train)
@@ -257,16 +286,10 @@ def _run(run: ArmRun, target: str, before: Flags, after: Flags, source: StepResu
         target_accuracy=tuned[target],
         drift=mean_kl(sets),
         drift_sets=sets,
-        update=_update(run, source),
+        update=source.update(run),
         curve=tuple(CurvePoint(step=entry.step, loss=entry.loss) for entry in log[::every]),
         wall_s=record.wall_s if record else None,
     )
-
-
-def _update(run: ArmRun, source: StepResults) -> WeightUpdate | None:
-    if run.update is None:
-        return None
-    return WeightUpdate.model_validate_json((source.runner.folder(run.update) / UPDATE_NAME).read_bytes())
 
 
 def _number(value: float) -> float | None:

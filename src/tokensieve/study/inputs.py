@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokensieve.config import ModelSettings, StudySettings
-from tokensieve.data.manifest import digest_of
-from tokensieve.study.steps import Step
+from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.study.steps import NOT_TRAINED, Step
 
 if TYPE_CHECKING:
     from tokensieve.models import LoadedModel
@@ -42,20 +42,40 @@ class StudyInputs:
             self._base = load_model(self.settings.model)
         return self._base
 
-    def after(self, train: Step) -> "LoadedModel":
-        """The trained model; the last one stays loaded, since its evaluations follow each other."""
+    def model(self, trained: Step | None) -> "LoadedModel":
+        """The model that a step has trained, of which the last one stays loaded; None is the model under study."""
         from tokensieve.models import load_model
 
-        if self._tuned is None or self._tuned[0] != train.key:
+        if trained is None:
+            return self.base()
+        if self._tuned is None or self._tuned[0] != trained.key:
             self._tuned = None  # frees the one before
-            self._tuned = (train.key, load_model(self.settings_after(train)))
+            self._tuned = (trained.key, load_model(self.settings_of(trained)))
         return self._tuned[1]
 
-    def settings_after(self, train: Step) -> ModelSettings:
-        """The settings that load a trained model."""
+    def settings_of(self, trained: Step | None) -> ModelSettings:
+        """The settings that load the model that a step has trained, or for None the model under study."""
         from tokensieve.training import open_adapter
 
-        return open_adapter(self.root / train.folder_name).on(self.settings.model)
+        if trained is None:
+            return self.settings.model
+        return open_adapter(self.root / trained.folder_name).on(self.settings.model)
+
+    def key_of_model(self, trained: Step | None) -> str:
+        """Identity of the model that a step has trained, or for None of the model under study."""
+        return self.model_key if trained is None else trained.key
+
+    def without_model(self, step: Step | None, folder: Path) -> bool:
+        """True where a step has no result for want of training rows; what would follow from it says so in its folder.
+
+        Args:
+            step: a step that is made; None is the model under study, which there always is.
+            folder: of what would follow.
+        """
+        if step is None or not (self.root / step.folder_name / NOT_TRAINED).is_file():
+            return False
+        write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
+        return True
 
     @property
     def train_data(self) -> Path | None:

@@ -106,4 +106,9 @@ def estimate_seconds(plan: Plan, steps: Iterable[Step], model: "LoadedModel", wo
     per_operation = model.model.num_parameters() / matmul_rate(str(model.device))
     if model.device.type == "cpu":
         per_operation *= min(workers, cores())  # each has its share of the cores
-    return makespan(jobs_of(plan, steps), lambda step: step.work * per_operation, workers)
+    width = float(getattr(model.model.config.get_text_config(), "hidden_size", 0))
+
+    def seconds(step: Step) -> float:
+        return float(step.work * (width if step.verb == "update" else 1.0) * per_operation)
+
+    return makespan(jobs_of(plan, steps), seconds, workers)

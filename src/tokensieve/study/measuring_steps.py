@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tokensieve.config import DriftSettings, TargetSettings
+from tokensieve.config import DriftSettings, EvaluateSettings, TargetSettings, TrainSettings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
-from tokensieve.models.device import SAMPLE
+from tokensieve.models.device import SAMPLE, SCORE
 from tokensieve.study.inputs import StudyInputs
-from tokensieve.study.steps import ANSWER_TOKENS, Step, settings_json, step_key, without_model
+from tokensieve.study.steps import ANSWER_TOKENS, ROW_TOKENS, UPDATE, Step, settings_json, step_key
 from tokensieve.types import FloatArray, Progress
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ TARGET_PROMPTS: Final = "target"
 """Prompts of drift's answers: those of each target's training split, or of another one as target/SPLIT."""
 DRIFT_NAME: Final = "drift.json"
 """File of a drift step's result."""
+TEXT_TOKENS: Final = 1024
+"""Tokens of a row of plain text."""
 TOKENS_NAME: Final = "tokens.json"
 """File with the nll of the shown rows' tokens under the trained model, nats, by row id; null is not scored."""
 
@@ -59,17 +61,15 @@ class MeasuringSteps:
             settings = settings.model_copy(update={"split": "validation", "limit": limit})
 
         def build(folder: Path, progress: Progress) -> None:
-            if tuned is not None and without_model(self._root / tuned.folder_name, folder):
-                return
-            model = self._inputs.base() if tuned is None else self._inputs.after(tuned)
-            evaluate(model, settings, folder, progress=progress)
+            if not self._inputs.without_model(tuned, folder):
+                evaluate(self._inputs.model(tuned), settings, folder, progress=progress)
 
         problems = self._inputs.task_key(task, settings.split, settings.limit, settings.data)
-        model_key, needs = (self._inputs.model_key, ()) if tuned is None else (tuned.key, (tuned,))
+        needs = () if tuned is None else (tuned,)
         told = f"{task} {settings.split} · {label}" if validation else f"{task} · {label}"
-        key = step_key("evaluate", settings_json(settings), [model_key, problems])
+        key = step_key("evaluate", settings_json(settings), [self._inputs.key_of_model(tuned), problems])
         count = self._inputs.problem_count(task, settings.split, settings.limit, settings.data)
-        return Step("evaluate", told, key, build, needs, count * ANSWER_TOKENS * SAMPLE)
+        return Step("evaluate", told, key, build, needs, count * _answer_work(task, settings))
 
     def check_validation(self) -> None:
         """Refuse a target without validation problems for an arm whose rate is chosen on them."""
@@ -93,13 +93,13 @@ class MeasuringSteps:
         drawn = self._draw(rows)
 
         def write(folder: Path) -> None:
-            found = self._drift_probe(rows, drawn).measure(self._inputs.after(tuned))
+            found = self._drift_probe(rows, drawn).measure(self._inputs.model(tuned))
             write_atomically(folder / DRIFT_NAME, found.model_dump_json(indent=2).encode())
 
         key = step_key("drift", settings_json(rows, exclude={"data"}), [self._inputs.model_key, tuned.key])
-        return Step("drift", label, key, self._of_trained(tuned, write), (tuned, drawn))
+        return Step("drift", label, key, self._of_trained(tuned, write), (tuned, drawn), _drift_tokens(rows) * SCORE)
 
-    def update(self, label: str, tuned: Step) -> Step | None:
+    def update(self, label: str, tuned: Step, settings: TrainSettings) -> Step | None:
         """The weight update of one trained model; None where the study does not measure it."""
         if not self._settings.evaluate.update:
             return None
@@ -111,7 +111,8 @@ class MeasuringSteps:
             write_atomically(folder / UPDATE_NAME, found.model_dump_json(indent=2).encode())
 
         key = step_key("update", {}, [self._inputs.model_key, tuned.key])
-        return Step("update", label, key, self._of_trained(tuned, write), (tuned,))
+        work = UPDATE if settings.method == "full" or settings.lora.dora else 0.0
+        return Step("update", label, key, self._of_trained(tuned, write), (tuned,), work)
 
     def tokens(self, label: str, select: Step, seed: int, tuned: Step) -> Step | None:
         """The shown rows under the trained model of the first seed; None for other seeds, or where it is not asked."""
@@ -119,7 +120,7 @@ class MeasuringSteps:
             return None
 
         def write(folder: Path) -> None:
-            write_shown_tokens(self._root / select.folder_name, self._inputs.after(tuned), folder)
+            write_shown_tokens(self._root / select.folder_name, self._inputs.model(tuned), folder)
 
         key = step_key("tokens", {}, [select.key, tuned.key])
         return Step("tokens", label, key, self._of_trained(tuned, write), (tuned,))
@@ -128,7 +129,7 @@ class MeasuringSteps:
         """The making of a trained model's measure, which says so where there is no model."""
 
         def build(folder: Path, progress: Progress) -> None:
-            if not without_model(self._root / tuned.folder_name, folder):
+            if not self._inputs.without_model(tuned, folder):
                 progress(0, 1)
                 write(folder)
 
@@ -156,7 +157,9 @@ class MeasuringSteps:
             probe_sets(self._inputs.base(), rows, folder)
 
         key = step_key("draw", settings_json(rows, exclude={"data"}), [self._inputs.model_key])
-        return self.draws.setdefault(key, Step("draw", "rows for drift", key, build))
+        turns = 2 * rows.dialogues * (rows.rows is None) + rows.limit * (rows.prompts is not None)
+        work = turns * min(ANSWER_TOKENS, rows.max_new_tokens) * SAMPLE
+        return self.draws.setdefault(key, Step("draw", "rows for drift", key, build, work=work))
 
     def _drift_probe(self, rows: DriftSettings, drawn: Step) -> "DriftProbe":
         """The base's rows and hidden states, made once for all runs of a target; the last ones are kept."""
@@ -166,6 +169,27 @@ class MeasuringSteps:
             self._probe = None  # frees the one before
             self._probe = (drawn, DriftProbe(self._inputs.base(), rows, self._root / drawn.folder_name))
         return self._probe[1]
+
+
+def _answer_work(task: str, settings: EvaluateSettings) -> float:
+    """Work of one answer to a problem: drawn, or where likelihoods are measured read."""
+    from tokensieve.tasks import get_task
+
+    known = get_task(task)
+    if known.measures_likelihood or known.likelihood_choice is not None:
+        return ROW_TOKENS * SCORE
+    return min(ANSWER_TOKENS, settings.sampling.max_new_tokens or ANSWER_TOKENS) * SAMPLE
+
+
+def _drift_tokens(rows: DriftSettings) -> float:
+    """Tokens on which drift is measured, roughly."""
+    turn = min(ANSWER_TOKENS, rows.max_new_tokens)
+    return (
+        2 * turn * rows.dialogues * (rows.rows is None)
+        + 2 * turn * rows.limit * (rows.prompts is not None)
+        + ROW_TOKENS * rows.limit * (rows.rows is not None)
+        + TEXT_TOKENS * rows.limit * (rows.text is not None)
+    )
 
 
 def write_shown_tokens(selected: Path, model: "LoadedModel", folder: Path) -> None:

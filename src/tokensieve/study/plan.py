@@ -1,7 +1,7 @@
 """From a study's settings to its plan: which steps every arm of every target takes, and what depends on what."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokensieve.config import ArmSettings, StudySettings, TargetSettings
@@ -27,6 +27,7 @@ class ArmRun:
         drift: measures the model's drift from the base; None where the study does not.
         update: measures its weight update, likewise.
         tokens: scores the training rows that the page shows by the trained model, likewise.
+        start: evaluations of the model that it goes on from, by task; empty where that is the model under study.
     """
 
     seed: int
@@ -38,9 +39,11 @@ class ArmRun:
     drift: Step | None = None
     update: Step | None = None
     tokens: Step | None = None
+    start: Mapping[str, Step] = field(default_factory=dict)
 
     def steps(self) -> Iterator[Step]:
         """Training and what is done with the trained model, in the order in which they can be made."""
+        yield from self.start.values()
         yield self.train
         if self.repair is not None:
             yield self.repair
@@ -170,36 +173,45 @@ class Planner:
 
     def _arm(self, target: TargetSettings, arm: ArmSettings) -> ArmPlan:
         seeds, rates = self._settings.seeds, self._settings.rates_of(arm)
-        rows = {seed: self._rows(target, arm, seed) for seed in seeds}
-        runs = tuple(self._run(target, arm, rows[seed], seed, rate) for rate in rates for seed in seeds)
+        earlier = {run.seed: run for run in self._runs[target.after, arm.name]} if target.after else {}
+        rows = {seed: self._rows(target, arm, seed, earlier.get(seed)) for seed in seeds}
+        runs = tuple(
+            self._run(target, arm, rows[seed], seed, rate, earlier.get(seed)) for rate in rates for seed in seeds
+        )
         self._runs[target.task, arm.name] = runs
         return ArmPlan(arm, rows, runs)
 
-    def _rows(self, target: TargetSettings, arm: ArmSettings, seed: int) -> ArmRows:
-        steps = self._training
-        generate = None if arm.data is Origin.GROUND_TRUTH else steps.generate(target, arm)
-        scores = steps.scores(target, arm, generate, lambda name: self._trained_by(name, target, arm))
-        anchors = () if arm.anchors is None else steps.anchors(target, arm, arm.anchors, scores[0])
+    def _rows(self, target: TargetSettings, arm: ArmSettings, seed: int, earlier: ArmRun | None) -> ArmRows:
+        steps, start = self._training, None if earlier is None else earlier.train
+        generate = None if arm.data is Origin.GROUND_TRUTH else steps.generate(target, arm, start)
+        scores = steps.scores(target, arm, generate, start, lambda name: self._trained_by(name, target, arm))
+        anchors = () if arm.anchors is None else steps.anchors(target, arm, arm.anchors, scores[0], start)
         return ArmRows(generate, scores, steps.select(target, arm, scores[-1], seed), anchors)
 
-    def _run(self, target: TargetSettings, arm: ArmSettings, rows: ArmRows, seed: int, rate: float) -> ArmRun:
+    def _run(
+        self, target: TargetSettings, arm: ArmSettings, rows: ArmRows, seed: int, rate: float, earlier: ArmRun | None
+    ) -> ArmRun:
         several = len(self._settings.rates_of(arm)) > 1
         label = f"{target.task} · {arm.name}{f' · {learning_rate(rate)}' if several else ''} · seed {seed}"
         settings = self._settings.train_of(arm).model_copy(update={"seed": seed, "learning_rate": rate})
         anchors = rows.anchors[-1] if rows.anchors else None
-        train = self._training.train(target, label, settings, rows.select, anchors)
+        start = None if earlier is None else earlier.train
+        train = self._training.train(target, label, settings, rows.select, anchors, start)
         repair = None if arm.alpha == 1.0 else self._training.repair(label, arm.alpha, train)
         measure, tuned = self._measuring, repair or train
+        tasks = (target.task, *target.others)
+        before = f"{target.after} · {arm.name} · seed {seed}"
         return ArmRun(
             seed=seed,
             learning_rate=rate,
             train=train,
             repair=repair,
-            evaluations={task: measure.evaluate(task, label, tuned) for task in (target.task, *target.others)},
+            evaluations={task: measure.evaluate(task, label, tuned) for task in tasks},
             validation=measure.evaluate(target.task, label, tuned, validation=True) if several else None,
             drift=measure.drift(target, label, tuned),
-            update=measure.update(label, tuned),
+            update=measure.update(label, tuned, settings),
             tokens=measure.tokens(label, rows.select, seed, tuned),
+            start={} if start is None else {task: measure.evaluate(task, before, start) for task in tasks},
         )
 
     def _trained_by(self, name: str, target: TargetSettings, arm: ArmSettings) -> Step:

@@ -1,6 +1,9 @@
 """Recipes: a study's settings as YAML, shipped in the package and run by name, or a file of the user's own."""
 
 import difflib
+import json
+import shlex
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from pydantic import ValidationError
 
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError, explain
+from tokensieve.types import JSON
 
 
 def recipe_names() -> list[str]:
@@ -63,6 +67,31 @@ def _validated(text: str, where: str) -> StudySettings:
         return StudySettings.model_validate(raw)
     except ValidationError as error:
         raise InputError(explain(error, StudySettings), where=where) from None
+
+
+def command_of(settings: StudySettings, recipe: str | Path) -> str:
+    """The command that makes a study's run again: its recipe, and every setting that differs from it.
+
+    Args:
+        settings: the study.
+        recipe: a shipped recipe's name, or a YAML file, of which the name without its folder is told.
+    """
+    file = Path(recipe)
+    words = ["tokensieve", "run", file.name if file.suffix in (".yaml", ".yml") else str(recipe)]
+    written = read_recipe(recipe).model_dump(mode="json")
+    for key, value in _changes(written, settings.model_dump(mode="json")):
+        words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words)
+
+
+def _changes(old: Mapping[str, JSON], new: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON]]:
+    """Dotted key and new value of every setting that differs; a list is one setting."""
+    for key, value in new.items():
+        held = old.get(key)
+        if isinstance(value, dict) and isinstance(held, dict):
+            yield from _changes(held, value, f"{prefix}{key}.")
+        elif value != held:
+            yield f"{prefix}{key}", value
 
 
 def with_overrides(settings: StudySettings, changes: dict[str, object]) -> StudySettings:

@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from tokensieve.report.schema import Checkout, RunRecord
 from tokensieve.study.build_report import assemble
 from tokensieve.study.jobs import jobs_of, threads_of
 from tokensieve.study.plan import Plan, Planner
-from tokensieve.study.recipes import read_recipe
+from tokensieve.study.recipes import command_of, read_recipe
+from tokensieve.study.reuse import elsewhere, runs_in, take_over
 from tokensieve.study.steps import Runner, Silent, Step, Watcher
 from tokensieve.study.workers import Prepare, run_jobs
 
@@ -36,13 +38,13 @@ class StudyRun:
         planner: holds the base model once it is loaded.
         plan: every step with its key.
         runner: knows which steps are finished.
-        recipe: file of the recipe; None where the settings came from elsewhere.
+        recipe: name of a shipped recipe, or a file; None for settings in memory.
     """
 
     planner: Planner
     plan: Plan
     runner: Runner
-    recipe: Path | None = None
+    recipe: str | Path | None = None
 
     @property
     def missing(self) -> tuple[Step, ...]:
@@ -66,14 +68,43 @@ class StudyRun:
         write_atomically(root / SETTINGS_NAME, self.plan.settings.model_dump_json(indent=2).encode() + b"\n")
         cached = frozenset(step.key for step in self.plan.steps()) - {step.key for step in self.missing}
         workers = max(1, min(workers, len(jobs_of(self.plan, self.missing))))
-        if self.missing:
-            write_record(record_of(self.plan.settings, self.recipe, self.planner.inputs.digests, workers), root)
+        if self.missing or (self.taken() and read_record(root) is None):
+            record = record_of(self.plan.settings, self.recipe, self.planner.inputs.digests, workers)
+            write_record(record, root)
         if workers > 1:
             run_jobs(self.plan, self.runner, workers, prepare)
         else:
             self.runner.run(self.plan.steps())
+        if (written := read_record(root)) is not None and written.taken != (taken := self.taken()):
+            write_record(written.model_copy(update={"taken": taken}), root)
         report = assemble(self.plan, self.runner, self.planner.inputs.base(), read_record(root), cached)
         return write_report(report, root), report
+
+    def elsewhere(self, folders: Iterable[Path]) -> tuple[tuple[Step, Path], ...]:
+        """The missing steps that other runs have finished, each with the folder of the first such run.
+
+        Args:
+            folders: of runs, or folders that hold such.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        return tuple(elsewhere(self.runner, self.plan.steps(), runs_in(folders)))
+
+    def take_over(self, found: Iterable[tuple[Step, Path]]) -> None:
+        """Take steps over that other runs have finished.
+
+        Raises:
+            InputError: the run's folder holds a report which no study wrote.
+        """
+        _check_place(self.runner.root)
+        take_over(self.runner, found)
+
+    def taken(self) -> dict[str, int]:
+        """Number of the study's steps whose results were taken from other runs, by the name of the run's folder."""
+        records = (self.runner.record(step) for step in self.plan.steps())
+        counts = Counter(record.taken_from for record in records if record is not None and record.taken_from)
+        return dict(sorted(counts.items()))
 
     def _finished_report(self) -> Report | None:
         """The report of an earlier start with these very settings; None where there is none that can be read."""
@@ -114,8 +145,7 @@ def prepare(
         by_name: for a dry run: plan without a model that is not on this machine; see ``StudyInputs``.
     """
     planner = Planner(settings, root, by_name=by_name)
-    file = None if recipe is None or not Path(recipe).is_file() else Path(recipe)
-    return StudyRun(planner, planner.plan(), Runner(root, watcher or Silent()), file)
+    return StudyRun(planner, planner.plan(), Runner(root, watcher or Silent()), recipe)
 
 
 def run(
@@ -123,6 +153,7 @@ def run(
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     workers: int = 1,
+    reuse: Sequence[str | Path] = (),
 ) -> tuple[Path, Report]:
     """Run a study from its recipe, or go on with it where it stopped.
 
@@ -132,6 +163,8 @@ def run(
         watcher: told of every step.
         workers: processes among which the steps are shared out. More than one are spawned, so a script that calls this
             must do so under ``if __name__ == "__main__"``.
+        reuse: folders of other runs, or folders that hold such, whose finished steps are taken over where their keys
+            are this study's.
 
     Returns:
         Path of the report's page, and the report.
@@ -141,7 +174,9 @@ def run(
     """
     settings = read_recipe(recipe) if isinstance(recipe, str | Path) else as_settings(StudySettings, recipe, "recipe")
     given = recipe if isinstance(recipe, str | Path) else None
-    return prepare(settings, Path(out or Path("runs") / settings.name), watcher, given).make(workers=workers)
+    study = prepare(settings, Path(out or Path("runs") / settings.name), watcher, given)
+    study.take_over(study.elsewhere(map(Path, reuse)))
+    return study.make(workers=workers)
 
 
 def settings_of_run(root: Path) -> StudySettings:
@@ -163,20 +198,22 @@ def settings_of_run(root: Path) -> StudySettings:
         ) from None
 
 
-def record_of(settings: StudySettings, recipe: Path | None, inputs: dict[str, str], workers: int) -> RunRecord:
+def record_of(settings: StudySettings, recipe: str | Path | None, inputs: dict[str, str], workers: int) -> RunRecord:
     """The record of a run that starts now.
 
     Args:
         settings: of the study.
-        recipe: file of the recipe; None for a shipped one or settings in memory.
+        recipe: name of a shipped recipe, or a file; None for settings in memory.
         inputs: digest of the base model and of each set of problems.
         workers: number of processes.
     """
+    file = None if recipe is None or not Path(recipe).is_file() else Path(recipe)
     return RunRecord(
-        recipe=settings.name if recipe is None else recipe.name,
+        recipe=str(recipe or settings.name) if file is None else file.name,
+        command="" if recipe is None else command_of(settings, recipe),
         settings_digest=digest_of(settings.model_dump(mode="json")),
         inputs=inputs,
-        checkout=None if recipe is None else checkout_of(recipe),
+        checkout=None if file is None else checkout_of(file),
         versions=dict(package_versions()),
         workers=workers,
         threads=threads_of(workers),

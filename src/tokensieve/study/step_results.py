@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokensieve import metrics
+from tokensieve.analysis.results import WeightUpdate
 from tokensieve.data.dataset import open_rows
 from tokensieve.drift import Drift
+from tokensieve.drift.update import UPDATE_NAME
 from tokensieve.errors import InputError
 from tokensieve.report.results_schema import DriftSet, Outcomes, TaskResult
 from tokensieve.report.schema import EvaluatedSubset, StageTime
@@ -74,8 +76,14 @@ class StepResults:
                 found[task] = np.array([s.verdict is not None and s.verdict.correct for s in mine], dtype=np.bool_)
         return found
 
-    def result(self, task: str, steps: Sequence[Step]) -> TaskResult:
-        """A task's accuracy and outcomes; the answers of several seeds are pooled."""
+    def result(self, task: str, steps: Sequence[Step], start: Sequence[Step] = ()) -> TaskResult:
+        """A task's accuracy and outcomes; the answers of several seeds are pooled.
+
+        Args:
+            task: name of the task.
+            steps: its evaluations, one a seed.
+            start: those of the models that the seeds went on from; empty where that is the base.
+        """
         samples = [sample for step in steps for sample in self.samples(step)]
         outcomes = Counter(Outcome.NOT_JUDGED if s.verdict is None else s.verdict.outcome for s in samples)
         problems = len({sample.problem_id for sample in samples})  # seeds answer the same ones
@@ -86,7 +94,8 @@ class StepResults:
             base = self.base[task]
             nats = nats_of(samples, self.samples(base))
             if base not in steps:
-                change = nats_change([self.samples(step) for step in steps], self.samples(base))
+                before = [self.samples(step) for step in start]
+                change = nats_change([self.samples(step) for step in steps], self.samples(base), before)
         else:
             measured = metrics.accuracy(outcomes[Outcome.CORRECT], len(samples), problems=problems)
         return TaskResult(
@@ -114,6 +123,12 @@ class StepResults:
     def drift(self, run: ArmRun) -> float | None:
         """Mean drift of a run; None where it is not measured."""
         return mean_kl(drift_sets(run, self))
+
+    def update(self, run: ArmRun) -> WeightUpdate | None:
+        """Weight update of a run; None where it is not measured."""
+        if run.update is None:
+            return None
+        return WeightUpdate.model_validate_json((self.runner.folder(run.update) / UPDATE_NAME).read_bytes())
 
     @staticmethod
     def by_likelihood(task: str) -> bool:
@@ -205,23 +220,27 @@ def nats_of(samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, metr
     return {name: _mean(found) for name, found in _sums(samples, base).items() if found}
 
 
-def nats_change(runs: Sequence[Sequence[Sample]], base: Sequence[Sample]) -> dict[str, metrics.Estimate]:
+def nats_change(
+    runs: Sequence[Sequence[Sample]], base: Sequence[Sample], start: Sequence[Sequence[Sample]] = ()
+) -> dict[str, metrics.Estimate]:
     """Change of these against the base in nats per token, with a bootstrap over texts, the same for both, and seeds.
 
     Args:
         runs: the texts under the trained models, one entry a training seed.
         base: the same texts under the base.
+        start: the same texts under the models that the runs went on from, against which the change then is: against
+            the mean of their nll; empty is the base.
 
     Returns:
         As ``nats_of``; texts that some model could not score are left out.
     """
-    before, *after = (_sums(samples, base) for samples in (base, *runs))
+    before, after = ([_sums(samples, base) for samples in side] for side in (start or [base], runs))
     found = {}
-    for name, own in before.items():
-        sides = [side.get(name, {}) for side in after]
-        texts = [text for text in own if all(text in side for side in sides)]
+    for name in before[0]:
+        starts, sides = ([side.get(name, {}) for side in listed] for listed in (before, after))
+        texts = [text for text in starts[0] if all(text in side for side in (*starts, *sides))]
         if texts:
-            totals_R, tokens_R = np.array([own[text] for text in texts]).T
+            totals_R, tokens_R = np.array([np.mean([own[text] for own in starts], axis=0) for text in texts]).T
             after_RS = np.array([[side[text][0] for side in sides] for text in texts])
             found[name] = metrics.mean_change_per_token(totals_R, after_RS, tokens_R)
     return found

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,6 +18,8 @@ ROW_TOKENS: Final = 200
 """Tokens of a training row where nothing is known of the data yet, for estimates of the time."""
 ANSWER_TOKENS: Final = 80
 """Tokens of an answer, likewise."""
+UPDATE: Final = 24.0
+"""Work of a weight update for each unit of the model's width: Gram matrices of the weights, and their eigenvalues."""
 _KEY_VERSION: Final = 1
 """Part of every key; raised when a stage's result changes with the same settings and inputs."""
 
@@ -30,16 +33,18 @@ class StepRecord(BaseModel):
     label: str
     key: str
     wall_s: float
+    taken_from: str = ""
+    """Name of the other run's folder whose result this is; empty where it was made here."""
 
 
 class Watcher(Protocol):
-    """Whoever is told what a study does; the command line prints it."""
+    """Whoever is told what a study does; the command line prints it. With several workers steps overlap."""
 
     def started(self, step: "Step", number: int, total: int) -> None:
         """A step begins."""
 
-    def advanced(self, done: int, total: int) -> None:
-        """Work inside the step, in whatever unit the step counts."""
+    def advanced(self, step: "Step", done: int, total: int) -> None:
+        """Work inside a step that has begun, in whatever unit the step counts."""
 
     def finished(self, step: "Step", wall_s: float, *, cached: bool) -> None:
         """A step's result is there."""
@@ -51,7 +56,7 @@ class Silent:
     def started(self, step: "Step", number: int, total: int) -> None:
         """Nothing."""
 
-    def advanced(self, done: int, total: int) -> None:
+    def advanced(self, step: "Step", done: int, total: int) -> None:
         """Nothing."""
 
     def finished(self, step: "Step", wall_s: float, *, cached: bool) -> None:
@@ -69,7 +74,8 @@ class Step:
             result is found again before anything has run.
         build: makes the result in the folder given; may be called again on a folder that a kill left half done.
         needs: the steps whose results it reads.
-        work: floating-point operations for each parameter of the model, roughly, as ``models.device`` counts them.
+        work: floating-point operations for each parameter of the model, roughly, as ``models.device`` counts them; of a
+            weight update for each unit of the model's width as well.
     """
 
     verb: str
@@ -93,14 +99,6 @@ def step_key(verb: str, settings: Mapping[str, JSON], inputs: Iterable[str]) -> 
 def settings_json(settings: BaseModel, exclude: set[str] | None = None) -> dict[str, JSON]:
     """Settings as part of a key."""
     return settings.model_dump(mode="json", exclude=exclude)
-
-
-def without_model(trained: Path, folder: Path) -> bool:
-    """True where a training step had no row, so that there is no model; a step that needs one says so in its folder."""
-    if not (trained / NOT_TRAINED).is_file():
-        return False
-    write_atomically(folder / NOT_TRAINED, b"there is no trained model\n")
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +133,15 @@ class Runner:
     def make(self, step: Step) -> float:
         """Make one step whose needs are made, and return the seconds that it took."""
         began = time.monotonic()
-        step.build(self.folder(step), self.watcher.advanced)
+        step.build(self.folder(step), partial(self.watcher.advanced, step))
         wall_s = time.monotonic() - began
-        done = StepRecord(verb=step.verb, label=step.label, key=step.key, wall_s=wall_s)
-        write_atomically(self._marker(step), done.model_dump_json(indent=2).encode())
+        self.write_record(step, StepRecord(verb=step.verb, label=step.label, key=step.key, wall_s=wall_s))
         return wall_s
+
+    def write_record(self, step: Step, record: StepRecord) -> None:
+        """Write the record that says that a step is finished."""
+        content = record.model_dump_json(indent=2, exclude_defaults=True)
+        write_atomically(self._marker(step), content.encode())
 
     def _marker(self, step: Step) -> Path:
         return self.root / f"{step.folder_name}.json"

@@ -27,20 +27,23 @@ from tokensieve.study.steps import (
     Step,
     settings_json,
     step_key,
-    without_model,
 )
 from tokensieve.types import BASE_SCORER, JSON, Example, Progress
 
 
 class TrainingSteps:
-    """Makes the steps of a study's arms up to their trained models; nothing is run."""
+    """Makes the steps of a study's arms up to their trained models; nothing is run.
+
+    ``start`` everywhere is the step whose trained model an arm goes on from; None is the model under study.
+    """
 
     def __init__(self, inputs: StudyInputs) -> None:
         self._inputs = inputs
         self._settings = inputs.settings
         self._root = inputs.root
+        self._searched: set[tuple[str, str]] = set()
 
-    def generate(self, target: TargetSettings, arm: ArmSettings) -> Step:
+    def generate(self, target: TargetSettings, arm: ArmSettings, start: Step | None) -> Step:
         """An arm's data, where a model makes them."""
         from tokensieve.generation import generate
         from tokensieve.generation.arms import arm_of, name_of_origin
@@ -53,22 +56,27 @@ class TrainingSteps:
                 where=arm.name,
                 fix="data: {split: train}",
             )
-        settings = self._settings.generate.model_copy(update={"arm": name_of_origin(arm.data, arm.name)})
+        settings = self._settings.generate_of(arm).model_copy(update={"arm": name_of_origin(arm.data, arm.name)})
         limit = self._settings.data.limit
 
         def build(folder: Path, progress: Progress) -> None:
-            generate(
-                target.task, inputs.base(), settings, folder, limit=limit, data=inputs.train_data, progress=progress
-            )
+            if not inputs.without_model(start, folder):
+                model, data = inputs.model(start), inputs.train_data
+                generate(target.task, model, settings, folder, limit=limit, data=data, progress=progress)
 
         problems = inputs.task_key(target.task, "train", limit, inputs.train_data)
-        key = step_key("generate", settings_json(settings), [inputs.model_key, problems])
+        key = step_key("generate", settings_json(settings), [inputs.key_of_model(start), problems])
         answers = self._rows(target) * (settings.sampling.n or arm_of(settings).samples)
         work = answers * ANSWER_TOKENS * SAMPLE
-        return Step("generate", f"{target.task} · {arm.data.value}", key, build, work=work)
+        return Step("generate", _label(target, arm), key, build, _needed(start), work)
 
     def scores(
-        self, target: TargetSettings, arm: ArmSettings, generate: Step | None, trained_by: Callable[[str], Step]
+        self,
+        target: TargetSettings,
+        arm: ArmSettings,
+        generate: Step | None,
+        start: Step | None,
+        trained_by: Callable[[str], Step],
     ) -> tuple[Step, ...]:
         """The steps that score an arm's rows: by the base, then by every other scorer that its selection reads.
 
@@ -76,9 +84,10 @@ class TrainingSteps:
             target: what is learnt.
             arm: whose rows they are.
             generate: made them; None where they are the task's own.
+            start: as everywhere; its model is the base that scores.
             trained_by: the training step of an earlier arm, by its name.
         """
-        steps = [self._score(target, arm, generate)]
+        steps = [self._score(target, arm, generate, start)]
         policy = parse_policy(arm.policy)  # a wrong one is to be known before hours of scoring, not after
         for scorer in dict.fromkeys((arm.scorer, *policy.traits.other_scorers)):
             if scorer != BASE_SCORER:
@@ -101,6 +110,8 @@ class TrainingSteps:
         settings = arm.select_settings(seed if drawn else 0)
 
         def build(folder: Path, progress: Progress) -> None:
+            if self._inputs.without_model(score, folder):
+                return
             rows = open_scored(self._root / score.folder_name)
             progress(0, len(rows))
             select(rows, settings, folder, mix=arm.mix)
@@ -110,7 +121,7 @@ class TrainingSteps:
         return Step("select", f"{target.task} · {arm.name}", key, build, (score,))
 
     def anchors(
-        self, target: TargetSettings, arm: ArmSettings, settings: AnchorSettings, score: Step
+        self, target: TargetSettings, arm: ArmSettings, settings: AnchorSettings, score: Step, start: Step | None
     ) -> tuple[Step, ...]:
         """The steps that select the pilot's rows, every response token of them, and make the anchors."""
         from tokensieve.anchors import make_anchors
@@ -120,30 +131,44 @@ class TrainingSteps:
         select = self.select(target, whole, score, 0)
 
         def build(folder: Path, progress: Progress) -> None:
+            if self._inputs.without_model(select, folder):
+                return
             progress(0, settings.count)
-            rows = open_selected(self._root / select.folder_name)
-            make_anchors(rows, self._settings.model, settings, folder, work=self._root / "anchors-work")
+            rows, work = open_selected(self._root / select.folder_name), self._root / "anchors-work"
+            make_anchors(rows, self._inputs.settings_of(start), settings, folder, work=work)
 
-        key = step_key("anchors", settings_json(settings), [self._inputs.model_key, select.key])
-        return select, Step("anchors", f"{target.task} · {arm.name}", key, build, (select,))
+        key = step_key("anchors", settings_json(settings), [self._inputs.key_of_model(start), select.key])
+        work = self._search_work(target, settings, select)
+        return select, Step("anchors", f"{target.task} · {arm.name}", key, build, (select, *_needed(start)), work)
 
     def train(
-        self, target: TargetSettings, label: str, settings: TrainSettings, select: Step, anchors: Step | None
+        self,
+        target: TargetSettings,
+        label: str,
+        settings: TrainSettings,
+        select: Step,
+        anchors: Step | None,
+        start: Step | None,
     ) -> Step:
         """One training run."""
         from tokensieve.pipeline import open_selected
         from tokensieve.training import train
 
         def build(folder: Path, progress: Progress) -> None:
+            if self._inputs.without_model(select, folder):
+                return
             rows = open_selected(self._root / select.folder_name)
             if len(rows) == 0:
                 write_atomically(folder / NOT_TRAINED, b"no row is left to train on\n")
             else:
-                train(rows, self._settings.model, self._held(settings, anchors), folder, progress=progress)
+                model = self._inputs.settings_of(start)
+                train(rows, model, self._held(settings, anchors), folder, progress=progress)
 
-        needs = (select,) if anchors is None else (select, anchors)
-        key = step_key("train", settings_json(settings), [self._inputs.model_key, *(step.key for step in needs)])
-        work = self._rows(target) * ROW_TOKENS * settings.epochs * TRAIN
+        made = (select, *_needed(anchors))
+        key = step_key("train", settings_json(settings), [self._inputs.key_of_model(start), *(one.key for one in made)])
+        needs = (*made, *_needed(start))
+        rows = self._rows(target) * (1 if anchors is None else 2)  # as many anchors in every optimiser step
+        work = rows * ROW_TOKENS * settings.epochs * TRAIN
         return Step("train", label, key, build, needs, work)
 
     def repair(self, label: str, alpha: float, train: Step) -> Step:
@@ -152,14 +177,14 @@ class TrainingSteps:
 
         def build(folder: Path, progress: Progress) -> None:
             progress(0, 1)
-            if without_model(self._root / train.folder_name, folder):
+            if self._inputs.without_model(train, folder):
                 return
             shutil.rmtree(folder, ignore_errors=True)  # left half done by a kill
             interpolate(self._root / train.folder_name, self._settings.model, alpha, folder)
 
         return Step("repair", label, step_key("repair", {"alpha": alpha}, [train.key]), build, (train,))
 
-    def _score(self, target: TargetSettings, arm: ArmSettings, generate: Step | None) -> Step:
+    def _score(self, target: TargetSettings, arm: ArmSettings, generate: Step | None, start: Step | None) -> Step:
         from tokensieve.pipeline import load, open_examples
         from tokensieve.scoring import score
 
@@ -170,16 +195,18 @@ class TrainingSteps:
         source = generate.key if generate else inputs.task_key(target.task, reading.split, limit, inputs.train_data)
 
         def build(folder: Path, progress: Progress) -> None:
+            if inputs.without_model(start, folder):
+                return
             data: Rows[Example] | str = f"task:{target.task}/{reading.split}"
             if generate is not None:
                 data = open_examples(self._root / generate.folder_name)
-            rows = load(data, inputs.base(), reading)
-            score(rows, inputs.base(), scoring, out=folder, progress=progress)
+            rows = load(data, inputs.model(start), reading)
+            score(rows, inputs.model(start), scoring, out=folder, progress=progress)
 
         settings = {**_score_json(scoring), "data": settings_json(reading, exclude={"data", "limit"})}
-        key = step_key("score", settings, [inputs.model_key, source])
-        needs = () if generate is None else (generate,)
-        return Step("score", f"{target.task} · {arm.data.value}", key, build, needs, self._score_work(target))
+        key = step_key("score", settings, [inputs.key_of_model(start), source])
+        needs = (*_needed(generate), *_needed(start))
+        return Step("score", _label(target, arm), key, build, needs, self._score_work(target))
 
     def _score_by(
         self, scorer: str, target: TargetSettings, arm: ArmSettings, before: Step, trained_by: Callable[[str], Step]
@@ -204,12 +231,13 @@ class TrainingSteps:
         else:
             train = trained_by(model.removeprefix(ARM_PREFIX))
             needs = (before, train)
-            key, loaded = train.key, partial(self._inputs.after, train)
+            key, loaded = train.key, partial(self._inputs.model, train)
 
         def build(folder: Path, progress: Progress) -> None:
-            score(open_scored(self._root / before.folder_name), loaded(), settings, out=folder, progress=progress)
+            if not self._inputs.without_model(before, folder):
+                score(open_scored(self._root / before.folder_name), loaded(), settings, out=folder, progress=progress)
 
-        label = f"{target.task} · {arm.data.value} · by {scorer}"
+        label = f"{_label(target, arm)} · by {scorer}"
         key = step_key("score", _score_json(settings), [before.key, key])
         return Step("score", label, key, build, needs, self._score_work(target))
 
@@ -222,12 +250,33 @@ class TrainingSteps:
     def _score_work(self, target: TargetSettings) -> float:
         return self._rows(target) * ROW_TOKENS * SCORE
 
+    def _search_work(self, target: TargetSettings, settings: AnchorSettings, select: Step) -> float:
+        """Work of a search for anchors; candidates and pilots that an earlier search of the study has made are free."""
+        from tokensieve.anchors.make import work_of
+
+        phases = work_of(settings, min(settings.pilot.rows, self._rows(target)) * ROW_TOKENS)
+        drawn = settings.model_dump_json(exclude={"count", "random_share", "top_k", "refreshable", "pilot"})
+        pilot = drawn + settings.pilot.model_dump_json() + select.key
+        made = {"candidates": drawn, "pilot": pilot, "drift": pilot + settings.model_dump_json(exclude={"count"})}
+        work = sum(phases[phase] for phase in phases if (phase, made[phase]) not in self._searched)
+        self._searched |= {(phase, made[phase]) for phase in phases}
+        return work
+
     def _held(self, settings: TrainSettings, anchors: Step | None) -> TrainSettings:
         """The settings of a run with the folder of its anchors."""
         if anchors is None:
             return settings
         kl = settings.objective.kl.model_copy(update={"anchors": self._root / anchors.folder_name})
         return settings.model_copy(update={"objective": settings.objective.model_copy(update={"kl": kl})})
+
+
+def _needed(step: Step | None) -> tuple[Step, ...]:
+    return () if step is None else (step,)
+
+
+def _label(target: TargetSettings, arm: ArmSettings) -> str:
+    """The rows of an arm, for people: by their origin, where the arm makes them in its own way by its name too."""
+    return f"{target.task} · {arm.data.value}{f' · {arm.name}' if arm.generate.given() else ''}"
 
 
 def _score_json(settings: ScoreSettings) -> dict[str, JSON]:

@@ -1,6 +1,9 @@
 """What long work says where the output is no terminal: how long it will take, soon; then a line now and then."""
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from tokensieve.cli import console
 from tokensieve.cli.console import Work, duration
@@ -61,3 +64,31 @@ def test_work_without_a_known_end_counts(clock: Clock, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(("seconds", "text"), [(44.6, "45 s"), (185, "3 min 05 s"), (7_800, "2 h 10 min")])
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_works_at_a_time_print_whole_lines_in_turn(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Work("train a", "steps") as first, Work("evaluate b", "answers") as second:
+        for seconds in (0.0, 3.0):
+            clock.now = 100.0 + seconds
+            first.advanced(int(10 * seconds), 1000)
+            second.advanced(int(5 * seconds), 1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "train a: 30 of 1,000 steps, 10.0/s, about 1 min 37 s left",
+        "evaluate b: 15 of 1,000 answers, 5.0/s, about 3 min 17 s left",
+    ]
+
+
+def test_works_at_a_time_have_a_bar_each_in_one_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, width=100, highlight=False)
+    monkeypatch.setattr(console, "err", terminal)
+    with Work("train a", "steps") as first:
+        with Work("evaluate b", "answers") as second:
+            first.advanced(3, 10)
+            second.advanced(4, 10)
+            display = console._bars._display
+            assert display is not None
+            assert [(task.description, task.completed) for task in display.tasks] == [("train a", 3), ("evaluate b", 4)]
+        assert [task.description for task in display.tasks] == ["train a"]
+        terminal.print("[1/2] evaluate b: 3 s")
+    assert console._bars._display is None, "the terminal is given back with the last bar"
+    assert "[1/2] evaluate b: 3 s" in terminal.file.getvalue()  # type: ignore[attr-defined]

@@ -243,3 +243,17 @@ def test_the_interval_of_the_chosen_setting_covers_its_truth() -> None:
         assert place is not None
         held += holds(value, truths[place])
     assert 0.92 <= held / 200 <= 1.0
+
+
+def test_two_arms_that_started_from_other_models_are_each_relative_to_their_own() -> None:
+    before, reference_before = {"t": flags(10, 100), "o": flags(80, 100)}, {"t": flags(10, 100), "o": flags(40, 100)}
+    arm, reference = {"t": flags(30, 100), "o": flags(60, 100)}, {"t": flags(20, 100), "o": flags(36, 100)}
+    points, bwt = difference(before, [arm], [reference], "t", reference_before=reference_before)
+    assert points.value == pytest.approx(10.0)
+    assert bwt.value == pytest.approx(-25.0 - -10.0)
+    assert holds(bwt, -15.0)
+    _, same = difference(before, [arm], [reference], "t", reference_before=before)
+    _, plain = difference(before, [arm], [reference], "t")
+    assert same.value == plain.value
+    mean = {task: np.mean([before[task], reference_before[task]], axis=0) for task in before}
+    assert forgetting(mean, [arm], "t").bwt.value == pytest.approx(100 * (60 / 60 - 1)), "means of several starts"

@@ -20,6 +20,23 @@ def test_the_report_survives_its_json() -> None:
     assert Report.model_validate_json(swept_report().model_dump_json()) == swept_report()
 
 
+def test_the_made_up_reports_sections_agree() -> None:
+    for target in swept_report().targets:
+        plain = target.frontier_of("plain")
+        assert plain is not None
+        for arm in target.arms:
+            own, after = target.frontier_of(arm.name), arm.result(target.task)
+            assert own is not None
+            assert after is not None
+            (chosen,) = (point for point in own.points if point.chosen)
+            told = (chosen.learning_rate, chosen.target_accuracy, chosen.target_points, chosen.backward_transfer)
+            assert told == (arm.learning_rate, after.accuracy, arm.target_points, arm.backward_transfer)
+            at_plain = own.at_plain_rate
+            if arm.name != "plain" and at_plain is not None and plain.chosen is not None:
+                gain = (at_plain.target_points.value or 0.0) - (plain.chosen.target_points.value or 0.0)
+                assert at_plain.points_against_plain.value == pytest.approx(gain)
+
+
 def test_both_tables_are_on_the_page(page: str) -> None:
     assert page.count("Every arm at plain’s rate, 5e-5") == 2
     assert page.count("Most learnt for a given loss") == 2
@@ -42,7 +59,7 @@ def test_the_verdict_tells_the_rates_and_what_differs_at_plains() -> None:
     told = judge(swept_report()).targets[0].rates
     assert "plain at 5e-5, STM 2.5 at 2e-4" in told
     assert (
-        "At plain’s rate, 5e-5, STM 2.5 ends worse on the target than plain and keeps less of the other skills" in told
+        "At plain’s rate, 5e-5, STM 2.5 ends better on the target than plain and keeps more of the other skills" in told
     )
     assert judge(synthetic_report()).targets[0].rates == ""
 

@@ -1,15 +1,17 @@
 """Recipes: the shipped ones are valid, and a wrong one says what would be right."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from tokensieve.config import StudySettings
 from tokensieve.errors import InputError
 from tokensieve.selection import parse_policy
-from tokensieve.study.recipes import read_recipe, recipe_names, with_overrides
+from tokensieve.study.recipes import command_of, read_recipe, recipe_names, with_overrides
 from tokensieve.study.runner import prepare, settings_of_run
 from tokensieve.tasks import get_task
 
@@ -226,3 +228,15 @@ def test_settings_can_be_replaced_one_by_one() -> None:
         with_overrides(recipe, {"train.learnin_rate": 1})
     with pytest.raises(InputError, match="holds no settings"):
         with_overrides(recipe, {"name.x": 1})
+
+
+def test_the_command_names_the_recipe_and_what_differs_from_it() -> None:
+    recipe = read_recipe("pocket/main")
+    assert command_of(recipe, "pocket/main") == "tokensieve run pocket/main"
+    changed = with_overrides(recipe, {"seeds": [0], "train.lora.r": 4, "title": "a b"})
+    command = command_of(changed, "pocket/main")
+    assert command == "tokensieve run pocket/main --set 'title=\"a b\"' --set 'seeds=[0]' --set train.lora.r=4"
+    _, *words = shlex.split(command.replace("tokensieve run ", ""))
+    given = dict(word.split("=", 1) for word in words if word != "--set")
+    again = with_overrides(recipe, {key: yaml.safe_load(value) for key, value in given.items()})
+    assert again == changed

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import yaml
+
 from tokensieve.config import StudySettings
 from tokensieve.study.runner import checkout_of, read_record, record_of, write_record
 
@@ -41,7 +43,10 @@ def test_the_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_record(tmp_path) == record
     assert record.recipe == "small"
     assert record.versions["python"]
-    assert record_of(SETTINGS, Path("/some/folder/mine.yaml"), {}, 1).recipe == "mine.yaml", "no path is kept"
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump(SETTINGS.model_dump(mode="json")))
+    recorded = record_of(SETTINGS, mine, {}, 1)
+    assert (recorded.recipe, recorded.command) == ("mine.yaml", "tokensieve run mine.yaml"), "no path is kept"
 
 
 def test_a_folder_without_a_record_has_none(tmp_path: Path) -> None:

@@ -47,3 +47,11 @@ def test_changes_are_paired_by_text_and_leave_out_what_a_model_could_not_score()
     assert found["unlikely"].value == pytest.approx((2 + 6 + 4 + 8) / 4 - (LOG4 + 3) / 2)
     assert found["all"].interval is not None
     assert nats_change([[text("z", 1.0)]], base) == {}
+
+
+def test_the_change_is_against_the_models_that_the_runs_went_on_from() -> None:
+    base = [text("a", 1.0, 1.0), text("b", 1.0)]
+    starts = [[text("a", 2.0, 2.0), text("b", 2.0)], [text("a", 4.0, 4.0), text("b", 4.0)]]
+    after = [[text("a", 2.0, 2.0), text("b", 2.0)], [text("a", 3.0, 3.0), text("b", 3.0)]]
+    assert nats_change(after, base)["all"].value == pytest.approx(1.5)
+    assert nats_change(after, base, starts)["all"].value == pytest.approx(2.5 - 3.0)

@@ -15,7 +15,7 @@ class Log:
     def started(self, step: Step, number: int, total: int) -> None:
         self.events.append(("started", f"{step.label} {number}/{total}"))
 
-    def advanced(self, done: int, total: int) -> None:
+    def advanced(self, step: Step, done: int, total: int) -> None:
         self.events.append(("advanced", f"{done}/{total}"))
 
     def finished(self, step: Step, wall_s: float, *, cached: bool) -> None:
