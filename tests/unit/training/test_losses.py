@@ -189,7 +189,9 @@ def test_every_loss_names_its_source() -> None:
         assert loss.formula, name
 
 
-def test_the_docs_have_every_loss() -> None:
+def test_the_docs_and_the_help_have_every_loss() -> None:
+    told = str(ObjectiveSettings.model_fields["loss"].description)
+    assert {name for name in LOSSES if not re.search(rf"\b{name}\b", told)} == set()
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
     rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
     assert {name for name in LOSSES if f"`{name}`" not in rows} == set()
