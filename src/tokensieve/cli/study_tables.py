@@ -19,8 +19,8 @@ def print_study(report: Report) -> None:
         out.print(target.title or target.task, style="bold")
         base = target.base_result(target.task)
         if base is not None:
-            others = ", ".join(f"{r.task} {_value(r.accuracy, 100, ' %', sign=False)}" for r in target.base[1:])
-            out.print(f"base: {target.task} {_value(base.accuracy, 100, ' %', sign=False)}; others: {others}")
+            others = ", ".join(f"{result.task} {_base(result)}" for result in target.base[1:])
+            out.print(f"base: {target.task} {_base(base)}; others: {others}")
         print_table(_arms(target))
         if target.after:
             out.print(f"every arm goes on from its own model of {target.after}, to which TI and BWT are relative:")
@@ -38,6 +38,13 @@ def print_study(report: Report) -> None:
     if report.timing:
         parts = (f"{verb} {duration(seconds)} ({share:.0%})" for verb, _, seconds, share in report.time_by_verb())
         out.print(f"\ntime: {', '.join(parts)}")
+
+
+def _base(result: TaskResult) -> str:
+    """The base's accuracy, or its nll on a task that is measured by likelihood."""
+    if result.nll.value is not None:
+        return f"{result.nll.value:.3f} nats"
+    return _value(result.accuracy, 100, " %", sign=False)
 
 
 def _arms(target: TargetReport) -> Table:

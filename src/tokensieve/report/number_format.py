@@ -30,6 +30,12 @@ def signed(value: float | None, digits: int = 1) -> str:
     return f"+{text}" if round(value, digits) > 0 else text
 
 
+def tick(value: float) -> str:
+    """A signed value at an axis, with as many decimals as it has."""
+    digits = next((digits for digits in range(4) if math.isclose(value, round(value, digits), abs_tol=1e-9)), 4)
+    return signed(value, digits)
+
+
 def digits_for(estimate: Estimate, unit: str = "%") -> int:
     """Decimals of a change and its interval: three of nats, else one, none where a thousand percent make it noise."""
     if unit == "nats":

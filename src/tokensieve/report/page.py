@@ -135,7 +135,8 @@ def short_task_names(report: Report) -> dict[str, str]:
     tasks = {task for target in report.targets for task in (target.task, *target.others)}
     first = {task.partition("_")[0] for task in tasks}
     cut = len(first) == 1 and len(tasks) > 1 and all("_" in task for task in tasks)
-    return {task: (task.partition("_")[2] if cut else task).replace("_", " ") for task in tasks}
+    short = {task: task.partition("_")[2] if cut else task for task in tasks}
+    return {task: name.replace(":response_nll", " (nll)").replace("_", " ") for task, name in short.items()}
 
 
 def has_unjudged(target: TargetReport, task: str) -> bool:

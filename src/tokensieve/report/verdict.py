@@ -73,6 +73,10 @@ _HEADLINES = {
 }
 
 
+_ZERO_PERCENT, _ZERO_NATS = 0.05, 0.0005
+"""Changes below which the page shows 0: no sentence makes more of them, however narrow the interval."""
+
+
 def judge(report: Report) -> StudyVerdict:
     """Put a study's numbers into words."""
     return StudyVerdict(tuple(_judge_target(target) for target in report.targets), caveats(report))
@@ -86,7 +90,7 @@ def against(arm: ArmReport, reference: ArmReport) -> tuple[Finding, Finding]:
     """
     paired = arm.against_reference if reference.name == REFERENCE_ARM else None
     gain = _sign(paired.target_points) if paired else Finding.UNKNOWN
-    transfer = _sign(paired.backward_transfer) if paired else Finding.UNKNOWN
+    transfer = _sign(paired.backward_transfer, _ZERO_PERCENT) if paired else Finding.UNKNOWN
     if gain is Finding.UNKNOWN:
         gain = _apart(arm.target_points, reference.target_points)
     if transfer is Finding.UNKNOWN:
@@ -100,11 +104,11 @@ def _judge_target(target: TargetReport) -> TargetVerdict:
     first = next((arm for arm in target.arms if _is_treatment(arm)), None)
     arms = tuple(_judge_arm(target, arm) for arm in target.arms)
     return TargetVerdict(
-        title, _headline(first, plain), arms, _control_sentence(target, first), _rates_sentence(target, first)
+        title, _headline(target, first, plain), arms, _control_sentence(target, first), _rates_sentence(target, first)
     )
 
 
-def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
+def _headline(target: TargetReport, stm: ArmReport | None, plain: ArmReport | None) -> str:
     if stm is None or plain is None:
         missing = "arm whose policy leaves tokens out" if stm is None else "plain arm"
         return f"The study has no {missing}, so there is nothing to hold the others against."
@@ -113,17 +117,19 @@ def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
     gain, transfer = against(stm, plain)
     text = _HEADLINES.get((gain, transfer), "{arm} and plain fine-tuning lack the numbers for a comparison.")
     # Who gained nothing did not learn more than another who lost: it only ends better.
-    learnt = Finding.HIGHER in (_sign(stm.target_points), _sign(plain.target_points))
+    ours = _learnt(target, stm)
+    learnt = Finding.HIGHER in (ours, _learnt(target, plain))
     more, less = ("learns more", "learns less") if learnt else ("ends better on the target", "ends worse on the target")
     text = text.format(arm=stm.name, more=more, less=less)
-    if _sign(plain.backward_transfer) is Finding.OPEN:
+    kept = _sign(plain.backward_transfer, _ZERO_PERCENT)
+    if kept is Finding.OPEN:
         text += " Plain fine-tuning itself forgot nothing that can be measured."
-    elif _sign(plain.backward_transfer) is Finding.HIGHER:
+    elif kept is Finding.HIGHER:
         text += " Plain fine-tuning itself forgot nothing: its other skills rose."
     start = "the model that it went on from" if stm.start else "the base model"
-    if _sign(stm.target_points) is Finding.LOWER:
+    if ours is Finding.LOWER:
         text += f" On the target {stm.name} ends below {start}."
-    elif _sign(stm.target_points) is Finding.OPEN:
+    elif ours is Finding.OPEN:
         text += f" On the target {stm.name} shows no clear change against {start}."
     return text
 
@@ -131,7 +137,7 @@ def _headline(stm: ArmReport | None, plain: ArmReport | None) -> str:
 def _judge_arm(target: TargetReport, arm: ArmReport) -> ArmVerdict:
     if arm.not_trained:
         return ArmVerdict(arm.name, f"was not trained: {arm.not_trained}", "")
-    gain, transfer = _sign(arm.target_points), _sign(arm.backward_transfer)
+    gain, transfer = _learnt(target, arm), _sign(arm.backward_transfer, _ZERO_PERCENT)
     learns = {
         Finding.HIGHER: "learns",
         Finding.LOWER: "gets worse at its own target",
@@ -215,7 +221,7 @@ def _rates_sentence(target: TargetReport, stm: ArmReport | None) -> str:
         Finding.LOWER: "keeps less of the other skills",
         Finding.OPEN: "shows no clear difference in what it keeps of the other skills",
         Finding.UNKNOWN: "has nothing to compare on the other skills",
-    }[_sign(point.transfer_against_plain)]
+    }[_sign(point.transfer_against_plain, _ZERO_PERCENT)]
     rate = number_format.learning_rate(point.learning_rate)
     points = number_format.change(point.points_against_plain, "points")
     if target.by_likelihood:
@@ -233,10 +239,17 @@ def _nll_against_plain(target: TargetReport, point: FrontierPoint) -> float | No
     return None if theirs is None or point.target_nll.value is None else point.target_nll.value - theirs
 
 
-def _sign(estimate: Estimate) -> Finding:
-    """Sign of a change whose whole interval lies above or below 0."""
-    if estimate.low is None or estimate.high is None:
+def _learnt(target: TargetReport, arm: ArmReport) -> Finding:
+    """Sign of an arm's gain on the target: of the fall of its nll where it is measured by likelihood."""
+    return _sign(target.gain(arm), _ZERO_NATS) if target.by_likelihood else _sign(arm.target_points)
+
+
+def _sign(estimate: Estimate, zero: float = 0.0) -> Finding:
+    """Sign of a change whose whole interval lies above or below 0; one below ``zero`` is none."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
         return Finding.UNKNOWN
+    if abs(estimate.value) < zero:
+        return Finding.OPEN
     if estimate.low > 0:
         return Finding.HIGHER
     return Finding.LOWER if estimate.high < 0 else Finding.OPEN

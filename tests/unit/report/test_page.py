@@ -193,6 +193,7 @@ def test_settings_are_flattened_in_order() -> None:
         (("pocket_a", "pocket_b_c"), {"pocket_a": "a", "pocket_b_c": "b c"}),
         (("gsm8k", "arc_challenge"), {"gsm8k": "gsm8k", "arc_challenge": "arc challenge"}),
         (("arc_challenge",), {"arc_challenge": "arc challenge"}),
+        (("p_sql:response_nll", "p_sql"), {"p_sql:response_nll": "sql (nll)", "p_sql": "sql"}),
     ],
 )
 def test_short_task_names(tasks: tuple[str, ...], expected: dict[str, str]) -> None:

@@ -132,3 +132,11 @@ def test_a_short_logarithmic_axis_has_ticks_between_the_powers_too(
     low: float, high: float, expected: list[float]
 ) -> None:
     assert log_ticks(low, high) == pytest.approx(expected)
+
+
+def test_a_long_task_name_ends_before_the_first_track() -> None:
+    target = synthetic_report().targets[0]
+    names = dict.fromkeys((target.task, *target.others), "a task with quite a long name of its own")
+    picture = str(plots.accuracy_grid(target, plots.arm_styles(target.arms), names, 1080))
+    starts = [float(found) for found in re.findall(r'class="track" x1="([\d.]+)"', picture)]
+    assert min(starts) > 8 + len(names[target.task]) * 14 * 0.5

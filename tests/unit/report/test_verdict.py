@@ -1,6 +1,8 @@
 """The verdict: what the intervals say and not a word more, for wins and for losses alike."""
 
 import pytest
+from tests.swept_report import likelihood_report
+from tests.synthetic_report import synthetic_report
 
 from tokensieve.data.manifest import ModelIdentity
 from tokensieve.report import (
@@ -183,3 +185,19 @@ def test_caveats_name_what_weakens_the_numbers() -> None:
     assert any("3 seeds. That is too few" in caveat for caveat in few_seeds.caveats)
     more_seeds = judge(report.model_copy(update={"seeds": (0, 1, 2, 3, 4)}))
     assert not any("seed" in caveat for caveat in more_seeds.caveats)
+
+
+def test_a_change_that_is_told_as_zero_is_none_however_narrow_its_interval() -> None:
+    report = synthetic_report()
+    target = report.targets[0]
+    tiny = Estimate(value=-0.01, low=-0.02, high=-0.001)
+    arms = tuple(arm.model_copy(update={"backward_transfer": tiny}) for arm in target.arms)
+    found = judge(report.model_copy(update={"targets": (target.model_copy(update={"arms": arms}),)}))
+    assert all("forgets nothing measurable" in arm.words or "neither" in arm.words for arm in found.targets[0].arms)
+    assert "forgot nothing that can be measured" in found.targets[0].headline
+
+
+def test_the_fall_of_the_nll_decides_whether_a_target_in_nats_is_learnt() -> None:
+    told = judge(likelihood_report()).targets[0]
+    assert {arm.arm: arm.words.split(" and ")[0] for arm in told.arms}["share 10 %"].startswith("learns")
+    assert told.arms[0].words.startswith("gets worse at its own target")

@@ -6,7 +6,7 @@ from typing import Final
 from markupsafe import Markup
 
 from tokensieve.report import number_format
-from tokensieve.report.plots.canvas import Canvas, name_width
+from tokensieve.report.plots.canvas import Canvas, name_width, text_width
 from tokensieve.report.plots.style import ArmStyle
 from tokensieve.report.results_schema import TaskResult
 from tokensieve.report.schema import ArmReport, TargetReport
@@ -14,6 +14,8 @@ from tokensieve.report.schema import ArmReport, TargetReport
 _ROW: Final = 38
 _LANE: Final = 24
 _GRID_ARMS: Final = 6
+_TASK_SIZE: Final = 14.0
+"""Font size of a task's name, in pixels, as in the page's style sheet."""
 _NUMBER: Final = 44
 """Room for a number beside a track."""
 
@@ -34,7 +36,7 @@ def accuracy_grid(
     """A row a task, a column an arm; in each cell the base as a tick with its interval, and what became of it."""
     arms = [arm for arm in target.arms if arm.results]
     tasks = tasks_of(target)
-    left = 150.0
+    left = max(150.0, max(text_width(names.get(task, task), _TASK_SIZE) for task in tasks) + 22)
     column = (width - left) / max(1, len(arms))
     canvas = Canvas(width, 40 + _ROW * len(tasks) + 24, f"{target.task}: accuracy before and after, by task and arm")
     for index, arm in enumerate(arms):

@@ -60,7 +60,7 @@ def drift_scatter(points: Sequence[DriftPoint], width: float) -> Markup:
     for value in number_format.ticks(low, high, 6):
         y = bottom - (value - low) / (high - low) * (bottom - top)
         canvas.line(left, y, right, y, "grid" if value else "zero")
-        canvas.text(left - 8, y + 4, number_format.signed(value, 0), "tick", "end")
+        canvas.text(left - 8, y + 4, number_format.tick(value), "tick", "end")
     canvas.text(right, bottom + 37, "Drift from the base, nats per token →", "axis", "end")
     canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")
     for point in points:

@@ -163,7 +163,7 @@ def _frame(canvas: Canvas, measure: _Measure, x_axis: Axis, y_axis: Axis, base: 
         canvas.rect(x_axis.clipped(0), top, right - x_axis.clipped(0), y_axis.clipped(base) - top, "good")
     for value in number_format.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
         canvas.line(x_axis.clipped(value), top, x_axis.clipped(value), bottom, "grid" if value else "zero")
-        canvas.text(x_axis.clipped(value), bottom + 17, number_format.signed(value, 0), "tick", "middle")
+        canvas.text(x_axis.clipped(value), bottom + 17, number_format.tick(value), "tick", "middle")
     for value in measure.ticks(y_axis):
         canvas.line(left, y_axis.clipped(value), right, y_axis.clipped(value), "grid")
         canvas.text(left - 8, y_axis.clipped(value) + 4, f"{value:g}", "tick", "end")

@@ -78,17 +78,12 @@ def _frame(canvas: Canvas, x_axis: Axis, y_axis: Axis, unit: GainUnit) -> None:
     canvas.rect(x_axis.at(0), top, right - x_axis.at(0), max(0.0, y_axis.at(0) - top), "good")
     for value in number_format.ticks(x_axis.low, x_axis.high, 6 if right - left > 400 else 4):
         canvas.line(x_axis.at(value), top, x_axis.at(value), bottom, "grid" if value else "zero")
-        canvas.text(x_axis.at(value), bottom + 17, number_format.signed(value, _decimals(value)), "tick", "middle")
+        canvas.text(x_axis.at(value), bottom + 17, number_format.tick(value), "tick", "middle")
     for value in number_format.ticks(y_axis.low, y_axis.high, 6):
         canvas.line(left, y_axis.at(value), right, y_axis.at(value), "grid" if value else "zero")
-        canvas.text(left - 8, y_axis.at(value) + 4, number_format.signed(value, 0), "tick", "end")
+        canvas.text(left - 8, y_axis.at(value) + 4, number_format.tick(value), "tick", "end")
     canvas.text(right, bottom + 37, f"{_LABELS[unit]} →", "axis", "end")
     canvas.text(0, 13, "↑ Backward transfer (BWT), %", "axis")
-
-
-def _decimals(value: float) -> int:
-    """Decimals of a tick."""
-    return 0 if value == round(value) else 1 if 10 * value == round(10 * value) else 2
 
 
 def _whiskers(canvas: Canvas, point: _Point, x_axis: Axis, y_axis: Axis, colour: str) -> None:
