@@ -17,7 +17,6 @@ from functools import partial
 from itertools import accumulate, groupby
 from types import FunctionType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import torch
 
@@ -91,22 +90,22 @@ class CompiledLayers:
                     layer.forward = own
 
 
-_compiled: "WeakKeyDictionary[torch.nn.Module, list[Callable[..., object]]]" = WeakKeyDictionary()
-"""The compiled layers' forward functions by model, so that a model that is opened again is not compiled again."""
+_compiled: dict[str, Callable[..., object]] = {}
+"""A compiled function by the structure of the layers that it runs: modules with their sizes, and the dtype."""
 
 
 def _compiled_forwards(model: "PreTrainedModel", layers: Sequence[torch.nn.Module]) -> list[Callable[..., object]]:
-    """A compiled function in place of each layer's ``forward``.
+    """A compiled function in place of each layer's ``forward``; models of one structure share it, and its graphs.
 
-    Torch counts what it has compiled by code object, and all of transformers' layers share one: a process that scores
-    with several models would be past the limit after the fourth. So each model has a copy of its own.
+    Torch counts what it has compiled by code object, and all of transformers' layers have the same: a process that
+    scores with models of several structures would be past the limit after the fourth. So each has a copy of its own.
     """
-    if model not in _compiled:
+    structure = f"{model.dtype} {layers[:1]}"
+    if structure not in _compiled:
         own = FunctionType(_forward.__code__.replace(), globals())
         # One graph a layer or none: a layer in pieces would be compiled anew for every shape that a piece sees.
-        compiled = torch.compile(own, dynamic=True, fullgraph=True)
-        _compiled[model] = [partial(compiled, type(layer).forward, layer) for layer in layers]
-    return _compiled[model]
+        _compiled[structure] = torch.compile(own, dynamic=True, fullgraph=True)
+    return [partial(_compiled[structure], type(layer).forward, layer) for layer in layers]
 
 
 def _forward(forward: Callable[..., object], layer: torch.nn.Module, *inputs: object, **options: object) -> object:
