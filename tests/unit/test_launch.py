@@ -31,3 +31,15 @@ def test_launchers_say_which_portion_a_process_does() -> None:
 
 def test_without_a_launcher_the_device_is_found() -> None:
     assert device_of_launch({}) == "auto"
+
+
+def test_a_launched_process_takes_its_card_and_makes_it_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    current: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert device_of_launch({"LOCAL_RANK": "3"}) == "cuda:3"
+    assert current == ["cuda:3"]
+    assert device_of_launch({}) == "auto"
+    assert len(current) == 1
