@@ -33,9 +33,9 @@ from tokensieve.scoring.lm_head import (
     ModelHead,
     TiledHead,
     TokenMeasures,
-    is_close,
     matmul_precision,
     reproduces,
+    same_states,
     tiled_head_of,
 )
 from tokensieve.scoring.lm_head_tiles import CompiledStep
@@ -240,7 +240,7 @@ def _with_compiled_layers(backbone: Backbone, causal: "PreTrainedModel") -> Back
         probes.append(lambda which: which.hidden(ids_BT))
     with torch.inference_mode(), matmul_precision("highest"):
         for probe in probes:
-            if not is_close(probe(compiled).float(), probe(backbone).float(), causal.dtype):
+            if not same_states(probe(compiled).float(), probe(backbone).float(), causal.dtype):
                 layers.give_up("they compute something else")
     if layers.problem is not None:
         return replace(backbone, notes=(*backbone.notes, f"decoder layers run eager: {layers.problem}"))
@@ -268,7 +268,7 @@ def _packing_is_exact(backbone: Backbone, causal: "PreTrainedModel") -> bool:
             together_ND = backbone.read_packed(requests)
         except UnsupportedAttention:
             return False
-    return is_close(together_ND.float(), torch.cat(alone).float(), causal.dtype)
+    return same_states(together_ND.float(), torch.cat(alone).float(), causal.dtype)
 
 
 def _probe_ids(causal: "PreTrainedModel", count: int = _PROBE_ROWS * _PROBE_LENGTH) -> torch.Tensor:

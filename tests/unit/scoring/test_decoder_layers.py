@@ -138,13 +138,16 @@ def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(tiny_model: 
     assert layers.problem is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_layers_that_compute_something_else_are_not_used(
-    tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch
+    tiny_model: ModelFactory, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(
         torch, "compile", lambda forward, **_: lambda *inputs, **options: forward(*inputs, **options) * 1.5
     )
-    backend = _open(tiny_model(), "on", packing=False)
+    loaded = tiny_model()
+    loaded.model.to(dtype)
+    backend = _open(loaded, "on", packing=False)
     assert backend.facts["compiled"] is False
     assert backend.backbone.compiled is None
 
