@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Final, TextIO, TypeAlias
@@ -206,10 +207,14 @@ def take_weak_sandbox(allowed: bool) -> None:
 def hush_transformers() -> None:
     """Keep transformers' own bars and what it deprecates in PEFT off the terminal; downloads keep their bars."""
     from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
+    from transformers import modeling_gguf_pytorch_utils
     from transformers.utils import logging
 
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     logging.disable_progress_bar()
+    if not err.is_terminal:
+        # The reader of GGUF files draws its bar by tqdm itself, 272 lines in a file for a model of 272 tensors.
+        modeling_gguf_pytorch_utils.tqdm = partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
     if "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
         enable_progress_bars()
 
