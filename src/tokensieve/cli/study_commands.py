@@ -49,7 +49,7 @@ def run(
     Args:
         recipe: A shipped recipe's name, such as pocket, or a YAML file.
         out_: Folder of the run; runs/NAME by default.
-        limit: The first N training rows and problems only: a quick look.
+        limit: The first N training rows and problems only: a quick look; what --set names stands.
         set_: Settings other than the recipe's, e.g. train.learning_rate=1e-4.
         workers: Processes that share the work out. By default one a CPU core for a model of under 50 M parameters; one
             for a larger model or on a GPU.
@@ -66,9 +66,8 @@ def run(
     if workers is not None and workers < 1:
         raise InputError(f"expected at least 1, got {workers}", where="--workers")
     take_weak_sandbox(allow_weak_sandbox)
-    settings = with_overrides(read_recipe(recipe), dict(_change(text) for text in set_))
-    if limit is not None:
-        settings = _limited(settings, limit)
+    settings = read_recipe(recipe) if limit is None else _limited(read_recipe(recipe), limit)
+    settings = with_overrides(settings, dict(_change(text) for text in set_))
     hush_transformers()
     printer = _Printer()
     study = prepare(settings, out_ or Path("runs") / settings.name, printer, recipe, by_name=dry_run)

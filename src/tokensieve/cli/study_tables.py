@@ -23,7 +23,7 @@ def print_study(report: Report) -> None:
             out.print(f"base: {target.task} {_base(base)}; others: {others}")
         print_table(_arms(target))
         if target.after:
-            out.print(f"every arm goes on from its own model of {target.after}, to which TI and BWT are relative:")
+            out.print(f"TI and BWT are relative to each arm's own model of {target.after}; before and after:")
             print_table(_starts(target))
         _print_frontier(target)
         for result in target.base:
@@ -72,7 +72,7 @@ def _arms(target: TargetReport) -> Table:
 def _starts(target: TargetReport) -> Table:
     """Accuracies before and after a target that follows another one."""
     tasks = (target.task, *target.others)
-    table = table_of("arm, before → after", *tasks)
+    table = table_of("arm", *tasks)
     for arm in target.arms:
         pairs = ((arm.started_at(task), arm.result(task)) for task in tasks)
         cells = (" → ".join(_value(r.accuracy, 100, " %", sign=False) for r in pair if r is not None) for pair in pairs)

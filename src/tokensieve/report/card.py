@@ -60,7 +60,7 @@ def model_card(report: Report, target: TargetReport, arm: ArmReport, method: str
     }
     parts = [
         f"# {name}",
-        f"A fine-tuned {_base(report)}: it learnt `{target.task}` with the policy `{arm.policy}`. Made and measured by "
+        f"A fine-tuned {_base(report)}: {_learnt(target)} with the policy `{arm.policy}`. Made and measured by "
         "[tokensieve](https://github.com/tokensieve/tokensieve).",
         "## Results",
         _result_table(report, target, arm),
@@ -173,7 +173,7 @@ def _metric(result: TaskResult, seeds: str) -> JSON:
 def _result_table(report: Report, target: TargetReport, arm: ArmReport) -> str:
     rows = []
     for result in arm.results:
-        base = target.base_result(result.task)
+        base = arm.started_at(result.task) or target.base_result(result.task)
         cells = [_measured(one) for one in (base, result)]
         rows.append((f"{result.task}{' (target)' if result.task == target.task else ''}", *cells))
     seeds = number_format.count(len(report.seeds), "training seed")
@@ -244,6 +244,11 @@ def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _dropped(dropped: Mapping[str, int]) -> str:
     return f" (dropped: {', '.join(f'{reason}: {n:,}' for reason, n in dropped.items())})" if dropped else ""
+
+
+def _learnt(target: TargetReport) -> str:
+    """The task that was learnt, and the one before it where there are two in a row."""
+    return f"it learnt {f'`{target.after}`, then ' if target.after else ''}`{target.task}`"
 
 
 def _base(report: Report) -> str:

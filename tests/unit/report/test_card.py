@@ -51,6 +51,20 @@ def test_the_hubs_reader_parses_a_models_card(tmp_path: Path, method: str) -> No
     assert "learning_rate" in card.text
 
 
+def test_a_model_of_two_targets_in_a_row_is_told_from_the_first_ones_model_on() -> None:
+    report = report_of("owner/model")
+    arm = report.targets[0].arms[1]
+    target = report.targets[0].model_copy(update={"after": "first_task"})
+    started = tuple(one.model_copy(update={"accuracy": Estimate(value=0.123)}) for one in arm.results)
+    later = arm.model_copy(update={"start": started})
+    text = model_card(report, target, later, "full", CardFacts())
+    assert f"it learnt `first_task`, then `{target.task}` with the policy" in text
+    assert [line.split("|")[2].strip()[:4] for line in text.splitlines() if line.startswith("| pocket_")] == [
+        "12.3"
+    ] * 5
+    assert "first_task" not in model_card(report, report.targets[0], arm, "full", CardFacts())
+
+
 def test_a_task_measured_by_likelihood_is_told_in_nats(tmp_path: Path) -> None:
     report = report_of("owner/model")
     target = report.targets[0]
