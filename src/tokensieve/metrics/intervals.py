@@ -47,6 +47,11 @@ class Estimate(BaseModel):
         """Both ends; None where there is no interval."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    @property
+    def flat(self) -> bool:
+        """True where the interval has no width: all that a bootstrap drew from came out alike."""
+        return self.low is not None and self.low == self.high
+
     def negated(self) -> "Estimate":
         """The same with the other sign, so that a fall becomes a rise; its ends change places."""
         value, low, high = (None if end is None else 0.0 - end for end in (self.value, self.high, self.low))

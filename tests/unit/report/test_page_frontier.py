@@ -6,7 +6,7 @@ import pytest
 from tests.swept_report import RATES, likelihood_report, swept_report
 from tests.synthetic_report import synthetic_report
 
-from tokensieve.report import Report, number_format, plots
+from tokensieve.report import Estimate, Report, number_format, plots
 from tokensieve.report.page import render
 from tokensieve.report.verdict import judge
 
@@ -134,3 +134,15 @@ def test_the_page_says_which_problems_chose_the_rate(on_validation: bool, said: 
     page = render(report.model_copy(update={"targets": tuple(targets)}))
     assert page.count(said) == 2
     assert page.count("take the choice into account") == 2
+
+
+def test_an_interval_without_width_is_explained() -> None:
+    report = swept_report()
+    target = report.targets[0]
+    flat = Estimate(value=0.0, low=0.0, high=0.0)
+    one = target.frontier[0]
+    best = tuple(best.model_copy(update={"target_accuracy": flat}) for best in one.best_within)
+    frontier = (one.model_copy(update={"best_within": best}), *target.frontier[1:])
+    changed = target.model_copy(update={"frontier": frontier})
+    page = render(report.model_copy(update={"targets": (changed, report.targets[1])}))
+    assert page.count("One without width: every problem came out alike") == 1
