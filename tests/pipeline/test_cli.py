@@ -71,6 +71,7 @@ def test_help_answers_without_loading_torch() -> None:
         (["run", "pocket", "--set", "train.micro_batch_size=2"], "did you mean 'machine.micro_batch_size'"),
         (["run", "pocket", "--set", "seeds=[]"], "seeds: expected at least 1 entry"),
         (["report", "nowhere"], "not the folder of a run"),
+        (["store", "list", "--folder", "nowhere"], "nowhere: there is no such folder"),
         (["store", "prune"], "--everything"),
         (["store", "prune", "--unused-days", "-1"], "--unused-days"),
     ],

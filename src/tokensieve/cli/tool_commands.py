@@ -176,7 +176,13 @@ def store_list(*, folder: Path | None = None) -> int:
     from tokensieve.cli.tables import print_store
     from tokensieve.scoring.store import stored_models
 
-    print_store(stored_models(folder))
+    if folder is not None and not folder.is_dir():
+        raise InputError("there is no such folder", where=str(folder))
+    models = list(stored_models(folder))
+    if models:
+        print_store(models)
+    else:
+        out.print("the store holds no scores")
     return 0
 
 
