@@ -96,6 +96,8 @@ def train(
         raise InputError("there are no anchors to choose again", where="train.kl.refresh", fix="--kl.anchors FOLDER")
     if out is None:
         raise InputError("expected the folder of the result", where="train", fix="train(rows, model, out=FOLDER)")
+    if checkpoints < 0:
+        raise InputError(f"expected 0 or more, got {checkpoints}", where="--keep-checkpoints")
     out = Path(out)
     rows = as_training_rows(rows)
     from tokensieve.training.validation import choice_of, open_validation
@@ -122,6 +124,8 @@ def train(
             return open_adapter(out)
         if portion.index == 0:  # the others meet it before they look for checkpoints
             pin(work, draft)
+            if checkpoints:  # there even where the run has too few steps for one, so that the same call finds it again
+                (work / KEPT).mkdir(exist_ok=True)
         with quiet_libraries(), kept_random_state(), out_of_memory_explained():
             trainer, log, more = _run(loaded, data, settings, work, out, progress, anchors, validation, checkpoints)
             state = whole_weights(trainer)

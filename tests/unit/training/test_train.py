@@ -266,7 +266,18 @@ def test_weights_along_a_run_stay_and_load(base: ModelSettings, tmp_path: Path, 
         train(make_rows(), base, settings(method=method, epochs=3, schedule="constant"), short.folder, checkpoints=1)
 
 
+def test_a_run_too_short_for_weights_along_it_is_opened_again(base: ModelSettings, tmp_path: Path) -> None:
+    first, again = (
+        train(make_rows(), base, settings(epochs=1, batch_size=64), tmp_path / "out", checkpoints=2) for _ in range(2)
+    )
+    assert len(first.log) == 1
+    assert again.log == first.log
+    assert not any((first.folder / "checkpoints").iterdir())
+
+
 def test_plain_mistakes_in_python_are_said(base: ModelSettings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected 0 or more, got -1"):
+        train(make_rows(), base, out=tmp_path / "out", checkpoints=-1)
     with pytest.raises(InputError, match="expected the folder of the result"):
         train(make_rows(), base)
     with pytest.raises(InputError, match="expected selected rows, got list"):
