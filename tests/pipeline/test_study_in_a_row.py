@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tokensieve import metrics
+from tokensieve.cli.study_tables import print_study
 from tokensieve.config import StudySettings
 from tokensieve.report import Report, read_report
 from tokensieve.report.page import render
@@ -73,4 +74,20 @@ def test_the_page_says_what_it_is_relative_to(report: Report) -> None:
     page = render(report)
     assert "Before and after, in a row" in page
     assert page.count("with the same seed") == 1
+    table = page.split("Before and after, in a row", 1)[1].split("</table>", 1)[0]
+    assert table.count(" nats</td>") == 6, "two arms on three tasks, all measured by likelihood"
+    assert "%" not in table
+    assert page.count("Fall of nll: from that of the base,") == page.count("changes are from the base,") == 1
+    assert page.count("Fall of nll: from that of the model that the arm went on from,") == 1
+    assert page.count("changes are from the models that the arms went on from,") == 1
     assert "taken from other runs" in page
+
+
+def test_the_terminal_tells_nll_before_and_after(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    print_study(report)
+    printed = " ".join(capsys.readouterr().out.split())
+    arm = report.targets[1].arms[0]
+    before, after = arm.started_at(WORDS), arm.result(WORDS)
+    assert before is not None
+    assert after is not None
+    assert f"{before.nll.value:.3f} nats → {after.nll.value:.3f} nats" in printed

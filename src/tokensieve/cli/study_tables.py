@@ -19,8 +19,8 @@ def print_study(report: Report) -> None:
         out.print(target.title or target.task, style="bold")
         base = target.base_result(target.task)
         if base is not None:
-            others = ", ".join(f"{result.task} {_base(result)}" for result in target.base[1:])
-            out.print(f"base: {target.task} {_base(base)}; others: {others}")
+            others = ", ".join(f"{result.task} {_measured(result)}" for result in target.base[1:])
+            out.print(f"base: {target.task} {_measured(base)}; others: {others}")
         print_table(_arms(target))
         if target.after:
             out.print(f"TI and BWT are relative to each arm's own model of {target.after}; before and after:")
@@ -40,8 +40,8 @@ def print_study(report: Report) -> None:
         out.print(f"\ntime: {', '.join(parts)}")
 
 
-def _base(result: TaskResult) -> str:
-    """The base's accuracy, or its nll on a task that is measured by likelihood."""
+def _measured(result: TaskResult) -> str:
+    """A model's accuracy on a task, or its nll where that is measured by likelihood."""
     if result.nll.value is not None:
         return f"{result.nll.value:.3f} nats"
     return _value(result.accuracy, 100, " %", sign=False)
@@ -70,12 +70,12 @@ def _arms(target: TargetReport) -> Table:
 
 
 def _starts(target: TargetReport) -> Table:
-    """Accuracies before and after a target that follows another one."""
+    """Accuracies, or nll, before and after a target that follows another one."""
     tasks = (target.task, *target.others)
     table = table_of("arm", *tasks)
     for arm in target.arms:
         pairs = ((arm.started_at(task), arm.result(task)) for task in tasks)
-        cells = (" → ".join(_value(r.accuracy, 100, " %", sign=False) for r in pair if r is not None) for pair in pairs)
+        cells = (" → ".join(_measured(result) for result in pair if result is not None) for pair in pairs)
         table.add_row(arm.name, *cells)
     return table
 

@@ -54,7 +54,8 @@ class TaskResult(BaseModel):
     """Of a task that is measured by likelihood: nll in nats per token, of `all` tokens and of those that are `likely`
     (perplexity up to 2.5) and `unlikely` under the base."""
     nats_change: dict[str, Estimate] = Field(default_factory=dict)
-    """Change of these against the base, nats per token, paired by text and over seeds; empty for the base itself."""
+    """Change of these against the base, or against the models that the runs went on from, in nats per token, paired by
+    text and over seeds; empty for the base itself."""
 
     @property
     def nll(self) -> Estimate:
@@ -63,7 +64,7 @@ class TaskResult(BaseModel):
 
     @property
     def fall(self) -> Estimate:
-        """Fall of that nll from the base's, nats per token; undefined for the base itself."""
+        """Fall of that nll in nats per token, from where ``nats_change`` counts; undefined for the base itself."""
         return self.nats_change.get("all", Estimate()).negated()
 
 

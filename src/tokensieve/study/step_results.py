@@ -223,7 +223,7 @@ def nats_of(samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, metr
 def nats_change(
     runs: Sequence[Sequence[Sample]], base: Sequence[Sample], start: Sequence[Sequence[Sample]] = ()
 ) -> dict[str, metrics.Estimate]:
-    """Change of these against the base in nats per token, with a bootstrap over texts, the same for both, and seeds.
+    """Change of these in nats per token, with a bootstrap over texts, the same for both sides, and over seeds.
 
     Args:
         runs: the texts under the trained models, one entry a training seed.
