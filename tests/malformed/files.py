@@ -82,7 +82,12 @@ def files_cases() -> Iterator[Case]:
         yield Case("broken CSV", name, "rows.csv", table + rest, "error", ("rows.csv, line 3",))
     twice = b"prompt,prompt,completion\na,b,c\n"
     yield Case(
-        "broken CSV", "semicolons", "rows.csv", b"prompt;completion\na;b\n", "error", ("line 1", "separated by ';'")
+        "broken CSV",
+        "separated by semicolons",
+        "rows.csv",
+        b"prompt;completion\na;b\n",
+        "error",
+        ("line 1", "separated by ';'"),
     )
     yield Case("broken CSV", "a name twice in the header", "rows.csv", twice, "error", ("twice", "prompt"))
     index = b",prompt,completion\n0,a,b\n"  # as pandas writes a table with its index

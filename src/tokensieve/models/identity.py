@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import numpy as np
+
 from tokensieve.config import ModelSettings
 from tokensieve.data.chat import ChatTemplate, prepare
 from tokensieve.data.hashing import file_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import InputError, first_line
 from tokensieve.models.fetch import Source
+from tokensieve.types import IntArray
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +65,22 @@ class LoadedModel:
         """
         rows = int(self.model.get_input_embeddings().weight.shape[0])
         return prepare(self.tokenizer, self.settings.template_kwargs, vocabulary=rows)
+
+    @property
+    def begin_id(self) -> int:
+        """The id that a text without a prompt is put behind: begin of text, else end of text, else an end of turn.
+
+        Raises:
+            InputError: the tokenizer has neither of the first two, and no usable chat template.
+        """
+        known = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        found = next((int(token) for token in known if token is not None), None)
+        return self.chat.begin_id if found is None else found
+
+    def text_ids(self, text: str) -> IntArray:
+        """Token ids [T] of a text by itself: no template, no special token at either end."""
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return np.asarray(ids, dtype=np.int32)
 
     @property
     def stop_ids(self) -> frozenset[int]:

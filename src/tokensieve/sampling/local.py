@@ -1,6 +1,7 @@
 """Draw answers through transformers: with a model in this process, or with one in each of Ray's workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import ModelSettings, SampleSettings
@@ -29,7 +30,11 @@ class LocalSampler:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
-        self._stops = loaded.stop_ids
+
+    @cached_property
+    def _stops(self) -> frozenset[int]:
+        """Token ids that end an answer; likelihoods need none, so a base model without a chat template has them too."""
+        return self._loaded.stop_ids
 
     @property
     def loaded(self) -> LoadedModel:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from tokensieve.config import ScoreSettings
-from tokensieve.data.chat import ChatTemplate, RefusedRow
+from tokensieve.data.chat import RefusedRow
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel
 from tokensieve.sampling.local import LocalSampler
@@ -103,9 +103,9 @@ def score_texts(task: Task, windows: TextWindows, problems: Sequence[Problem], s
             where=task.name,
             fix=f"perplexity:PATH,window={room}",
         )
-    texts = [loaded.chat.text_ids(str(problem.facts["text"])) for problem in problems]
+    texts = [loaded.text_ids(str(problem.facts["text"])) for problem in problems]
     rows = [
-        _windows_of(f"{number}", np.concatenate([[loaded.chat.begin_id], ids_T]).astype(np.int32), windows)
+        _windows_of(f"{number}", np.concatenate([[loaded.begin_id], ids_T]).astype(np.int32), windows)
         for number, ids_T in enumerate(texts)
     ]
     scored = {row.tokens.id: row for row in _scored([row for listed in rows for row in listed], loaded, rank=False)}
@@ -208,7 +208,7 @@ def _rows(groups: Sequence[Sequence[Continuation]], loaded: LoadedModel) -> list
     listed = [choice for group in groups for choice in group]
     plain = _plain_ids([choice for choice in listed if choice.context], loaded)
     rows = iter(
-        _tokens(f"{number}", *(next(plain) if choice.context else _chat_ids(choice, loaded.chat)))
+        _tokens(f"{number}", *(next(plain) if choice.context else _chat_ids(choice, loaded)))
         for number, choice in enumerate(listed)
     )
     return [[next(rows) for _ in group] for group in groups]
@@ -229,10 +229,10 @@ def _plain_ids(choices: Sequence[Continuation], loaded: LoadedModel) -> Iterator
         yield before[context], whole[len(before[context]) :]
 
 
-def _chat_ids(continuation: Continuation, chat: ChatTemplate) -> tuple[Sequence[int], Sequence[int]]:
+def _chat_ids(continuation: Continuation, loaded: LoadedModel) -> tuple[Sequence[int], Sequence[int]]:
     """Ids of the chat prompt, or of the one token that begins every text, and the text's own."""
-    before = chat.prompt_ids(continuation.prompt).tolist() if continuation.prompt else [chat.begin_id]
-    return before, chat.text_ids(continuation.text).tolist()
+    before = loaded.chat.prompt_ids(continuation.prompt).tolist() if continuation.prompt else [loaded.begin_id]
+    return before, loaded.text_ids(continuation.text).tolist()
 
 
 def _tokens(name: str, before: Sequence[int], text: Sequence[int]) -> Tokens:

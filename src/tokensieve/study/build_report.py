@@ -52,7 +52,7 @@ class _SelectionFacts(BaseModel):
 
 
 def assemble(
-    plan: Plan, runner: Runner, model: "LoadedModel", record: RunRecord | None, cached: frozenset[str] = frozenset()
+    plan: Plan, runner: Runner, model: "LoadedModel", record: RunRecord | None, command: str, cached: frozenset[str]
 ) -> Report:
     """The report of a study whose steps are all finished.
 
@@ -61,6 +61,7 @@ def assemble(
         runner: knows their folders.
         model: the base model; its tokenizer reads the token ids.
         record: with what the run was made; None where it is not known.
+        command: the shell command that asks for it.
         cached: keys of the steps that an earlier start had made.
     """
     source = StepResults(runner, model, plan.settings.evaluate.data, plan.base)
@@ -77,7 +78,7 @@ def assemble(
         subsets=tuple(source.subset(task, plan.base[task], plan.settings.evaluate.split) for task in tasks),
         targets=tuple(_target(target, plan, source) for target in plan.targets),
         timing=tuple(source.time(step, step.key in cached) for step in plan.steps()),
-        commands=(record.command if record and record.command else f"tokensieve run {plan.settings.name}",),
+        commands=(command,),
         versions=dict(package_versions()),
         run=record,
     )

@@ -77,8 +77,15 @@ class StudyRun:
             self.runner.run(self.plan.steps())
         if (written := read_record(root)) is not None and written.taken != (taken := self.taken()):
             write_record(written.model_copy(update={"taken": taken}), root)
-        report = assemble(self.plan, self.runner, self.planner.inputs.base(), read_record(root), cached)
+        last = read_record(root)  # of the last call that made a step, which may have been another recipe's
+        report = assemble(self.plan, self.runner, self.planner.inputs.base(), last, self._command(last), cached)
         return write_report(report, root), report
+
+    def _command(self, record: RunRecord | None) -> str:
+        """The shell command that asks for this study: this call's, else the recorded one."""
+        if self.recipe is not None:
+            return command_of(self.plan.settings, self.recipe)
+        return (record.command if record else "") or f"tokensieve run {self.plan.settings.name}"
 
     def elsewhere(self, folders: Iterable[Path]) -> tuple[tuple[Step, Path], ...]:
         """The missing steps that other runs have finished, each with the folder of the first such run.

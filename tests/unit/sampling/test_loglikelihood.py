@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_likelihoods_are_the_model_s_own(
         nll, _, rank = plain_scores(loaded, before + ids)
         assert found.nll == pytest.approx(sum(nll[len(before) - 1 :]), abs=1e-3)
         assert found.greedy == (max(rank[len(before) - 1 :]) == 0)
+
+
+def test_texts_without_a_prompt_need_no_chat_template(loaded: LoadedModel) -> None:
+    """A base model has none."""
+    tokenizer = deepcopy(loaded.tokenizer)
+    tokenizer.chat_template = None
+    base = replace(loaded, tokenizer=tokenizer)
+    seen: list[Sequence[Likelihood]] = []
+    for model in (loaded, base):
+        weighed(task_of(CHOICES, seen, alone=True), model)
+    assert [one.nll for one in seen[0]] == [one.nll for one in seen[-1]]
+    assert base.begin_id == loaded.chat.begin_id
+    with pytest.raises(InputError, match="no chat template"):
+        weighed(task_of(CHOICES, seen), base)
 
 
 def test_the_likeliest_text_is_the_answer_and_lies_in_an_evaluation(
