@@ -72,6 +72,8 @@ def _in_words(error: cyclopts.CycloptsError) -> str:
     """The error of an option in words; one of settings by the option's own name."""
     from tokensieve.cli.console import option_of
 
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        return f"expected no such words here: {' '.join(error.unused_tokens or ())}"
     if not isinstance(error.__cause__, ValidationError):
         return str(error)
     complaint = error.__cause__.errors()[0]

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tokensieve.cli import console
+from tokensieve.cli import console, main
 from tokensieve.cli.console import Work, duration
 
 
@@ -92,3 +92,9 @@ def test_works_at_a_time_have_a_bar_each_in_one_display(monkeypatch: pytest.Monk
         terminal.print("[1/2] evaluate b: 3 s")
     assert console._bars._display is None, "the terminal is given back with the last bar"
     assert "[1/2] evaluate b: 3 s" in terminal.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", [["repair", "tuned", "one more", "--out", "x"], ["store", "list", "one more"]])
+def test_a_word_too_many_is_named_in_our_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "error: expected no such words here: one more" in capsys.readouterr().err
