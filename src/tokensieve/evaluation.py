@@ -214,7 +214,7 @@ def _draft(
     return Manifest(
         stage="evaluated",
         settings=kept,
-        inputs={name: problems_digest(listed) for name, listed in problems.items()},
+        inputs={name: problems_digest(listed, get_task(name).rules) for name, listed in problems.items()},
         model=sampler.identity,
         versions=dict(package_versions()),
         seed=settings.sampling.seed,

@@ -1,7 +1,7 @@
 """Settings of measuring models: evaluation, drift, repair, calibration."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -104,7 +104,7 @@ class SearchSettings(BaseModel):
     """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
     alphas: tuple[float, ...] = (0.5,)
     """Interpolations base + alpha (tuned - base) of the finalists' models, tried without training; not for DoRA."""
-    epoch_factors: tuple[float, ...] = (2.0, 4.0)
+    epoch_factors: tuple[Annotated[float, Field(gt=1)], ...] = (2.0, 4.0)
     """Multiples of the training settings' epochs, ascending: the last rung's best of every kind (policy, loss, anchors)
     whose gain is above one standard error is trained anew for each in turn, as long as its value rises. KL on anchors
     slows the learning."""

@@ -74,7 +74,7 @@ def generate(
     with hub_commits() as commits:
         problems = load_problems(task, "train", data, limit)
     sampling = sampling_of(given)
-    draft = draft_of(given, sampling, {task.name: problems_digest(problems)}, sampler)
+    draft = draft_of(given, sampling, {task.name: problems_digest(problems, task.rules)}, sampler)
     with ShardRun[Example](out, draft) as run:
         if run.finished is not None:
             return run.finished

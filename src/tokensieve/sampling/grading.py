@@ -45,9 +45,15 @@ def load_problems(task: Task, split: str, data: Path | None, limit: int | None) 
     return list(task.problems(split, data, limit))
 
 
-def problems_digest(problems: Iterable[Problem]) -> str:
-    """SHA-256 of problems as they are: prompt, gold answer and facts, 64 hex digits."""
-    return digest_of([[p.id, list(p.prompt), p.gold, dict(p.facts)] for p in problems])
+def problems_digest(problems: Iterable[Problem], rules: str = "") -> str:
+    """SHA-256 of problems as they are: prompt, gold answer and facts, 64 hex digits.
+
+    Args:
+        problems: in their order.
+        rules: ``Task.rules``, so that changed judging counts as changed problems.
+    """
+    listed = [[p.id, list(p.prompt), p.gold, dict(p.facts)] for p in problems]
+    return digest_of([listed, rules] if rules else listed)
 
 
 def requests_of(task: Task, problems: Iterable[Problem], sampling: SampleSettings) -> list[Request]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokensieve.config import ModelSettings, StudySettings
+from tokensieve.data.hashing import file_digest
 from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.study.steps import NOT_TRAINED, Step
 
@@ -111,10 +112,22 @@ class StudyInputs:
         if self.by_name:
             return digest_of(["by name", task, split, limit])
         if asked not in self._problems:
-            problems = list(get_task(task).problems(split, data, limit))
-            self._problems[asked] = problems_digest(problems)
+            known = get_task(task)
+            problems = list(known.problems(split, data, limit))
+            self._problems[asked] = problems_digest(problems, known.rules)
             self._counts[asked] = len(problems)
         return self._problems[asked]
+
+    @staticmethod
+    def content_keys(*sources: str | Path | None) -> list[str]:
+        """Digests of the local files and folders among some sources, so that changed content is noticed."""
+        paths = [Path(source) for source in sources if source is not None]
+        files = [sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths]
+        return [
+            digest_of([[file.relative_to(path).as_posix(), file_digest(file)] for file in listed if file.is_file()])
+            for path, listed in zip(paths, files, strict=True)
+            if path.exists()
+        ]
 
     def problem_count(self, task: str, split: str, limit: int | None, data: Path | None) -> int:
         """Number of problems whose digest is known by now; 0 where keys are taken from names."""

@@ -96,7 +96,8 @@ class MeasuringSteps:
             found = self._drift_probe(rows, drawn).measure(self._inputs.model(tuned))
             write_atomically(folder / DRIFT_NAME, found.model_dump_json(indent=2).encode())
 
-        key = step_key("drift", settings_json(rows, exclude={"data"}), [self._inputs.model_key, tuned.key])
+        read = self._inputs.content_keys(rows.rows, rows.prompts, rows.text)
+        key = step_key("drift", settings_json(rows, exclude={"data"}), [self._inputs.model_key, tuned.key, *read])
         return Step("drift", label, key, self._of_trained(tuned, write), (tuned, drawn), _drift_tokens(rows) * SCORE)
 
     def update(self, label: str, tuned: Step, settings: TrainSettings) -> Step | None:
@@ -156,7 +157,8 @@ class MeasuringSteps:
             folder.mkdir(parents=True, exist_ok=True)  # rows that are read, not drawn, leave nothing in it
             probe_sets(self._inputs.base(), rows, folder)
 
-        key = step_key("draw", settings_json(rows, exclude={"data"}), [self._inputs.model_key])
+        read = self._inputs.content_keys(rows.rows, rows.prompts, rows.text)
+        key = step_key("draw", settings_json(rows, exclude={"data"}), [self._inputs.model_key, *read])
         turns = 2 * rows.dialogues * (rows.rows is None) + rows.limit * (rows.prompts is not None)
         work = turns * min(ANSWER_TOKENS, rows.max_new_tokens) * SAMPLE
         return self.draws.setdefault(key, Step("draw", "rows for drift", key, build, work=work))

@@ -137,7 +137,8 @@ class TrainingSteps:
             rows, work = open_selected(self._root / select.folder_name), self._root / "anchors-work"
             make_anchors(rows, self._inputs.settings_of(start), settings, folder, work=work)
 
-        key = step_key("anchors", settings_json(settings), [self._inputs.key_of_model(start), select.key])
+        read = self._inputs.content_keys(settings.data, settings.pilot.adapter)
+        key = step_key("anchors", settings_json(settings), [self._inputs.key_of_model(start), select.key, *read])
         work = self._search_work(target, settings, select)
         return select, Step("anchors", f"{target.task} · {arm.name}", key, build, (select, *_needed(start)), work)
 
@@ -165,7 +166,9 @@ class TrainingSteps:
                 train(rows, model, self._held(settings, anchors), folder, progress=progress)
 
         made = (select, *_needed(anchors))
-        key = step_key("train", settings_json(settings), [self._inputs.key_of_model(start), *(one.key for one in made)])
+        held_to = self._inputs.content_keys(settings.objective.kl.anchors, settings.objective.validation.rows)
+        inputs = [self._inputs.key_of_model(start), *(one.key for one in made), *held_to]
+        key = step_key("train", settings_json(settings), inputs)
         needs = (*made, *_needed(start))
         rows = self._rows(target) * (1 if anchors is None else 2)  # as many anchors in every optimiser step
         work = rows * ROW_TOKENS * settings.epochs * TRAIN

@@ -89,6 +89,8 @@ class Task:
             there are none.
         windows: where a problem is a text (``facts["text"]``) whose nll is measured; None for all other tasks.
         scores_gold: the nll of the reference answers is measured, nothing is answered.
+        rules: digest of a task's judging and length limit where a file describes them, so that a changed file is
+            noticed; empty for shipped tasks, whose rules are the package's.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Task:
     figures: Callable[[Mapping[str, Problem], Sequence[Sample]], dict[str, float]] | None = None
     windows: TextWindows | None = None
     scores_gold: bool = False
+    rules: str = ""
 
     @property
     def measures_likelihood(self) -> bool:

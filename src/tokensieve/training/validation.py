@@ -74,7 +74,7 @@ def open_validation(loaded: LoadedModel, settings: ValidationSettings) -> Valida
                 f"{settings.task} has no accuracy", where="train.objective.validation.task", fix="validation.rows"
             )
         problems = tuple(load_problems(task, "validation", settings.data, settings.limit))
-        return Validation(settings, (), task, problems, problems_digest(problems))
+        return Validation(settings, (), task, problems, problems_digest(problems, task.rules))
     if settings.rows is None:
         return None
     rows = load(settings.rows, loaded, DataSettings(limit=settings.limit, data=settings.data))

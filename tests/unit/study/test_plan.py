@@ -128,3 +128,52 @@ def test_updates_of_all_weights_count_and_likelihoods_cost_less_than_answers(tmp
 def test_what_cannot_be_meant_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         study(**changes)
+
+
+def _keys(settings: StudySettings, root: Path) -> dict[str, set[str]]:
+    keys: dict[str, set[str]] = {}
+    for step in prepare(settings, root).plan.steps():
+        keys.setdefault(step.verb, set()).add(step.key)
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "changed"),
+    [
+        ("task.yaml", "ignore_case: true", "ignore_case: false", {"evaluate"}),
+        ("task.yaml", "max_new_tokens: 8", "max_new_tokens: 9", {"evaluate"}),
+        ("checks.py", "return True", "return False", {"evaluate"}),
+        ("held.txt", "one", "two", {"draw", "drift"}),
+        ("anchors/rows.txt", "one", "two", {"train", "evaluate", "drift"}),
+    ],
+)
+def test_a_changed_file_changes_the_steps_that_read_it(
+    tmp_path: Path, file: str, before: str, after: str, changed: set[str]
+) -> None:
+    by_function = file == "checks.py"
+    check = (
+        "{kind: function, function: 'checks.py:check'}"
+        if by_function
+        else "{kind: exact, answer: a, ignore_case: true}"
+    )
+    files = {
+        "rows.jsonl": '{"q": "a", "a": "a"}\n',
+        "task.yaml": f"name: own\nrows: {{test: rows.jsonl}}\nprompt: '{{{{ q }}}}'\ngold: '{{{{ a }}}}'\n"
+        f"check: {check}\nmax_new_tokens: 8\n",
+        "checks.py": "def check(row, answer):\n    return True\n",
+        "held.txt": "one\n",
+        "anchors/rows.txt": "one\n",
+    }
+    (tmp_path / "anchors").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    settings = study(
+        targets=[{"task": "pocket_words", "others": [str(tmp_path / "task.yaml")]}],
+        seeds=[0],
+        train={"objective": {"kl": {"anchors": str(tmp_path / "anchors")}}},
+        evaluate={"drift": {"text": str(tmp_path / "held.txt")}},
+    )
+    first = _keys(settings, tmp_path / "run")
+    (tmp_path / file).write_text(files[file].replace(before, after))
+    second = _keys(settings, tmp_path / "run")
+    assert {verb for verb in first if first[verb] != second[verb]} == changed
