@@ -20,6 +20,12 @@ from tokensieve.training.anchor_choice import CANDIDATES, Choice, choose
 from tokensieve.types import Anchor, Progress, Selected, Tokens
 
 Phase: TypeAlias = Literal["candidates", "pilot", "drift"]
+PHASES: Final[Mapping[Phase, tuple[str, str]]] = {
+    "candidates": ("draw anchor candidates", "turns or answers"),
+    "pilot": ("train the pilot", "steps"),
+    "drift": ("measure drift", "rows"),
+}
+"""What is done in each phase of a search, and the unit of its progress."""
 
 _TURN_TOKENS: Final = 80
 """Tokens of a drawn turn where nothing is known of the model yet."""

@@ -223,7 +223,8 @@ def lengthen(
         for factor in factors:
             longer = run(first.candidate.model_copy(update={"epoch_factor": factor}), first.share)
             made.append(longer)
-            if ranked([*rung, *made], base, price).index(longer) > ranked([*rung, *made], base, price).index(best):
+            order = ranked([*rung, *made], base, price)
+            if order.index(longer) > order.index(best):
                 break
             best = longer
     return made

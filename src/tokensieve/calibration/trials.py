@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from tokensieve.anchors import make_anchors, train_pilot
+from tokensieve.anchors import PHASES, Phase, make_anchors, train_pilot
 from tokensieve.calibration.halving import Candidate, Trial
 from tokensieve.calibration.probe import Probe, probe_lesson
 from tokensieve.config import (
@@ -32,15 +32,10 @@ from tokensieve.repair import interpolate
 from tokensieve.training import open_adapter, train
 from tokensieve.types import Progress, Scored, Tokens
 
-if TYPE_CHECKING:
-    from tokensieve.anchors.make import Phase
-
 TrialProgress = Callable[[str, str, int, int], None]
 """Called with what goes on, the unit, the units done and in all; a title lasts until the next one."""
 FINALISTS: Final = 3
 """Trials whose interpolations with the base are tried."""
-_PHASES: Final = {"candidates": "draw anchors", "pilot": "train the pilot", "drift": "measure drift"}
-_UNITS: Final = {"candidates": "turns or answers", "pilot": "steps", "drift": "rows"}
 
 
 class Trials:
@@ -96,7 +91,7 @@ class Trials:
         if kept.is_file():
             return Probe.model_validate_json(kept.read_text(encoding="utf-8"))
         base = load_model(self._base)
-        told = self._told(_PHASES["pilot"], _UNITS["pilot"])
+        told = self._told(*PHASES["pilot"])
         rows = select(self._scored, "plain")
         pilot = train_pilot(rows, base, self._base, self._anchor_settings, self._work, told)
         tuned = load_model(open_adapter(pilot).on(self._base))
@@ -207,12 +202,12 @@ class Trials:
         )
         return folder
 
-    def planned(self, seconds: Mapping["Phase", float]) -> None:
+    def planned(self, seconds: Mapping[Phase, float]) -> None:
         """Nothing; see ``AnchorWatcher``."""
 
-    def advanced(self, phase: "Phase", done: int, total: int) -> None:
+    def advanced(self, phase: Phase, done: int, total: int) -> None:
         """Tell how far the search for anchors is; see ``AnchorWatcher``."""
-        self._told(_PHASES[phase], _UNITS[phase])(done, total)
+        self._told(*PHASES[phase])(done, total)
 
     @property
     def _anchor_settings(self) -> AnchorSettings:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -32,9 +32,6 @@ from tokensieve.errors import InputError
 
 if TYPE_CHECKING:
     from tokensieve.anchors.make import Phase
-
-_PHASES: Final = {"candidates": "draw candidates", "pilot": "train the pilot", "drift": "measure drift"}
-_UNITS: Final = {"candidates": "turns or answers", "pilot": "steps", "drift": "rows"}
 
 
 def generate(
@@ -141,12 +138,16 @@ class _AnchorProgress:
 
     def planned(self, seconds: "Mapping[Phase, float]") -> None:
         """See ``AnchorWatcher``."""
-        parts = ", ".join(f"{_PHASES[phase]} {duration(needed)}" for phase, needed in seconds.items())
+        from tokensieve.anchors import PHASES
+
+        parts = ", ".join(f"{PHASES[phase][0]} {duration(needed)}" for phase, needed in seconds.items())
         err.print(f"about {duration(sum(seconds.values()))} on this machine: {parts}")
 
     def advanced(self, phase: "Phase", done: int, total: int) -> None:
         """See ``AnchorWatcher``."""
-        self._phases.advanced(_PHASES[phase], _UNITS[phase], done, total)
+        from tokensieve.anchors import PHASES
+
+        self._phases.advanced(*PHASES[phase], done, total)
 
 
 def calibrate(

@@ -34,6 +34,7 @@ class StudyInputs:
         self._tuned: tuple[str, LoadedModel] | None = None
         self._problems: dict[tuple[str, str, int | None, Path | None], str] = {}
         self._counts: dict[tuple[str, str, int | None, Path | None], int] = {}
+        self._contents: dict[Path, str] = {}
 
     def base(self) -> "LoadedModel":
         """The model under study."""
@@ -118,16 +119,14 @@ class StudyInputs:
             self._counts[asked] = len(problems)
         return self._problems[asked]
 
-    @staticmethod
-    def content_keys(*sources: str | Path | None) -> list[str]:
+    def content_keys(self, *sources: str | Path | None) -> list[str]:
         """Digests of the local files and folders among some sources, so that changed content is noticed."""
         paths = [Path(source) for source in sources if source is not None]
-        files = [sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths]
-        return [
-            digest_of([[file.relative_to(path).as_posix(), file_digest(file)] for file in listed if file.is_file()])
-            for path, listed in zip(paths, files, strict=True)
-            if path.exists()
-        ]
+        for path in paths:
+            if path not in self._contents and path.exists():
+                files = sorted(file for file in (path, *path.rglob("*")) if file.is_file())
+                self._contents[path] = digest_of([[str(file.relative_to(path)), file_digest(file)] for file in files])
+        return [self._contents[path] for path in paths if path in self._contents]
 
     def problem_count(self, task: str, split: str, limit: int | None, data: Path | None) -> int:
         """Number of problems whose digest is known by now; 0 where keys are taken from names."""

@@ -43,7 +43,7 @@ def test_trials_are_kept_and_the_choice_is_a_recipe(tmp_path: Path, monkeypatch:
     trained = [title for title in dict.fromkeys(title for title, *_ in told) if title.startswith("trial")]
     assert [title.partition(" of about")[0] for title in trained] == [f"trial {number}" for number in range(1, 7)]
     assert trained[-1].endswith("2 times the epochs")
-    assert {title for title, *_ in told} - {*trained} == {"train the pilot", "draw anchors", "measure drift"}
+    assert {title for title, *_ in told} - {*trained} == {"train the pilot", "draw anchor candidates", "measure drift"}
     assert all(0 <= done <= total for _, _, done, total in told)
     assert len(found.interpolated) == 3
     assert [trial.candidate.epoch_factor for trial in found.longer] == [2.0, 2.0]
