@@ -138,15 +138,8 @@ def mean_per_token(
     Returns:
         The ratio of the two sums; NaN without tokens, no interval for fewer than two rows.
     """
-    if not tokens_R.sum():
-        return Estimate()
-    value = float(sums_R.sum() / tokens_R.sum())
-    if len(tokens_R) < 2:
-        return Estimate.of(value)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(tokens_R), np.full(len(tokens_R), 1 / len(tokens_R)), size=draws)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return estimate(value, (drawn @ sums_R) / (drawn @ tokens_R), level)
+    before_R = np.zeros(len(sums_R))
+    return mean_change_per_token(before_R, sums_R[:, None], tokens_R, seed=seed, draws=draws, level=level)
 
 
 def mean_change_per_token(
