@@ -5,10 +5,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tests.estimates import ends, holds
 
 from tokensieve.errors import InputError
 from tokensieve.metrics import (
-    Estimate,
     backward_transfer,
     best_within,
     difference,
@@ -26,17 +26,6 @@ STM = {"MBPP": 0.5106, "MATH": 0.2980, "ARC": 0.7483, "GSM8K": 0.5641, "BIRD": 0
 
 def flags(correct: int, n: int) -> BoolArray:
     return np.arange(n) < correct
-
-
-def ends(estimate: Estimate) -> tuple[float, float]:
-    """The interval of an estimate that must have one."""
-    assert estimate.interval is not None
-    return estimate.interval
-
-
-def holds(estimate: Estimate, truth: float) -> bool:
-    low, high = ends(estimate)
-    return low <= truth <= high
 
 
 def test_the_papers_check_values() -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from tests.estimates import ends, holds
 
 from tokensieve.errors import InputError
 from tokensieve.metrics import (
@@ -14,16 +15,6 @@ from tokensieve.metrics import (
     standard_error,
     within_standard_error,
 )
-
-
-def ends(estimate: Estimate) -> tuple[float, float]:
-    assert estimate.interval is not None
-    return estimate.interval
-
-
-def holds(estimate: Estimate, truth: float) -> bool:
-    low, high = ends(estimate)
-    return low <= truth <= high
 
 
 def test_wilson_interval_against_published_values() -> None:

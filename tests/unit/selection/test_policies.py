@@ -2,20 +2,19 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.scored_rows import choose, factors, row
 
 from tokensieve.config import SelectSettings
 from tokensieve.errors import InputError
-from tokensieve.selection import POLICIES, as_policy, code_digest, fit, parse_policy, policy_lines, select_tokens
+from tokensieve.selection import POLICIES, fit, parse_policy, policy_lines
 from tokensieve.selection.combine import Combined, OfScorer, UserFunction
-from tokensieve.selection.thresholds import Stm
-from tokensieve.types import Scored, Scores, Selected, Tokens, bools, ints
+from tokensieve.types import Scored, Scores, Tokens, bools, ints
 
 LN = math.log
 NAN = float("nan")
@@ -58,42 +57,6 @@ def test_every_policy_says_its_formula_and_its_source() -> None:
         said = " ".join((policy.__doc__ or "").split())
         assert "ormula" in said, policy
         assert re.search(r"[Ss]ources?: .*(arXiv \d{4}\.\d{5}|our own)", said), policy
-
-
-def row(
-    nlls: Sequence[float],
-    name: str = "r",
-    others: Mapping[str, Sequence[float]] | None = None,
-) -> Scored:
-    """Two prompt tokens, then a response with the given nll by the base and other scorers.
-
-    The last token ends the turn. The top-20 entropy is half of the nll.
-    """
-    length = 2 + len(nlls)
-    in_response_T = np.arange(length) >= 2
-    ends_turn_T = np.arange(length) == length - 1
-    scores = {}
-    for scorer, values in {"base": nlls, **(others or {})}.items():
-        nll_T = np.full(length, np.nan, dtype=np.float32)
-        nll_T[2:] = values
-        scores[scorer] = Scores(nll_T, top_entropy_T=(nll_T / 2).astype(np.float32))
-    return Scored(Tokens(name, ints(range(length)), in_response_T, ends_turn_T), scores)
-
-
-def choose(rows: Sequence[Scored], policy: str, *, paper_exact: bool = False, seed: int = 0) -> list[Selected]:
-    rule = fit(SelectSettings(policy=policy, paper_exact=paper_exact, seed=seed), lambda: rows, piece=piece)
-    return [select_tokens(r, rule) for r in rows]
-
-
-def piece(token: int) -> str:
-    """Text of a token: a number, a bracket, a word, an identifier, a line end, in turn from token 2 on."""
-    return ("12", "(", " total", "get_x", "\n")[(token - 2) % 5]
-
-
-def factors(selected: Selected) -> list[float]:
-    """The factor of each response token's loss."""
-    factor_T = selected.train_T if selected.weight_T is None else selected.weight_T
-    return [float(value) for value in factor_T[selected.tokens.in_response_T]]
 
 
 P = 0.3  # logit(0.3) = -0.8473, logit(0.93) = 2.5867
@@ -335,69 +298,3 @@ def test_a_policy_of_classes_needs_texts_and_end_of_turn_is_special() -> None:
     assert parse_policy("stm:2 & keep:class:number").traits.token_texts
     found = repr(parse_policy("class:word+number"))
     assert found == "OfClass(classes=Classes(names=('number', 'word'), others=False))"
-
-
-FUNCTIONS = """
-import numpy as np
-
-def flags(row):
-    return row.nll_T() < 2
-
-def weights(row):
-    return np.exp(-row.nll_T())
-
-def short(row):
-    return [True]
-
-def too_large(row):
-    return np.full(len(row.tokens), 2.0)
-
-def mixed(row):
-    return row.nll_T() < 2 if row.tokens.id == "a" else np.ones(len(row.tokens))
-
-value = 3
-"""
-
-
-def test_a_users_function_decides_from_a_file_and_as_an_object(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(FUNCTIONS)
-    rows = [row([1.0, 3.0, 9.0])]
-    assert factors(choose(rows, f"{file}:flags")[0]) == [1, 0, 1]
-    assert factors(choose(rows, f"{file}:weights")[0]) == pytest.approx([math.exp(-1), math.exp(-3), 1])
-    assert factors(choose(rows, f"{file}:flags & keep:first:2")[0]) == [1, 1, 1]
-    assert factors(choose(rows, f"lowest:{file}:flags")[0]) == [0, 1, 1]
-    rule = fit(SelectSettings(), lambda: rows, policy=as_policy(lambda one: one.nll_T() < 2))
-    assert factors(select_tokens(rows[0], rule)) == [1, 0, 1]
-    rule = fit(SelectSettings(), lambda: rows, policy=as_policy(Stm(100.0)))
-    assert factors(select_tokens(rows[0], rule)) == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("short", "shape"),
-        ("too_large", r"gave 2 for token 2, expected a weight in \[0, 1\]"),
-        ("mixed", "row b: .*gave weights for this row and flags for the first"),
-        ("value", "no function 'value'"),
-        ("missing", "no function 'missing'"),
-    ],
-)
-def test_a_users_function_that_gives_no_decision_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(FUNCTIONS)
-    with pytest.raises(InputError, match=message):
-        choose([row([1.0, 3.0], "a"), row([1.0, 3.0], "b")], f"{file}:{name}")
-
-
-def test_a_changed_function_is_another_policy(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(FUNCTIONS)
-    policies = [f"{file}:flags", f"random:{file}:flags", f"stm:2 & {file}:flags", f"({file}:flags)@larger"]
-    before = [code_digest(parse_policy(policy)) for policy in policies]
-    file.write_text(FUNCTIONS.replace("< 2", "< 3"))
-    after = [code_digest(parse_policy(policy)) for policy in policies]
-    assert all(one and one != other for one, other in zip(before, after, strict=True))
-    assert code_digest(parse_policy("stm:2")) == ""
-    with pytest.raises(InputError, match=r"expected file\.py:name"):
-        code_digest(parse_policy(f"{tmp_path}/nowhere.py:flags"))

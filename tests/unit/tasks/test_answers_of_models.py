@@ -2,9 +2,9 @@
 # ruff: noqa: E501 - an answer stands in one line, as it was written
 
 import pytest
+from tests.judged_answers import misjudged
 
-from tokensieve.tasks import TASKS
-from tokensieve.types import JSON, Problem
+from tokensieve.types import JSON
 
 ANSWERS: list[tuple[str, dict[str, JSON], dict[str, list[str]]]] = [
     (
@@ -299,6 +299,4 @@ ANSWERS: list[tuple[str, dict[str, JSON], dict[str, list[str]]]] = [
 def test_every_answer_is_judged_as_a_person_would(
     name: str, facts: dict[str, JSON], answers: dict[str, list[str]]
 ) -> None:
-    problem = Problem(f"{name}/1", name, ({"role": "user", "content": "?"},), "", facts)
-    judged = {(outcome, text): TASKS[name].check(problem, text) for outcome, texts in answers.items() for text in texts}
-    assert {key: verdict for key, verdict in judged.items() if verdict.outcome.value != key[0]} == {}
+    assert misjudged(name, facts, answers) == {}

@@ -1,16 +1,13 @@
 """The choice of anchors by drift and at random; a second one while training: when, which, and what a log keeps."""
 
 import math
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from tests.killed_training import train_and_die
 from tests.selected_rows import make_rows
 from tests.unit.training.test_train import settings, weights_of
 from transformers import TrainerState
@@ -119,23 +116,14 @@ def test_a_run_chooses_once_and_goes_on(base: ModelSettings, folder: Path, tmp_p
     assert all(torch.allclose(whole[name], parts[name], atol=2e-3, rtol=0) for name in whole)
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.selected_rows import make_rows
-from tokensieve.config import ModelSettings, TrainSettings
-from tokensieve.training import anchor_choice, train
-
+_DIE_IN_THE_CHOICE = """
 measure = anchor_choice.kl_of_batch
 
-def die(model, batch):
+def measured_once(model, batch):
     measure(model, batch)
-    os.kill(os.getpid(), signal.SIGKILL)
+    die()
 
-anchor_choice.kl_of_batch = die
-settings = TrainSettings.model_validate_json({settings!r})
-train(make_rows(), ModelSettings(model={model!r}), settings, Path({out!r}))
+anchor_choice.kl_of_batch = measured_once
 """
 
 
@@ -145,14 +133,7 @@ def test_a_run_killed_while_it_chooses_again_ends_with_the_same_weights(
     machine = MachineSettings(checkpoint_minutes=0.0, micro_batch_size=2)
     rules = settings(epochs=3, objective=objective(folder, 0.5), machine=machine)
     whole = train(make_rows(), base, rules, tmp_path / "whole")
-    script = _KILLED.format(
-        root=str(Path(__file__).parents[3]),
-        settings=rules.model_dump_json(),
-        model=base.model,
-        out=str(tmp_path / "out"),
-    )
-    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env={**os.environ}, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    train_and_die(base, rules, tmp_path / "out", _DIE_IN_THE_CHOICE)
     saved = sorted((tmp_path / ".out.training" / "checkpoints").glob("checkpoint-*"))
     assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-3"], "the choice is due before step 4"
     steps: list[int] = []

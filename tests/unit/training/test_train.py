@@ -1,10 +1,6 @@
 """Training runs: what they leave behind, what they refuse, and that they can be killed."""
 
 import copy
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal, cast
 
@@ -12,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import make_tiny_model, make_tiny_tokenizer
+from tests.killed_training import at_step, train_and_die
 from tests.selected_rows import make_rows
 from transformers import PreTrainedTokenizerFast
 
@@ -322,37 +319,13 @@ def _with(arguments: object, **changes: object) -> object:
     return arguments
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.selected_rows import make_rows
-from tokensieve.config import ModelSettings, TrainSettings
-from tokensieve.training import train
-
-def die(done, total):
-    if done == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-settings = TrainSettings.model_validate_json({settings!r})
-train(make_rows(), ModelSettings(model={model!r}), settings, Path({out!r}), die)
-"""
-
-
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_killed_run_goes_on_to_the_same_result(base: ModelSettings, tmp_path: Path, method: str) -> None:
     # 0.1: with a drawn dropout, the random numbers too must go on where they were
     machine = MachineSettings(checkpoint_minutes=0.0)
     rules = settings(method=method, epochs=3, machine=machine, lora=LoraSettings(r=4, dropout=0.1))
     undisturbed = train(make_rows(), base, rules, tmp_path / "whole")
-    script = _KILLED.format(
-        root=str(Path(__file__).parents[3]),
-        settings=rules.model_dump_json(),
-        model=base.model,
-        out=str(tmp_path / "out"),
-    )
-    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env={**os.environ}, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    train_and_die(base, rules, tmp_path / "out", at_step(3))
     assert not (tmp_path / "out").exists()
     cut_short = tmp_path / ".out.training" / "checkpoints" / "checkpoint-99"
     cut_short.mkdir()

@@ -1,17 +1,14 @@
 """Checkpoints chosen by validation."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import cast
 
 import pytest
 from pydantic import ValidationError
+from tests.killed_training import at_step, train_and_die
 from tests.selected_rows import make_rows
-from tests.unit.training.test_train import _KILLED, same, settings, weights_of
+from tests.unit.training.test_train import same, settings, weights_of
 
 from tokensieve.config import (
     LoraSettings,
@@ -92,14 +89,7 @@ def test_the_last_checkpoint_is_chosen_where_it_is_the_best_and_epochs_are_the_d
 def test_a_killed_run_chooses_as_an_undisturbed_one(base: ModelSettings, validation_rows: Path, tmp_path: Path) -> None:
     rules = validated(validation_rows, every_steps=1, machine=MachineSettings(checkpoint_minutes=0.0))
     undisturbed = train(make_rows(), base, rules, tmp_path / "whole")
-    script = _KILLED.format(
-        root=str(Path(__file__).parents[3]),
-        settings=rules.model_dump_json(),
-        model=base.model,
-        out=str(tmp_path / "out"),
-    ).replace("done == 3", "done == 7")
-    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", script], env={**os.environ}, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    train_and_die(base, rules, tmp_path / "out", at_step(7))
     steps: list[int] = []
     resumed = train(make_rows(), base, rules, tmp_path / "out", lambda done, _: steps.append(done))
     assert steps[0] == 7
