@@ -14,7 +14,7 @@ LOWEST_FAST = tests/unit/training/test_train.py tests/unit/models/test_load.py t
 WORKERS ?= auto
 SOURCES = src tests tools benchmarks examples
 
-.PHONY: demo test check format test-lowest test-lowest-fast real-models contract-trainers clean
+.PHONY: demo test check format test-lowest test-lowest-fast real-models contract-trainers contract-vllm clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tokensieve run pocket
@@ -48,6 +48,10 @@ real-models: $(VENV)/.installed
 # Real trainers in environments of their own; downloads several of them, so it is no part of `make test`.
 contract-trainers: $(VENV)/.installed-test
 	sh tests/contract/trainers/run.sh
+
+# vLLM itself, its build for CPUs, in an environment of its own (about 2 GB), so it is no part of `make test`.
+contract-vllm: $(VENV)/.installed-test
+	sh tests/contract/vllm.sh
 
 clean:
 	rm -rf $(VENV) $(LOWEST) runs dist

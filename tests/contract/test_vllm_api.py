@@ -1,7 +1,7 @@
 """Our use of vLLM's offline API, held to the names that vLLM 0.11 documents; and those names, to an installed vLLM.
 
-vLLM needs a GPU build, so where it is not installed our code runs against classes that are made from the recorded names
-and refuse every other one: an option that vLLM does not know, or a field that its outputs lack, fails here.
+Our code runs against classes that are made from the recorded names and refuse every other one: an option that vLLM does
+not know, or a field that its outputs lack, fails here. vLLM itself is run by ``test_real_vllm.py``.
 """
 
 import importlib.machinery
@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tokensieve.config import ModelSettings, SampleSettings, ScoreSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
-from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.errors import EnvironmentProblem
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, VllmSampler
 from tokensieve.scoring import score, score_with
@@ -52,7 +53,7 @@ DOCUMENTED: Mapping[str, tuple[str, ...]] = {
 """Options and fields, by class, as vLLM 0.11 documents them: those that we use among others that we do not."""
 
 USED: Mapping[str, tuple[str, ...]] = {
-    "LLM": ("model", "tokenizer", "trust_remote_code", "dtype", "revision", "seed"),
+    "LLM": ("model", "tokenizer", "trust_remote_code", "dtype", "seed", "gpu_memory_utilization"),
     "EngineArgs": ("enable_prefix_caching",),
     "LLM.generate": ("prompts", "sampling_params", "use_tqdm"),
     "SamplingParams": (
@@ -80,7 +81,9 @@ def test_the_installed_vllm_knows_the_names(name: str) -> None:
         "LLM.generate": vllm.LLM.generate,
     }
     found = classes.get(name) or getattr(vllm, name)
-    known = {*getattr(found, "__annotations__", ()), *inspect.signature(found).parameters}
+    known = {*getattr(found, "__annotations__", ())}
+    if not (inspect.isclass(found) and issubclass(found, dict)):  # a TypedDict has no signature
+        known |= {*inspect.signature(found).parameters}
     assert set(USED[name]) <= known
 
 
@@ -104,7 +107,10 @@ class Engine:
 
     made: list["Engine"]
     plain: Callable[[list[int]], tuple[list[float], list[int]]]
-    llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=64))
+    llm_engine = SimpleNamespace(
+        model_config=SimpleNamespace(max_model_len=64, dtype=torch.float32),
+        engine_core=SimpleNamespace(shutdown=lambda: None),
+    )
 
     def __init__(self, model: str, **options: object) -> None:
         unknown = options.keys() - {*DOCUMENTED["LLM"], *DOCUMENTED["EngineArgs"]}
@@ -195,7 +201,7 @@ def test_answers_are_drawn_with_documented_options_and_fields(engines: type[Engi
     (engine,) = engines.made
     assert len({p.seed for p in engine.params}) == 4, "every answer has its own seed"
     assert {(p.temperature, p.top_p, p.max_tokens) for p in engine.params} == {(0.7, 0.9, 4)}
-    assert sampler.identity.backend == "vllm"
+    assert (sampler.identity.backend, sampler.identity.dtype) == ("vllm", "float32")
 
 
 def test_a_name_that_vllm_does_not_document_fails() -> None:
@@ -208,12 +214,7 @@ def test_a_name_that_vllm_does_not_document_fails() -> None:
         Engine("m", enable_prefix_cache=True)
 
 
-def test_without_vllm_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokensieve.sampling.vllm.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match=r"pip install .tokensieve\[vllm\]"):
-        VllmSampler(ModelSettings(model="m"))
-
-
-def test_adapters_are_refused_rather_than_ignored(engines: type[Engine]) -> None:
-    with pytest.raises(InputError, match="takes no adapter"):
-        VllmSampler(ModelSettings(model="m", adapter="a"))
+def test_without_vllm_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(EnvironmentProblem, match=r"answerer.backend: .*\n.*pip install .tokensieve\[vllm\]"):
+        VllmSampler(ModelSettings(model=str(tiny_folder)))

@@ -40,7 +40,7 @@ def load_tokenizer(settings: ModelSettings | str | Path) -> "PreTrainedTokenizer
     settings = settings_of(settings)
     if settings.tokenizer is not None:
         return _read_tokenizer(fetch(settings.tokenizer, weights=False), settings)
-    return _read_tokenizer(_fetch_model(settings, weights=False), settings)
+    return _read_tokenizer(fetch_model(settings, weights=False), settings)
 
 
 def load_model(model: ModelLike) -> LoadedModel:
@@ -71,7 +71,7 @@ def load_model(model: ModelLike) -> LoadedModel:
 
 
 def _load(settings: ModelSettings) -> LoadedModel:
-    source = _fetch_model(settings, weights=True)
+    source = fetch_model(settings, weights=True)
     tokenizer = load_tokenizer(settings)
     model = read_weights(source, settings)
     check_tokenizer_fits(model, tokenizer, where=settings.model)
@@ -165,7 +165,7 @@ def fingerprint(settings: ModelSettings | str | Path) -> str:
     """
     settings = settings_of(settings)
     tokenizer = load_tokenizer(settings)
-    weights = weights_digest_of(_fetch_model(settings, weights=True))
+    weights = weights_digest_of(fetch_model(settings, weights=True))
     tuned = None if settings.adapter is None else adapter_digest_of(fetch(settings.adapter, code=False))
     chosen = settings.model_dump(mode="json", include={"dtype", "attention", "device", "quantisation"})
     template = template_digest(tokenizer, settings.template_kwargs)
@@ -207,7 +207,13 @@ def context_length(settings: ModelSettings | str | Path) -> int | None:
     return getattr(_config(settings_of(settings)), "max_position_embeddings", None)
 
 
-def _fetch_model(settings: ModelSettings, *, weights: bool) -> Source:
+def fetch_model(settings: ModelSettings, *, weights: bool) -> Source:
+    """Find the files of a model, downloaded where they have to be; see ``fetch``.
+
+    Raises:
+        InputError: as in ``fetch``, or what is there is no model.
+        EnvironmentProblem: as in ``fetch``.
+    """
     source = fetch(settings.model, settings.revision, weights=weights, code=settings.trust_remote_code)
     if (source.folder / "config.json").is_file():
         return source
@@ -230,7 +236,7 @@ def _config(settings: ModelSettings) -> "PretrainedConfig":
     """The configuration of the text model."""
     from transformers import AutoConfig
 
-    folder = _fetch_model(settings, weights=False).folder
+    folder = fetch_model(settings, weights=False).folder
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=settings.trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

@@ -1,14 +1,12 @@
 """Draw answers with vLLM in this process (extra ``vllm``)."""
 
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tokensieve.config import ModelSettings, SampleSettings
-from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity
-from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import load_chat
+from tokensieve.models.vllm_engine import start_vllm
 from tokensieve.sampling.request import Request, seed_of
 from tokensieve.types import IntArray, Sample
 
@@ -23,45 +21,22 @@ class VllmSampler:
     temperature may differ between runs.
 
     Args:
-        settings: the model; device and quantisation are vLLM's own business.
+        settings: the model.
 
     Raises:
-        EnvironmentProblem: vLLM is not installed.
+        EnvironmentProblem: as in ``start_vllm``.
+        InputError: as in ``start_vllm``.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
-        if find_spec("vllm") is None:
-            raise EnvironmentProblem(
-                "vLLM is not installed", where="answerer.backend", fix='pip install "tokensieve[vllm]"'
-            )
-        if settings.adapter is not None:
-            raise InputError("the vLLM sampler takes no adapter", where=settings.adapter, fix="backend: transformers")
-        from vllm import LLM
-
-        self._settings = settings
         self._chat = load_chat(settings)
         self._tokenizer = self._chat.encoder.tokenizer
-        self._engine = LLM(
-            model=settings.model,
-            revision=settings.revision,
-            tokenizer=settings.tokenizer,
-            dtype=settings.dtype,
-            trust_remote_code=settings.trust_remote_code,
-            enable_prefix_caching=True,
-        )
+        self._engine = start_vllm(settings, "answerer.backend")
 
     @property
     def identity(self) -> ModelIdentity:
-        """The model by name and revision; vLLM does not tell more."""
-        return ModelIdentity(
-            name=self._settings.model,
-            revision=self._settings.revision,
-            tokenizer_digest=tokenizer_digest(self._tokenizer),
-            template_digest=template_digest(self._tokenizer, self._settings.template_kwargs),
-            template_kwargs=dict(self._settings.template_kwargs),
-            dtype=self._settings.dtype,
-            backend="vllm",
-        )
+        """The model, with vLLM as backend."""
+        return self._engine.identity
 
     def draw(self, requests: Iterable[Request], settings: SampleSettings) -> Iterator[Sample]:
         """Answer the requests; see ``Sampler.draw``."""
@@ -70,7 +45,7 @@ class VllmSampler:
         listed = list(requests)
         pairs = [(request, request.first + place) for request in listed for place in range(request.n)]
         prompts = {request.id: self._prompt_T(request).tolist() for request in listed}
-        outputs = self._engine.generate(
+        outputs = self._engine.llm.generate(
             [{"prompt_token_ids": prompts[request.id]} for request, _ in pairs],
             [
                 SamplingParams(

@@ -17,14 +17,14 @@ from tokensieve.config import ModelSettings, TemplateArgument
 from tokensieve.data.hashing import template_digest, tokenizer_digest
 from tokensieve.data.manifest import ModelIdentity, digest_of
 from tokensieve.errors import EnvironmentProblem, InputError
-from tokensieve.models import fingerprint, load_tokenizer
+from tokensieve.models import load_tokenizer
+from tokensieve.models.vllm_engine import VllmEngine, start_vllm
 from tokensieve.scoring.backend import Measures, ScoreRecord, ScoreRequest
 from tokensieve.server import NoAnswer, Refused, ask, open_client, read_answer, sound_address
 from tokensieve.types import JSON
 
 if TYPE_CHECKING:
     from openai import OpenAI
-    from vllm import LLM
 
 _AT_ONCE: Final = 16
 """Requests under way at the same time; the server batches them."""
@@ -176,16 +176,16 @@ def open_server(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VllmOffline:
-    """vLLM in this process. Not verified where vLLM does not install: its documented interface is followed.
+    """vLLM in this process.
 
     Attributes:
-        engine: the ``vllm.LLM``.
+        engine: what was started.
         identity: the model's, with vLLM as backend.
         facts: for the manifest.
         max_length: most tokens in a row.
     """
 
-    engine: "LLM"
+    engine: VllmEngine
     identity: ModelIdentity
     facts: Mapping[str, JSON]
     max_length: int | None
@@ -203,7 +203,7 @@ class VllmOffline:
 
         asking = SamplingParams(prompt_logprobs=0, max_tokens=1, temperature=0.0, detokenize=False)
         prompts = [TokensPrompt(prompt_token_ids=request.ids_T.tolist()) for request in requests]
-        outputs = self.engine.generate(prompts, asking, use_tqdm=False)
+        outputs = self.engine.llm.generate(prompts, asking, use_tqdm=False)
         records = []
         for request, output in zip(requests, outputs, strict=True):
             logprobs = output.prompt_logprobs
@@ -216,34 +216,12 @@ def open_offline(settings: ModelSettings) -> VllmOffline:
     """Start vLLM in this process, for a model.
 
     Raises:
-        EnvironmentProblem: vLLM is not installed.
-        InputError: as in ``load_model``; or an adapter or a quantisation, which this backend does not take.
+        EnvironmentProblem: as in ``start_vllm``.
+        InputError: as in ``start_vllm``.
     """
-    try:
-        from vllm import LLM
-    except ImportError as error:
-        fix = "pip install 'tokensieve[vllm]', or leave --backend out"
-        raise EnvironmentProblem("vLLM is not installed", where="--backend vllm", fix=fix) from error
-    if settings.adapter is not None:
-        raise InputError("adapters are scored by the transformers backend only", where="--adapter")
-    if settings.quantisation != "none":
-        raise InputError("quantised weights are scored by the transformers backend only", where="--quantisation")
-    dtype = settings.dtype
-    engine = LLM(
-        settings.model, revision=settings.revision, dtype=dtype, trust_remote_code=settings.trust_remote_code, seed=0
-    )
-    words = load_tokenizer(settings)
-    identity = ModelIdentity(
-        name=settings.model,
-        weights_digest=fingerprint(settings),
-        tokenizer_digest=tokenizer_digest(words),
-        template_digest=template_digest(words, settings.template_kwargs),
-        template_kwargs=dict(settings.template_kwargs),
-        dtype=dtype,
-        quantisation=settings.quantisation,
-        backend="vllm",
-    )
-    return VllmOffline(engine, identity, {}, int(engine.llm_engine.model_config.max_model_len) - 1)
+    engine = start_vllm(settings, "--backend vllm")
+    longest = engine.context_length - 1  # one place is for the token that must be sampled
+    return VllmOffline(engine, engine.identity, {}, longest)
 
 
 def _ask(client: "OpenAI", url: str, path: str, content: JSON = None) -> JSON:

@@ -1,9 +1,7 @@
 """The vLLM backend against a server that answers as vLLM's documentation says."""
 
 import json
-import sys
 import threading
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +17,7 @@ from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem, InputError
 from tokensieve.models import LoadedModel
 from tokensieve.scoring import compare_backends, score, score_with
-from tokensieve.scoring.vllm import open_offline, open_server, open_vllm
+from tokensieve.scoring.vllm import open_server, open_vllm
 from tokensieve.types import Scored, Tokens, bools, ints
 
 Plain = Callable[[LoadedModel, list[int]], tuple[list[float], list[float], list[int]]]
@@ -230,20 +228,3 @@ def test_servers_that_fail_are_the_environments_fault(url: str, stub: Stub, tiny
         score_with(ROWS, backend, ScoreSettings())
     with pytest.raises(EnvironmentProblem, match="cannot be reached"):
         open_server("http://127.0.0.1:9/v1", "tiny", str(tiny_folder))
-
-
-def test_without_vllm_its_install_line_is_given(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(EnvironmentProblem, match=r"tokensieve\[vllm\]"):
-        open_offline(ModelSettings(model=str(tiny_folder)))
-
-
-@pytest.mark.parametrize("change", [{"adapter": "somewhere"}, {"quantisation": "nf4"}])
-def test_what_vllm_would_leave_out_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, change: dict[str, str]
-) -> None:
-    module = types.ModuleType("vllm")
-    module.__dict__["LLM"] = None
-    monkeypatch.setitem(sys.modules, "vllm", module)
-    with pytest.raises(InputError, match=f"--{next(iter(change))}"):
-        open_offline(ModelSettings.model_validate({"model": str(tiny_folder), **change}))
