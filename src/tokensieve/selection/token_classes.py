@@ -106,15 +106,30 @@ class OfClass:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepOfClass(OfClass):
+class KeepOfClass:
     """Keep tokens of the named classes, or with not: all but these, whatever the policies beside it leave out.
 
     Formula: the factor of these tokens is 1. Stands beside others only: ``stm:2.5 & keep:class:number`` leaves out
     unlikely tokens but for numbers. Source: our own, to ask which class of unlikely tokens costs skills.
     """
 
+    classes: Classes
     usage: ClassVar[str] = "keep:class:[not:]CLASS[+CLASS]"
     traits: ClassVar[Traits] = Traits(trains_all=True, exempts=True, token_texts=True)
+    threshold_nats: ClassVar[float] = math.inf
+
+    @classmethod
+    def parse(cls, argument: str) -> Self:
+        """See ``Policy``."""
+        return cls(Classes.parse(argument, cls.usage))
+
+    def fit(self, split: TrainingSplit) -> Self:
+        """See ``Policy``: takes the tokens' texts."""
+        return replace(self, classes=self.classes.of(split))
+
+    def select(self, row: Candidates) -> Decision:
+        """See ``Policy``: 1 on the tokens that are kept, 0 on those that it has no say in."""
+        return Decision(self.classes.hold_P(row).astype(np.float64))
 
 
 def token_class(piece: str) -> TokenClass:
