@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -110,19 +111,20 @@ def test_the_engine_in_this_process_answers_as_transformers_does() -> None:
     drawn = list(sampler.draw([_requests(n=4)[0]], warm))
     assert len({sample.text for sample in drawn}) > 1, "every answer has a seed of its own"
     assert all(np.isfinite(sample.nll) for sample in drawn)
-    del sampler
-    assert _engines() == before, "its processes end with it"
+    sampler.close()
+    assert _engines() == before
 
 
 def _engines() -> set[int]:
     """Processes of vLLM's engines below this one."""
     children = psutil.Process().children(recursive=True)
-    return {child.pid for child in children if child.is_running() and "VLLM" in "".join(child.cmdline())}
+    return {child.pid for child in children if "VLLM" in child.name() and child.status() != psutil.STATUS_ZOMBIE}
 
 
 def _assert_scores(rows: Rows[Tokens], model: ModelSettings, url: str | None) -> None:
     settings = ScoreSettings(entropy=False, use_store=False)
-    theirs = list(score_with(rows, open_vllm(model, url), settings))
+    with closing(open_vllm(model, url)) as backend:
+        theirs = list(score_with(rows, backend, settings))
     ours = list(score(rows, MODEL, settings))
     assert len(theirs) == len(ours) == len(rows) == 12
     for one, other in zip(theirs, ours, strict=True):

@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import make_dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,14 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.toy_tasks import toy_task
 
-from tokensieve.config import ModelSettings, SampleSettings, ScoreSettings
+from tokensieve.config import AnswererSettings, GenerateSettings, ModelSettings, SampleSettings, ScoreSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.errors import EnvironmentProblem
+from tokensieve.generation import generate
 from tokensieve.models import LoadedModel
 from tokensieve.sampling import Request, VllmSampler
-from tokensieve.scoring import score, score_with
+from tokensieve.scoring import compare_backends, open_vllm, score, score_with
 from tokensieve.scoring.vllm import open_offline
 from tokensieve.types import Tokens, bools, ints
 
@@ -106,10 +109,11 @@ class Engine:
     """
 
     made: list["Engine"]
+    ended: list[str]
     plain: Callable[[list[int]], tuple[list[float], list[int]]]
     llm_engine = SimpleNamespace(
         model_config=SimpleNamespace(max_model_len=64, dtype=torch.float32),
-        engine_core=SimpleNamespace(shutdown=lambda: None),
+        engine_core=SimpleNamespace(shutdown=lambda: Engine.ended.append("engine")),
     )
 
     def __init__(self, model: str, **options: object) -> None:
@@ -159,6 +163,7 @@ def engines(
     module.__dict__.update(LLM=Engine, SamplingParams=PARAMS, TokensPrompt=dict)
     monkeypatch.setitem(sys.modules, "vllm", module)
     monkeypatch.setattr(Engine, "made", [], raising=False)
+    monkeypatch.setattr(Engine, "ended", [], raising=False)
     monkeypatch.setattr(Engine, "plain", staticmethod(plain), raising=False)
     return Engine
 
@@ -202,6 +207,21 @@ def test_answers_are_drawn_with_documented_options_and_fields(engines: type[Engi
     assert len({p.seed for p in engine.params}) == 4, "every answer has its own seed"
     assert {(p.temperature, p.top_p, p.max_tokens) for p in engine.params} == {(0.7, 0.9, 4)}
     assert (sampler.identity.backend, sampler.identity.dtype) == ("vllm", "float32")
+
+
+def test_whoever_starts_an_engine_ends_it(engines: type[Engine], tiny_folder: Path, tmp_path: Path) -> None:
+    """What comes next in this process may need the card's memory."""
+    row = Tokens("a", ints([5, 6, 7]), bools([False, True, True]), bools([False] * 3))
+    rows, model = in_memory([row], Manifest(stage="tokens")), ModelSettings(model=str(tiny_folder))
+    settings = ScoreSettings(entropy=False, use_store=False)
+    score(rows, model, settings, launch={"backend": "vllm"})
+    assert engines.ended == ["engine"]
+    compare_backends(rows, model, partial(open_vllm, model), settings)
+    assert engines.ended == ["engine"] * 2
+    answers = GenerateSettings(answerer=AnswererSettings(backend="vllm"), sampling=SampleSettings(max_new_tokens=2))
+    generate(toy_task("toy"), model, answers, tmp_path / "own", limit=2)
+    assert engines.ended == ["engine"] * 3
+    assert len(engines.made) == 3
 
 
 def test_a_name_that_vllm_does_not_document_fails() -> None:

@@ -46,14 +46,14 @@ def test_where_an_answer_is_drawn_changes_nothing_in_it(cluster: None, tiny_fold
     model = ModelSettings(model=str(tiny_folder))
     alone = LocalSampler(load_model(model))
     settings = GenerateSettings(answerer=AnswererSettings(backend="ray", workers=2))
-    sampler = sampler_of_settings(settings, load_model(model))
-    assert isinstance(sampler, RaySampler)
-    assert sampler.identity == alone.identity
     drawn: list[Sample] = []
-    for sample in sampler.draw(requests(), SETTINGS):
-        if not drawn:
-            ray.kill(sampler._workers[0], no_restart=False)
-        drawn.append(sample)
+    with sampler_of_settings(settings, load_model(model)) as sampler:
+        assert isinstance(sampler, RaySampler)
+        assert sampler.identity == alone.identity
+        for sample in sampler.draw(requests(), SETTINGS):
+            if not drawn:
+                ray.kill(sampler._workers[0], no_restart=False)
+            drawn.append(sample)
 
     def found(samples: list[Sample]) -> dict[tuple[str, int], tuple[tuple[int, ...], bool]]:
         return {(sample.problem_id, sample.index): (sample.ids, sample.finished) for sample in samples}

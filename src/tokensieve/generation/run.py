@@ -1,7 +1,8 @@
 """From a task's training problems to a model's own training data."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -67,7 +68,9 @@ def generate(
             return in_memory(list(made), made.manifest)
     out = Path(out)
     base = load_model(model)
-    sampler = sampler or sampler_of_settings(given, base)
+    if sampler is None:
+        with sampler_of_settings(given, base) as own:
+            return generate(task, base, given, out, limit=limit, data=data, sampler=own, progress=progress)
     if not arm.from_task:
         return generate_dialogues(base, sampler, given, out, limit=limit, progress=progress)
     task = get_task(task) if isinstance(task, str) else task
@@ -107,7 +110,8 @@ def _check_task(task: str | Task, settings: GenerateSettings, arm: Arm, data: Pa
         raise InputError(f"the arm {settings.arm} reads no task, got {named}", fix="leave it out")
 
 
-def sampler_of_settings(settings: GenerateSettings, base: LoadedModel) -> Sampler:
+@contextmanager
+def sampler_of_settings(settings: GenerateSettings, base: LoadedModel) -> Iterator[Sampler]:
     """The sampler that the settings ask for: the model itself or another one, here, on Ray, or behind a server.
 
     Raises:
@@ -128,12 +132,15 @@ def sampler_of_settings(settings: GenerateSettings, base: LoadedModel) -> Sample
             fix=f"{others}, or --model {answerer.model}",
         )
     if answerer.backend == "server":
-        return ServerSampler(answerer, base.tokenizer, base.settings.template_kwargs)
+        yield ServerSampler(answerer, base.tokenizer, base.settings.template_kwargs)
+        return
     other = base.settings
     if answerer.model is not None:
         other = other.model_copy(update={"model": answerer.model, "revision": None, "adapter": None, "tokenizer": None})
     if answerer.backend == "vllm":
-        return VllmSampler(other)
-    if answerer.backend == "ray":
-        return RaySampler(other, workers=answerer.workers)
-    return LocalSampler(base if answerer.model is None else load_model(other))
+        with closing(VllmSampler(other)) as sampler:
+            yield sampler
+    elif answerer.backend == "ray":
+        yield RaySampler(other, workers=answerer.workers)
+    else:
+        yield LocalSampler(base if answerer.model is None else load_model(other))

@@ -1,6 +1,5 @@
 """vLLM's offline engine for a model (extra ``vllm``), with the identity under which its results are kept."""
 
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,9 +24,9 @@ _MOST_OF_THE_CARD: Final = 0.9
 _OF_WHAT_IS_FREE: Final = 0.95
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class VllmEngine:
-    """A started engine. Its processes, which hold the card's memory, end when nothing refers to this object any more.
+    """A started engine: processes that hold the card's memory until they are told to end.
 
     Attributes:
         llm: the engine itself.
@@ -38,6 +37,10 @@ class VllmEngine:
     llm: "LLM"
     identity: ModelIdentity
     context_length: int
+
+    def close(self) -> None:
+        """End its processes. vLLM's own references keep them alive behind the last use otherwise."""
+        self.llm.llm_engine.engine_core.shutdown()
 
 
 def start_vllm(settings: ModelSettings, where: str) -> VllmEngine:
@@ -93,10 +96,7 @@ def start_vllm(settings: ModelSettings, where: str) -> VllmEngine:
         quantisation=settings.quantisation,
         backend="vllm",
     )
-    engine = VllmEngine(llm, identity, int(config.max_model_len))
-    # The LLM's own parts refer to each other, so it would live until some later garbage collection.
-    weakref.finalize(engine, llm.llm_engine.engine_core.shutdown).atexit = False
-    return engine
+    return VllmEngine(llm, identity, int(config.max_model_len))
 
 
 def _refuse_what_it_leaves_out(settings: ModelSettings) -> None:

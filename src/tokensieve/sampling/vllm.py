@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class VllmSampler:
-    """Answers with vLLM's offline engine, which batches by itself.
+    """Answers with vLLM's offline engine, which batches by itself. Close it after use.
 
     An answer's seed is its own, but vLLM does not promise equal logits in other batches, so that answers at a
     temperature may differ between runs.
@@ -37,6 +37,10 @@ class VllmSampler:
     def identity(self) -> ModelIdentity:
         """The model, with vLLM as backend."""
         return self._engine.identity
+
+    def close(self) -> None:
+        """End the engine's processes; no further call draws."""
+        self._engine.close()
 
     def draw(self, requests: Iterable[Request], settings: SampleSettings) -> Iterator[Sample]:
         """Answer the requests; see ``Sampler.draw``."""

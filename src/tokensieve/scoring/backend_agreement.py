@@ -1,6 +1,7 @@
 """Agreement of two backends, or two dtypes, on the same rows, and the selections that their differences change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -13,6 +14,7 @@ from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model
 from tokensieve.scoring.backend import Backend
 from tokensieve.scoring.run import Scorer, TokenRows, open_store
+from tokensieve.scoring.vllm import VllmOffline
 from tokensieve.types import BASE_SCORER, Scored
 
 Compared: TypeAlias = Backend | LoadedModel | ModelSettings | str | Callable[[], Backend]
@@ -98,23 +100,28 @@ def compare_backends(
     )
 
 
-def _opened(which: Compared, settings: ScoreSettings) -> Backend:
+@contextmanager
+def _opened(which: Compared, settings: ScoreSettings) -> Iterator[Backend]:
     from tokensieve.scoring.hf import open_backend  # torch, which `tokensieve --help` does without
 
     if isinstance(which, ModelSettings | str):
         which = load_model(which)
     if isinstance(which, LoadedModel):
-        return open_backend(which, settings)
-    return which() if callable(which) else which
+        yield open_backend(which, settings)
+    elif callable(which):
+        backend = which()
+        with closing(backend) if isinstance(backend, VllmOffline) else nullcontext():
+            yield backend
+    else:
+        yield which
 
 
 def _nll(
     rows: TokenRows, which: Compared, settings: ScoreSettings
 ) -> tuple[ModelIdentity, "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
     """Identity of the backend, and the NLL of all tokens of all rows concatenated; NaN where not scored."""
-    backend = _opened(which, settings)
     parts = [np.zeros(0, dtype=np.float32)]
-    with open_store(settings, backend.identity) as store:
+    with _opened(which, settings) as backend, open_store(settings, backend.identity) as store:
         scorer = Scorer(backend, settings, store)
         for shard in in_shards(rows, settings.shard_rows):
             bare = [row.tokens if isinstance(row, Scored) else row for row in shard]

@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -66,9 +66,9 @@ def score_data(
     portion = portion_of(launch, model)
     tokens = out / _TOKENS
     if launch.backend == "vllm":
-        backend = open_vllm(model, launch.url)
-        rows = load_beside_others(data, model, read, tokens, portion, longest=backend.max_length)
-        return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
+        with closing(open_vllm(model, launch.url)) as backend:
+            rows = load_beside_others(data, model, read, tokens, portion, longest=backend.max_length)
+            return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
     limit = context_length(model)
     if launch.engine == "ray":
         return score(load(data, model, read, tokens, longest=limit), model, settings, out=out, launch=launch)
@@ -133,9 +133,9 @@ def score(
 
         return score_on_ray(rows, chosen, settings, out=out, workers=launch.workers)
     if launch.backend == "vllm":
-        backend: Backend = open_vllm(chosen, launch.url)
-        _check_tokenizer(rows, backend.identity, settings)
-        return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
+        with closing(open_vllm(chosen, launch.url)) as backend:
+            _check_tokenizer(rows, backend.identity, settings)
+            return score_with(rows, backend, settings, out=out, portion=portion, progress=progress)
     loaded = model if isinstance(model, LoadedModel) else _load(chosen)
     _check_tokenizer(rows, loaded.identity, settings)
     with hf.leading(loaded, hf.open_backend(loaded, settings)) as local:

@@ -95,6 +95,9 @@ class VllmServer:
         """Itself."""
         return self
 
+    def close(self) -> None:
+        """Nothing: the server runs on."""
+
     def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> list[ScoreRecord]:
         """Score requests.
 
@@ -127,7 +130,7 @@ class VllmServer:
 
 
 def open_vllm(settings: ModelSettings, url: str | None = None) -> "VllmServer | VllmOffline":
-    """Open a vLLM backend: a running server where there is a url, else vLLM in this process.
+    """Open a vLLM backend: a running server where there is a url, else vLLM in this process. Close it after use.
 
     Raises:
         EnvironmentProblem: the server cannot be reached, or vLLM is not installed.
@@ -196,6 +199,10 @@ class VllmOffline:
     def resumed(self, facts: Mapping[str, object]) -> "VllmOffline":  # noqa: ARG002 - vLLM batches by itself
         """Itself."""
         return self
+
+    def close(self) -> None:
+        """End the engine's processes; no further call scores."""
+        self.engine.close()
 
     def score(self, requests: Sequence[ScoreRequest], measures: Measures) -> list[ScoreRecord]:
         """Score requests."""

@@ -14,13 +14,13 @@ from tokensieve.models.vllm_engine import share_of_card, start_vllm
 
 
 class Llm:
-    """Keeps what it was started with, and whether it was ended; refers to itself, as vLLM's does."""
+    """Keeps what it was started with, and whether it was ended."""
 
     given: tuple[str, dict[str, object]]
     ended: list[str]
 
     def __init__(self, model: str, **options: object) -> None:
-        Llm.given, Llm.ended, self.itself = (model, options), [], self
+        Llm.given, Llm.ended = (model, options), []
         core = SimpleNamespace(shutdown=lambda: Llm.ended.append(model))
         config = SimpleNamespace(max_model_len=64, dtype=torch.bfloat16)
         self.llm_engine = SimpleNamespace(model_config=config, engine_core=core)
@@ -48,11 +48,11 @@ def test_the_engine_reads_the_folder_of_the_model(tiny_folder: Path, name: str) 
     assert engine.identity.weights_digest == fingerprint(settings)
 
 
-def test_the_engine_ends_with_the_last_reference_to_it(tiny_folder: Path) -> None:
+def test_a_closed_engine_has_ended(tiny_folder: Path) -> None:
     engine = start_vllm(ModelSettings(model=str(tiny_folder)), "--backend vllm")
     assert Llm.ended == []
-    del engine
-    assert Llm.ended == [str(tiny_folder)], "without a garbage collection: what comes next may need the card's memory"
+    engine.close()
+    assert Llm.ended == [str(tiny_folder)]
 
 
 @pytest.mark.parametrize(
