@@ -4,6 +4,7 @@ Each step runs in a process of its own, so that its peak memory is its own; the 
 that have only imported what the steps need: the libraries, and for making tokens also TRL with its chat templates.
 """
 
+import argparse
 import json
 import multiprocessing
 import resource
@@ -126,4 +127,6 @@ def main(n: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="?", type=int, default=100_000, metavar="ROWS", help="rows of the data set")
+    main(parser.parse_args().rows)

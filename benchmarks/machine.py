@@ -1,5 +1,6 @@
 """One line on the command and the machine, for every figure to be taken again."""
 
+import argparse
 import os
 import platform
 import shlex
@@ -23,4 +24,5 @@ def describe_run() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(describe_run())

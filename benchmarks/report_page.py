@@ -5,6 +5,7 @@ repetition is a fresh page in a running browser: time from the start of the navi
 first filtered list of flips on the screen; and the filter alone.
 """
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -45,12 +46,15 @@ FILTER = """(() => {
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", nargs="?", type=Path, metavar="REPORT_HTML", help="without it, one is made")
+    given: Path | None = parser.parse_args().report
     chromium = find_chromium()
     if chromium is None:
         sys.exit("no Chromium on this system (Debian: apt install chromium)")
     print(describe_run())
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        page_file = Path(sys.argv[1]) if len(sys.argv) > 1 else write_report(large_report(), folder)
+        page_file = given or write_report(large_report(), folder)
         print(f"{page_file.stat().st_size / 1e6:.2f} MB of HTML, {REPETITIONS} repetitions: median (least to most)")
         browser = started.chromium.launch(executable_path=chromium, args=list(ARGUMENTS), timeout=120_000)
         found = []

@@ -8,6 +8,7 @@ a bfloat16 backbone, our float32 head and the model's own bfloat16 head against 
 the tokens that change sides at perplexity 2.5 and 3.1 under the latter.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -83,4 +84,5 @@ def _from_hidden_states(rows, loaded) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

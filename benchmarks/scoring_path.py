@@ -3,6 +3,7 @@
 Scores four rows twice and lists, in order, the modules of the package with a function that the second run calls.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -41,4 +42,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

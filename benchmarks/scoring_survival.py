@@ -17,7 +17,7 @@ def survive(data: Path, model: str, rows: int, kills: int, folder: Path) -> dict
     def start(name: str) -> subprocess.Popen:
         options = ["--data", data, "--limit", rows, "--model", model, "--shard-rows", 16, "--token-budget", 1024]
         places = ["--out", folder / name, "--store", folder / f"store-{name}"]
-        command = [sys.executable, "-m", "tokensieve.cli", "score", "task:gsm8k/train", *options, *places]
+        command = [sys.executable, "-m", "tokensieve", "score", "task:gsm8k/train", *options, *places]
         return subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     began = time.monotonic()

@@ -3,6 +3,7 @@
 ``--check`` writes nothing and exits with 1 where the page is out of date.
 """
 
+import argparse
 import ast
 import sys
 from pathlib import Path
@@ -64,7 +65,9 @@ def main() -> None:
     before, _, after = text.split(MARK)
     body = "\n".join([*tree(PACKAGE, 0), "", *tree(ROOT / "tools", 0)])
     expected = f"{before}{MARK}\n```\n{body}\n```\n{MARK}{after}"
-    if "--check" not in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the page is out of date")
+    if not parser.parse_args().check:
         page.write_text(expected, encoding="utf-8")
     elif text != expected:
         sys.exit("docs/architecture.md is out of date: run python docs/architecture_tree.py")

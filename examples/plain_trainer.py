@@ -6,7 +6,7 @@ tokensieve export chosen --out training-set
 python examples/plain_trainer.py MODEL_FOLDER training-set tuned
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from datasets import Dataset
@@ -32,4 +32,9 @@ def main(model_name: str, training_set: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a Hub name or a folder")
+    parser.add_argument("training_set", help="folder of `tokensieve export`, Parquet files of input_ids and labels")
+    parser.add_argument("out", help="folder of the model")
+    given = parser.parse_args()
+    main(given.model, given.training_set, given.out)

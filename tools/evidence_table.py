@@ -1,5 +1,6 @@
 """Print studies' results as Markdown tables for docs/evidence.md: ``python tools/evidence_table.py RUN…``."""
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,4 +95,6 @@ def _cell(measured: Estimate, factor: float, digits: int = 1) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a study")
+    sys.exit(main(parser.parse_args().runs))

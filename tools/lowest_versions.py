@@ -3,6 +3,7 @@
 PyTorch is left out: builds for the CPU alone cannot be had by name for every release, so it is installed first.
 """
 
+import argparse
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -31,4 +32,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -3,6 +3,7 @@
 python -m tools.readme_plot RUN_FOLDER docs/images
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,4 +26,8 @@ def main(run: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="folder of a study")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="folder of the pictures")
+    given = parser.parse_args()
+    main(given.run, given.out)

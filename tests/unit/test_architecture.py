@@ -1,9 +1,18 @@
-"""The tree in docs/architecture.md names every file of the package and of the tools, and nothing else."""
+"""The tree in docs/architecture.md names every file of the package and of the tools; scripts take --help."""
 
+import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+SCRIPTS = [
+    path
+    for folder in ("benchmarks", "docs", "examples", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8")
+]
 FOLDERS = {"tokensieve": ROOT / "src" / "tokensieve", "tools": ROOT / "tools"}
 
 
@@ -33,3 +42,12 @@ def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:
     assert unnamed == set(), "files that the tree does not name"
     assert files_named - on_disk == set(), "files that the tree names and that are not there"
     assert data == {"tokensieve/pocket/problems/"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_script_reads_its_arguments_by_argparse(script: Path) -> None:
+    """So that each has --help, and refuses an option that it does not know."""
+    nodes = ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert "ArgumentParser" in names
+    assert "parse_args" in names

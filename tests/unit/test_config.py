@@ -7,14 +7,18 @@ from pydantic import BaseModel, ValidationError
 
 from tokensieve import config
 from tokensieve.config import (
+    CalibrateSettings,
     DataSettings,
     EvaluateSettings,
     GenerateSettings,
+    InspectSettings,
     LoraSettings,
     MachineSettings,
     ModelSettings,
     SampleSettings,
+    SearchSettings,
     StudySettings,
+    SweepSettings,
     TrainSettings,
 )
 from tokensieve.errors import in_words
@@ -68,6 +72,47 @@ def test_a_value_that_nobody_can_mean_is_refused_in_words(settings: type[BaseMod
     (complaint,) = refused.value.errors()
     assert in_words(complaint).startswith("expected ")
     assert in_words(complaint).endswith(f"got {next(iter(value.values()))}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "value", "words"),
+    [
+        (SearchSettings, {"epoch_factors": (4, 2)}, "expected ascending numbers, got 4, 2"),
+        (SearchSettings, {"epoch_factors": (2, 2)}, "expected ascending numbers, got 2, 2"),
+        (SearchSettings, {"rungs": (0.5, 0.25)}, "expected ascending numbers, got 0.5, 0.25"),
+        (SearchSettings, {"alphas": (0.5, 0.5)}, "expected each number once, got 0.5, 0.5"),
+        (CalibrateSettings, {"rates": (1e-4, 2e-4, 1e-4)}, "expected each number once, got 0.0001, 0.0002, 0.0001"),
+        (SweepSettings, {"learning_rates": (1e-4, 1e-4)}, "expected each number once, got 0.0001, 0.0001"),
+        (SweepSettings, {"arms": {"plain": (2e-4, 2e-4)}}, "expected each number once, got 0.0002, 0.0002"),
+        (InspectSettings, {"thresholds": (2.5, 2.5)}, "expected each number once, got 2.5, 2.5"),
+    ],
+    ids=str,
+)
+def test_numbers_in_a_list_are_in_order_or_differ(
+    settings: type[BaseModel], value: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings.model_validate(value)
+    (complaint,) = refused.value.errors()
+    assert in_words(complaint) == words
+
+
+@pytest.mark.parametrize(
+    ("settings", "value"),
+    [
+        (SearchSettings, {"rungs": ()}),
+        (SearchSettings, {"rungs": (0.5, 1.5)}),
+        (SearchSettings, {"alphas": (0.0,)}),
+        (CalibrateSettings, {"rates": ()}),
+        (CalibrateSettings, {"rates": (0.0,)}),
+        (SweepSettings, {"learning_rates": (-1e-4,)}),
+        (InspectSettings, {"thresholds": (0.5,)}),
+    ],
+    ids=str,
+)
+def test_numbers_in_a_list_are_in_their_range(settings: type[BaseModel], value: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        settings.model_validate(value)
 
 
 def test_what_a_recipe_leaves_out_of_sampling_stays_as_self_output_draws() -> None:

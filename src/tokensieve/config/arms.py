@@ -1,10 +1,10 @@
 """Settings of what a study compares: its arms, the targets that they learn, the learning rates that are tried."""
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, model_validator
 
-from tokensieve.config.base import STRICT
+from tokensieve.config.base import ONCE, STRICT
 from tokensieve.config.data import SelectSettings
 from tokensieve.config.training import AnchorSettings
 from tokensieve.types import JSON, Origin
@@ -109,14 +109,18 @@ class TargetSettings(BaseModel):
         return self
 
 
+Rates: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0)], ...], ONCE]
+"""Peak learning rates, each once."""
+
+
 class SweepSettings(BaseModel):
     """Learning rates at which every arm is trained; one of them is chosen for each arm and target on validation."""
 
     model_config = STRICT
 
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: Rates = ()
     """Peak learning rates; empty trains at `train.learning_rate` alone."""
-    arms: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    arms: dict[str, Rates] = Field(default_factory=dict)
     """Peak learning rates of single arms, by name, in place of these."""
     validation_limit: int | None = Field(None, gt=0)
     """The first N validation problems of the target, on which a rate is chosen; by default `evaluate.limit`."""

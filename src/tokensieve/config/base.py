@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal, TypeAlias, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tokensieve.errors import InputError, in_words
 from tokensieve.types import JSON
@@ -14,6 +15,26 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """Configuration of every settings class: frozen, no unknown keys, docstrings as descriptions."""
+
+
+def _ascending(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """See ``ASCENDING``."""
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise ValueError(f"expected ascending numbers, got {', '.join(f'{number:g}' for number in numbers)}")
+    return numbers
+
+
+def _once(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """See ``ONCE``."""
+    if len({*numbers}) < len(numbers):
+        raise ValueError(f"expected each number once, got {', '.join(f'{number:g}' for number in numbers)}")
+    return numbers
+
+
+ASCENDING = AfterValidator(_ascending)
+"""Validator of numbers that are tried one after the other, each larger than the one before."""
+ONCE = AfterValidator(_once)
+"""Validator of numbers by which results are kept and shown, so that a second one would hide the first."""
 
 
 def as_settings(kind: type[Settings], given: object, where: str) -> Settings:

@@ -1,11 +1,11 @@
 """Settings of reading and scoring a data set, and of selecting its tokens."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, model_validator
 
-from tokensieve.config.base import STRICT
+from tokensieve.config.base import ONCE, STRICT
 from tokensieve.types import JSON
 
 
@@ -116,6 +116,10 @@ class SelectSettings(BaseModel):
         return self.model_dump(mode="json", exclude=unset)
 
 
+Perplexities: TypeAlias = Annotated[tuple[Annotated[float, Field(ge=1)], ...], ONCE]
+"""Perplexities, each once."""
+
+
 class InspectSettings(BaseModel):
     """Settings of inspect: the profile of a training set, and the reading of labels that another tool made."""
 
@@ -123,7 +127,7 @@ class InspectSettings(BaseModel):
 
     policy: str = "stm:2.5"
     """Policy whose choice is shown of scored rows; a folder that select made has its own."""
-    thresholds: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
+    thresholds: Perplexities = (1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 25.0, 100.0, 1000.0)
     """Perplexities over which the shares of tokens and of nll are shown."""
     top: int = Field(10, gt=0)
     """Number of tokens and of rows that are listed."""

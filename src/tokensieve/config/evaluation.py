@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from tokensieve.config.base import STRICT
+from tokensieve.config.base import ASCENDING, ONCE, STRICT
 from tokensieve.config.sampling import SampleSettings
 from tokensieve.config.training import AnchorSettings
 
@@ -100,11 +100,11 @@ class SearchSettings(BaseModel):
 
     model_config = STRICT
 
-    rungs: tuple[float, ...] = (0.25, 0.5, 1.0)
+    rungs: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1), ASCENDING] = (0.25, 0.5, 1.0)
     """Shares of the training rows, ascending; half of the candidates goes on from one to the next, three at least."""
-    alphas: tuple[float, ...] = (0.5,)
+    alphas: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], ONCE] = (0.5,)
     """Interpolations base + alpha (tuned - base) of the finalists' models, tried without training; not for DoRA."""
-    epoch_factors: tuple[Annotated[float, Field(gt=1)], ...] = (2.0, 4.0)
+    epoch_factors: Annotated[tuple[Annotated[float, Field(gt=1)], ...], ASCENDING] = (2.0, 4.0)
     """Multiples of the training settings' epochs, ascending: the last rung's best of every kind (policy, loss, anchors)
     whose gain is above one standard error is trained anew for each in turn, as long as its value rises. KL on anchors
     slows the learning."""
@@ -135,7 +135,7 @@ class CalibrateSettings(BaseModel):
     candidates: tuple[str, ...] = ("plain", "stm:2.5", "plain + anchors", "stm:10 + anchors")
     """POLICY [+ LOSS] [+ anchors]: policies as in `select`; losses as in `train.objective.loss`; anchors adds the KL
     divergence to the base on drift-guided anchors."""
-    rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
+    rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), ONCE] = (1e-4, 2e-4, 4e-4)
     """Peak learning rates, each tried with every candidate."""
     probe: ProbeSettings = ProbeSettings()
     """The pilot's probe."""
