@@ -12,7 +12,7 @@ from tokensieve.data.manifest import MANIFEST_NAME, Counts, Manifest, digest_of,
 from tokensieve.drift import row_divergences, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.models import LoadedModel, load_model, settings_of
-from tokensieve.models.device import SAMPLE, SCORE, TRAIN, matmul_rate
+from tokensieve.models.speed import Work, measure_speed
 from tokensieve.pipeline import first
 from tokensieve.scoring.response_states import top_log_probs
 from tokensieve.training import train
@@ -250,13 +250,13 @@ def estimate_seconds(
         base: the model.
         pilot_rows: training rows of the pilot; None where a finished run takes its place.
     """
-    per_operation = base.model.num_parameters() / matmul_rate(str(base.device))
+    speed = measure_speed(base)
     pilot = 0 if pilot_rows is None else sum(len(one.tokens) for one in first(pilot_rows, settings.pilot.rows))
-    return {phase: work * per_operation for phase, work in work_of(settings, pilot).items()}
+    return {phase: speed.seconds(work) for phase, work in work_of(settings, pilot).items()}
 
 
-def work_of(settings: AnchorSettings, pilot_tokens: int) -> Mapping[Phase, float]:
-    """Floating-point operations of each phase for each parameter of the model, roughly.
+def work_of(settings: AnchorSettings, pilot_tokens: int) -> Mapping[Phase, Work]:
+    """Work of each phase, roughly.
 
     Args:
         settings: candidates and pilot.
@@ -266,7 +266,7 @@ def work_of(settings: AnchorSettings, pilot_tokens: int) -> Mapping[Phase, float
     turns = {"dialogues": 2, "answers": settings.n, "rows": 0, "text": 0}[settings.source]
     row = settings.max_new_tokens if settings.source == "text" else 2 * turn
     return {
-        "candidates": settings.candidates * turns * turn * SAMPLE,
-        "pilot": pilot_tokens * TRAIN,
-        "drift": settings.candidates * row * _MODELS_READ * SCORE,
+        "candidates": Work(drawn=settings.candidates * turns * turn),
+        "pilot": Work(trained=pilot_tokens),
+        "drift": Work(read=settings.candidates * row * _MODELS_READ),
     }

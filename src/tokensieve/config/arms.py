@@ -1,10 +1,10 @@
 """Settings of what a study compares: its arms, the targets that they learn, the learning rates that are tried."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from tokensieve.config.base import ONCE, STRICT
+from tokensieve.config.base import STRICT, Rates
 from tokensieve.config.data import SelectSettings
 from tokensieve.config.training import AnchorSettings
 from tokensieve.types import JSON, Origin
@@ -107,10 +107,6 @@ class TargetSettings(BaseModel):
         if self.task in self.others:
             raise ValueError(f"{self.task} is the target, so it cannot be among the others")
         return self
-
-
-Rates: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0)], ...], ONCE]
-"""Peak learning rates, each once."""
 
 
 class SweepSettings(BaseModel):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Annotated, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -35,6 +35,10 @@ ASCENDING = AfterValidator(_ascending)
 """Validator of numbers that are tried one after the other, each larger than the one before."""
 ONCE = AfterValidator(_once)
 """Validator of numbers by which results are kept and shown, so that a second one would hide the first."""
+
+
+Rates: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], ONCE]
+"""Peak learning rates, each once."""
 
 
 def as_settings(kind: type[Settings], given: object, where: str) -> Settings:

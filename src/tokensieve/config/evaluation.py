@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from tokensieve.config.base import ASCENDING, ONCE, STRICT
+from tokensieve.config.base import ASCENDING, ONCE, STRICT, Rates
 from tokensieve.config.sampling import SampleSettings
 from tokensieve.config.training import AnchorSettings
 
@@ -135,7 +135,7 @@ class CalibrateSettings(BaseModel):
     candidates: tuple[str, ...] = ("plain", "stm:2.5", "plain + anchors", "stm:10 + anchors")
     """POLICY [+ LOSS] [+ anchors]: policies as in `select`; losses as in `train.objective.loss`; anchors adds the KL
     divergence to the base on drift-guided anchors."""
-    rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), ONCE] = (1e-4, 2e-4, 4e-4)
+    rates: Annotated[Rates, Field(min_length=1)] = (1e-4, 2e-4, 4e-4)
     """Peak learning rates, each tried with every candidate."""
     probe: ProbeSettings = ProbeSettings()
     """The pilot's probe."""

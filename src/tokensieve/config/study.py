@@ -1,6 +1,5 @@
 """Settings of a study: what it compares, and one setting of everything else."""
 
-import math
 from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -166,7 +165,7 @@ class StudySettings(BaseModel):
                     )
 
     def _check_sweep(self) -> None:
-        """Refuse rates that are wrong or have no effect, and arms of targets that are not there."""
+        """Refuse rates that have no effect, and arms of targets that are not there."""
         tasks = [target.task for target in self.targets]
         for arm in self.arms:
             for task in arm.targets:
@@ -174,9 +173,6 @@ class StudySettings(BaseModel):
                     raise ValueError(f"arm {arm.name!r}: no target {task!r} in this study ({', '.join(tasks)})")
             if "learning_rate" in arm.train and arm.name in self.sweep.arms:
                 raise ValueError(f"sweep.arms: arm {arm.name!r} has a train.learning_rate of its own; keep one of them")
-        for rate in (*self.sweep.learning_rates, *(rate for rates in self.sweep.arms.values() for rate in rates)):
-            if not 0 < rate < math.inf:
-                raise ValueError(f"expected learning rates above 0, got {rate}")
         for name, rates in self.sweep.arms.items():
             if name not in [arm.name for arm in self.arms] or not rates:
                 raise ValueError(f"sweep.arms: expected rates of an arm of this study, got {name!r} with {rates}")
@@ -194,7 +190,7 @@ class StudySettings(BaseModel):
         own = (self.train_of(arm).learning_rate,)
         if "learning_rate" in arm.train:
             return own
-        return tuple(sorted(set(self.sweep.arms.get(arm.name) or self.sweep.learning_rates or own)))
+        return tuple(sorted(self.sweep.arms.get(arm.name) or self.sweep.learning_rates or own))
 
     def train_of(self, arm: ArmSettings) -> TrainSettings:
         """An arm's training settings: the study's, with its own in their place.

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,15 +12,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
-
-# Floating-point operations a token and parameter, over the share of the matmul rate that a stage reaches on small
-# models (where the overhead of many small products dominates). Measured on the embedded model, two CPU cores.
-SCORE: Final = 2 / 0.30
-"""Of a token that is read."""
-TRAIN: Final = 6 / 0.45
-"""Of a token in one training step."""
-SAMPLE: Final = 2 / 0.08
-"""Of a token that is drawn."""
 
 
 def device_of(name: str) -> "torch.device":

@@ -1,8 +1,10 @@
 """What a study starts from: its models, each loaded once, and its problems, with the digests that steps' keys hold."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokensieve.config import ModelSettings, StudySettings
 from tokensieve.data.hashing import file_digest
@@ -10,7 +12,35 @@ from tokensieve.data.manifest import digest_of, write_atomically
 from tokensieve.study.steps import NOT_TRAINED, Step
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from tokensieve.models import LoadedModel
+
+
+_COUNTED: Final = 16
+"""Problems whose tokens are counted, for estimates of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSet:
+    """The problems of a task's split.
+
+    Attributes:
+        digest: of the problems and the task's rules, 64 hex digits.
+        count: number of problems.
+        prompt_tokens: mean length of a prompt, from the first few.
+        answer_tokens: mean length of a reference answer, likewise.
+    """
+
+    digest: str
+    count: int
+    prompt_tokens: float
+    answer_tokens: float
+
+    @property
+    def row_tokens(self) -> float:
+        """Mean length of prompt and reference answer."""
+        return self.prompt_tokens + self.answer_tokens
 
 
 class StudyInputs:
@@ -32,8 +62,7 @@ class StudyInputs:
         self.root = root
         self._base: LoadedModel | None = None
         self._tuned: tuple[str, LoadedModel] | None = None
-        self._problems: dict[tuple[str, str, int | None, Path | None], str] = {}
-        self._counts: dict[tuple[str, str, int | None, Path | None], int] = {}
+        self._problems: dict[tuple[str, str, int | None, Path | None], ProblemSet] = {}
         self._contents: dict[Path, str] = {}
 
     def base(self) -> "LoadedModel":
@@ -88,8 +117,8 @@ class StudyInputs:
     def digests(self) -> dict[str, str]:
         """Digest of everything that the study starts from: the base model, and each set of problems."""
         problems = {
-            f"{task}/{split}" + ("" if limit is None else f", the first {limit}"): digest
-            for (task, split, limit, _), digest in self._problems.items()
+            f"{task}/{split}" + ("" if limit is None else f", the first {limit}"): found.digest
+            for (task, split, limit, _), found in self._problems.items()
         }
         return {"model": self.model_key, **problems}
 
@@ -115,9 +144,12 @@ class StudyInputs:
         if asked not in self._problems:
             known = get_task(task)
             problems = list(known.problems(split, data, limit))
-            self._problems[asked] = problems_digest(problems, known.rules)
-            self._counts[asked] = len(problems)
-        return self._problems[asked]
+            few = problems[:_COUNTED]
+            prompts = self._mean_tokens(["\n".join(str(turn["content"]) for turn in one.prompt) for one in few])
+            answers = self._mean_tokens([one.gold for one in few])
+            digest = problems_digest(problems, known.rules)
+            self._problems[asked] = ProblemSet(digest, len(problems), prompts, answers)
+        return self._problems[asked].digest
 
     def content_keys(self, *sources: str | Path | None) -> list[str]:
         """Digests of the local files and folders among some sources, so that changed content is noticed."""
@@ -128,9 +160,20 @@ class StudyInputs:
                 self._contents[path] = digest_of([[str(file.relative_to(path)), file_digest(file)] for file in files])
         return [self._contents[path] for path in paths if path in self._contents]
 
-    def problem_count(self, task: str, split: str, limit: int | None, data: Path | None) -> int:
-        """Number of problems whose digest is known by now; 0 where keys are taken from names."""
-        return self._counts.get((task, split, limit, data), 0)
+    def problem_set(self, task: str, split: str, limit: int | None, data: Path | None) -> "ProblemSet":
+        """Number and size of problems whose digest is known by now; none where keys are taken from names."""
+        return self._problems.get((task, split, limit, data), ProblemSet("", 0, 0.0, 0.0))
+
+    def _mean_tokens(self, texts: Sequence[str]) -> float:
+        """Mean number of tokens of some texts; 0 without any."""
+        lengths = [len(ids) for ids in self._tokenizer(list(texts))["input_ids"]] if texts else []
+        return sum(lengths) / max(1, len(lengths))
+
+    @cached_property
+    def _tokenizer(self) -> "PreTrainedTokenizerBase":
+        from tokensieve.models import load_tokenizer
+
+        return load_tokenizer(self.settings.model)
 
 
 def is_at_hand(settings: ModelSettings) -> bool:

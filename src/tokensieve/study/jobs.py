@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tokensieve.models.device import matmul_rate
+from tokensieve.models.speed import measure_speed
 from tokensieve.sandbox.pool import cores
 from tokensieve.study.plan import Plan
 from tokensieve.study.steps import Step
@@ -103,12 +103,5 @@ def estimate_seconds(plan: Plan, steps: Iterable[Step], model: "LoadedModel", wo
         model: the model under study.
         workers: processes among which they are shared out.
     """
-    per_operation = model.model.num_parameters() / matmul_rate(str(model.device))
-    if model.device.type == "cpu":
-        per_operation *= min(workers, cores())  # each has its share of the cores
-    width = float(getattr(model.model.config.get_text_config(), "hidden_size", 0))
-
-    def seconds(step: Step) -> float:
-        return float(step.work * (width if step.verb == "update" else 1.0) * per_operation)
-
-    return makespan(jobs_of(plan, steps), seconds, workers)
+    speed = measure_speed(model, threads_of(workers) if model.device.type == "cpu" else None)
+    return makespan(jobs_of(plan, steps), lambda step: speed.seconds(step.work), workers)

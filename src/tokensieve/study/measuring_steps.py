@@ -1,6 +1,7 @@
 """Steps of a study that measure a model: its answers, its drift, its weight update, the page's rows under it."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,9 +11,9 @@ import numpy as np
 from tokensieve.config import DriftSettings, EvaluateSettings, TargetSettings, TrainSettings
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
-from tokensieve.models.device import SAMPLE, SCORE
-from tokensieve.study.inputs import StudyInputs
-from tokensieve.study.steps import ANSWER_TOKENS, ROW_TOKENS, UPDATE, Step, settings_json, step_key
+from tokensieve.models.speed import Work
+from tokensieve.study.inputs import ProblemSet, StudyInputs
+from tokensieve.study.steps import Step, settings_json, step_key
 from tokensieve.types import FloatArray, Progress
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ TARGET_PROMPTS: Final = "target"
 """Prompts of drift's answers: those of each target's training split, or of another one as target/SPLIT."""
 DRIFT_NAME: Final = "drift.json"
 """File of a drift step's result."""
-TEXT_TOKENS: Final = 1024
-"""Tokens of a row of plain text."""
+_TURN_TOKENS: Final = 80
+_ROW_TOKENS: Final = 200
+_TEXT_TOKENS: Final = 1024
+"""Tokens of a drawn turn, of a row of a data set, of a row of plain text, for estimates of the time."""
 TOKENS_NAME: Final = "tokens.json"
 """File with the nll of the shown rows' tokens under the trained model, nats, by row id; null is not scored."""
 
@@ -68,8 +71,8 @@ class MeasuringSteps:
         needs = () if tuned is None else (tuned,)
         told = f"{task} {settings.split} · {label}" if validation else f"{task} · {label}"
         key = step_key("evaluate", settings_json(settings), [self._inputs.key_of_model(tuned), problems])
-        count = self._inputs.problem_count(task, settings.split, settings.limit, settings.data)
-        return Step("evaluate", told, key, build, needs, count * _answer_work(task, settings))
+        asked = self._inputs.problem_set(task, settings.split, settings.limit, settings.data)
+        return Step("evaluate", told, key, build, needs, _work_of_answers(task, asked, settings))
 
     def check_validation(self) -> None:
         """Refuse a target without validation problems for an arm whose rate is chosen on them."""
@@ -98,7 +101,7 @@ class MeasuringSteps:
 
         read = self._inputs.content_keys(rows.rows, rows.prompts, rows.text)
         key = step_key("drift", settings_json(rows, exclude={"data"}), [self._inputs.model_key, tuned.key, *read])
-        return Step("drift", label, key, self._of_trained(tuned, write), (tuned, drawn), _drift_tokens(rows) * SCORE)
+        return Step("drift", label, key, self._of_trained(tuned, write), (tuned, drawn), Work(read=_drift_tokens(rows)))
 
     def update(self, label: str, tuned: Step, settings: TrainSettings) -> Step | None:
         """The weight update of one trained model; None where the study does not measure it."""
@@ -112,7 +115,7 @@ class MeasuringSteps:
             write_atomically(folder / UPDATE_NAME, found.model_dump_json(indent=2).encode())
 
         key = step_key("update", {}, [self._inputs.model_key, tuned.key])
-        work = UPDATE if settings.method == "full" or settings.lora.dora else 0.0
+        work = Work(spectra=int(settings.method == "full" or settings.lora.dora))
         return Step("update", label, key, self._of_trained(tuned, write), (tuned,), work)
 
     def tokens(self, label: str, select: Step, seed: int, tuned: Step) -> Step | None:
@@ -160,7 +163,7 @@ class MeasuringSteps:
         read = self._inputs.content_keys(rows.rows, rows.prompts, rows.text)
         key = step_key("draw", settings_json(rows, exclude={"data"}), [self._inputs.model_key, *read])
         turns = 2 * rows.dialogues * (rows.rows is None) + rows.limit * (rows.prompts is not None)
-        work = turns * min(ANSWER_TOKENS, rows.max_new_tokens) * SAMPLE
+        work = Work(drawn=turns * min(_TURN_TOKENS, rows.max_new_tokens))
         return self.draws.setdefault(key, Step("draw", "rows for drift", key, build, work=work))
 
     def _drift_probe(self, rows: DriftSettings, drawn: Step) -> "DriftProbe":
@@ -173,24 +176,25 @@ class MeasuringSteps:
         return self._probe[1]
 
 
-def _answer_work(task: str, settings: EvaluateSettings) -> float:
-    """Work of one answer to a problem: drawn, or where likelihoods are measured read."""
+def _work_of_answers(task: str, problems: ProblemSet, settings: EvaluateSettings) -> Work:
+    """Work of the answers to problems: drawn, as long as the references; or where likelihoods are measured read."""
     from tokensieve.tasks import get_task
 
     known = get_task(task)
     if known.measures_likelihood or known.likelihood_choice is not None:
-        return ROW_TOKENS * SCORE
-    return min(ANSWER_TOKENS, settings.sampling.max_new_tokens or ANSWER_TOKENS) * SAMPLE
+        return Work(read=problems.count * problems.row_tokens)
+    drawn = min(problems.answer_tokens, settings.sampling.max_new_tokens or math.inf)
+    return Work(read=problems.count * problems.prompt_tokens, drawn=problems.count * drawn)
 
 
 def _drift_tokens(rows: DriftSettings) -> float:
     """Tokens on which drift is measured, roughly."""
-    turn = min(ANSWER_TOKENS, rows.max_new_tokens)
+    turn = min(_TURN_TOKENS, rows.max_new_tokens)
     return (
         2 * turn * rows.dialogues * (rows.rows is None)
         + 2 * turn * rows.limit * (rows.prompts is not None)
-        + ROW_TOKENS * rows.limit * (rows.rows is not None)
-        + TEXT_TOKENS * rows.limit * (rows.text is not None)
+        + _ROW_TOKENS * rows.limit * (rows.rows is not None)
+        + _TEXT_TOKENS * rows.limit * (rows.text is not None)
     )
 
 

@@ -10,16 +10,11 @@ from typing import Final, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from tokensieve.data.manifest import digest_of, write_atomically
+from tokensieve.models.speed import NOTHING, Work
 from tokensieve.types import JSON, Progress
 
 NOT_TRAINED: Final = "not_trained"
 """File in place of a result where an arm has no row to train on; it says so in words."""
-ROW_TOKENS: Final = 200
-"""Tokens of a training row where nothing is known of the data yet, for estimates of the time."""
-ANSWER_TOKENS: Final = 80
-"""Tokens of an answer, likewise."""
-UPDATE: Final = 24.0
-"""Work of a weight update for each unit of the model's width: Gram matrices of the weights, and their eigenvalues."""
 _KEY_VERSION: Final = 1
 """Part of every key; raised when a stage's result changes with the same settings and inputs."""
 
@@ -74,8 +69,7 @@ class Step:
             result is found again before anything has run.
         build: makes the result in the folder given; may be called again on a folder that a kill left half done.
         needs: the steps whose results it reads.
-        work: floating-point operations for each parameter of the model, roughly, as ``models.device`` counts them; of a
-            weight update for each unit of the model's width as well.
+        work: what it does with the model, roughly.
     """
 
     verb: str
@@ -83,7 +77,7 @@ class Step:
     key: str
     build: Callable[[Path, Progress], None]
     needs: "tuple[Step, ...]" = ()
-    work: float = 0.0
+    work: Work = NOTHING
 
     @property
     def folder_name(self) -> str:

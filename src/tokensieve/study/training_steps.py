@@ -17,13 +17,11 @@ from tokensieve.config import (
 from tokensieve.data.dataset import Rows
 from tokensieve.data.manifest import write_atomically
 from tokensieve.errors import InputError
-from tokensieve.models.device import SAMPLE, SCORE, TRAIN
+from tokensieve.models.speed import NOTHING, Work
 from tokensieve.selection import EAFT_TOP_K, code_digest, parse_policy
-from tokensieve.study.inputs import StudyInputs
+from tokensieve.study.inputs import ProblemSet, StudyInputs
 from tokensieve.study.steps import (
-    ANSWER_TOKENS,
     NOT_TRAINED,
-    ROW_TOKENS,
     Step,
     settings_json,
     step_key,
@@ -66,8 +64,9 @@ class TrainingSteps:
 
         problems = inputs.task_key(target.task, "train", limit, inputs.train_data)
         key = step_key("generate", settings_json(settings), [inputs.key_of_model(start), problems])
-        answers = self._rows(target) * (settings.sampling.n or arm_of(settings).samples)
-        work = answers * ANSWER_TOKENS * SAMPLE
+        rows = self._rows(target)
+        answers = rows.count * (settings.sampling.n or arm_of(settings).samples)
+        work = Work(read=rows.count * rows.prompt_tokens, drawn=answers * rows.answer_tokens)
         return Step("generate", _label(target, arm), key, build, _needed(start), work)
 
     def scores(
@@ -170,8 +169,9 @@ class TrainingSteps:
         inputs = [self._inputs.key_of_model(start), *(one.key for one in made), *held_to]
         key = step_key("train", settings_json(settings), inputs)
         needs = (*made, *_needed(start))
-        rows = self._rows(target) * (1 if anchors is None else 2)  # as many anchors in every optimiser step
-        work = rows * ROW_TOKENS * settings.epochs * TRAIN
+        rows = self._rows(target)
+        beside = 1 if anchors is None else 2  # as many anchors in every optimiser step
+        work = Work(trained=rows.count * rows.row_tokens * settings.epochs * beside)
         return Step("train", label, key, build, needs, work)
 
     def repair(self, label: str, alpha: float, train: Step) -> Step:
@@ -244,24 +244,27 @@ class TrainingSteps:
         key = step_key("score", _score_json(settings), [before.key, key])
         return Step("score", label, key, build, needs, self._score_work(target))
 
-    def _rows(self, target: TargetSettings) -> int:
+    def _rows(self, target: TargetSettings) -> ProblemSet:
         """Training rows of a target, or prompts whose answers are drawn, at most."""
-        return self._inputs.problem_count(
+        return self._inputs.problem_set(
             target.task, self._settings.data.split, self._settings.data.limit, self._inputs.train_data
         )
 
-    def _score_work(self, target: TargetSettings) -> float:
-        return self._rows(target) * ROW_TOKENS * SCORE
+    def _score_work(self, target: TargetSettings) -> Work:
+        rows = self._rows(target)
+        return Work(read=rows.count * rows.row_tokens)
 
-    def _search_work(self, target: TargetSettings, settings: AnchorSettings, select: Step) -> float:
+    def _search_work(self, target: TargetSettings, settings: AnchorSettings, select: Step) -> Work:
         """Work of a search for anchors; candidates and pilots that an earlier search of the study has made are free."""
         from tokensieve.anchors.make import work_of
 
-        phases = work_of(settings, min(settings.pilot.rows, self._rows(target)) * ROW_TOKENS)
+        rows = self._rows(target)
+        phases = work_of(settings, round(min(settings.pilot.rows, rows.count) * rows.row_tokens))
         drawn = settings.model_dump_json(exclude={"count", "random_share", "top_k", "refreshable", "pilot"})
         pilot = drawn + settings.pilot.model_dump_json() + select.key
         made = {"candidates": drawn, "pilot": pilot, "drift": pilot + settings.model_dump_json(exclude={"count"})}
-        work = sum(phases[phase] for phase in phases if (phase, made[phase]) not in self._searched)
+        new = (phases[phase] for phase in phases if (phase, made[phase]) not in self._searched)
+        work = sum(new, NOTHING)
         self._searched |= {(phase, made[phase]) for phase in phases}
         return work
 

@@ -7,9 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from tokensieve.config import StudySettings
+from tokensieve.models import load_tokenizer
 from tokensieve.study.jobs import jobs_of
 from tokensieve.study.plan import Plan
 from tokensieve.study.runner import prepare
+from tokensieve.tasks import TASKS
 
 FIRST = {"task": "pocket_words", "others": ["pocket_choice"]}
 SECOND = {"task": "pocket_sql_house", "others": ["pocket_words"], "after": "pocket_words"}
@@ -81,10 +83,11 @@ def test_an_arms_own_generation_stands_in_place_of_the_studys() -> None:
 
 
 def test_every_kind_of_step_that_takes_time_counts_in_the_estimate(plan: Plan) -> None:
-    counted = {step.verb for step in plan.steps() if step.work > 0}
+    counted = {step.verb for step in plan.steps() if step.work}
     assert counted == {"generate", "score", "anchors", "train", "evaluate", "draw", "drift"}, "LoRA's updates are small"
     held = plan.targets[0].arms[1].runs[0]
-    assert held.train.work == 2 * plan.targets[0].arms[0].runs[0].train.work, "as many anchors as rows in every step"
+    free = plan.targets[0].arms[0].runs[0].train.work
+    assert held.train.work.trained == 2 * free.trained > 0, "as many anchors as rows in every step"
 
 
 def test_candidates_and_pilots_that_searches_share_count_once(tmp_path: Path) -> None:
@@ -95,8 +98,8 @@ def test_candidates_and_pilots_that_searches_share_count_once(tmp_path: Path) ->
     ]
     planned = prepare(study(targets=[FIRST], arms=arms), tmp_path).plan.targets[0].arms
     few, many, other = (arm.first_rows.anchors[-1].work for arm in planned)
-    assert few > other > 0
-    assert many == 0
+    assert few.drawn > other.drawn > 0
+    assert not many
 
 
 def test_updates_of_all_weights_count_and_likelihoods_cost_less_than_answers(tmp_path: Path) -> None:
@@ -104,8 +107,18 @@ def test_updates_of_all_weights_count_and_likelihoods_cost_less_than_answers(tmp
     settings = study(targets=[target], train={"method": "full"}, evaluate={"update": True, "limit": 9})
     run = prepare(settings, tmp_path).plan.targets[0].arms[0].runs[0]
     assert run.update is not None
-    assert run.update.work > 0
-    assert run.evaluations["pocket_choice:response_nll"].work < run.evaluations["pocket_choice"].work
+    assert run.update.work.spectra == 1
+    assert run.evaluations["pocket_choice:response_nll"].work.drawn == 0 < run.evaluations["pocket_choice"].work.drawn
+
+
+def test_work_is_counted_in_the_tokens_of_the_problems_themselves(tmp_path: Path) -> None:
+    settings = study(targets=[FIRST], data={"limit": 8})
+    run, epochs = prepare(settings, tmp_path).plan.targets[0].arms[0].runs[0], settings.train.epochs
+    tokenizer = load_tokenizer("pocket")
+    problems = list(TASKS["pocket_words"].problems("train", None, 8))
+    texts = [text for one in problems for text in (one.prompt[-1]["content"], one.gold)]
+    tokens = sum(len(ids) for ids in tokenizer(texts)["input_ids"])
+    assert run.train.work.trained == pytest.approx(tokens * epochs, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_an_arm_may_be_for_some_targets_only(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"arms": [{"name": "a", "targets": ["gsm8k"]}]}, "arm 'a': no target 'gsm8k' in this study"),
-        ({"sweep": {"learning_rates": [0.0]}}, "expected learning rates above 0, got 0.0"),
-        ({"arms": [{"name": "a"}], "sweep": {"arms": {"a": [-1.0]}}}, "expected learning rates above 0"),
+        ({"sweep": {"learning_rates": [0.0]}}, "sweep.learning_rates.0\n.*greater than 0.*input_value=0.0"),
+        ({"arms": [{"name": "a"}], "sweep": {"arms": {"a": [-1.0]}}}, "sweep.arms.a.0\n.*greater than 0"),
         (
             {"arms": [{"name": "a"}], "sweep": {"arms": {"b": [1e-4]}}},
             "expected rates of an arm of this study, got 'b'",
