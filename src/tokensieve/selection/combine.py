@@ -155,9 +155,9 @@ class OfScorer:
 class UserFunction:
     """A function of the user's own, as ``file.py:name``: a ``Scored`` row to flags or weights, one a token.
 
-    The function gets the whole row and returns an array ``[T]``: booleans (True trains the token), or floats in [0, 1]
-    (the factor of its loss). What it says of prompt and protected tokens has no effect. All rows must give the same
-    of the two. Formula and source: the user's; the interface is our own.
+    The function gets the whole row, with ``@SCORER`` that scorer's scores as the base's, and returns an array ``[T]``:
+    booleans (True trains the token), or floats in [0, 1] (the factor of its loss). What it says of prompt and protected
+    tokens has no effect. All rows must give the same of the two. Formula and source: the user's; the interface is ours.
     """
 
     place: str
@@ -217,7 +217,7 @@ def _called(function: PolicyFunction, place: str, row: Candidates) -> NDArray[np
         InputError: another shape or dtype, or weights that are none.
     """
     where = f"row {row.scored.tokens.id}"
-    found_T = np.asarray(function(row.scored))
+    found_T = np.asarray(function(row.seen()))
     length = len(row.scored.tokens)
     if found_T.shape != (length,) or found_T.dtype.kind not in "bfiu":
         raise InputError(

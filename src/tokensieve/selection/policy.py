@@ -107,6 +107,16 @@ class Candidates:
             )
         return nll_T[self.pool_T].astype(np.float64)
 
+    def seen(self) -> Scored:
+        """The row with the deciding scorer's scores in the base's place, for a function that reads ``row.nll_T()``.
+
+        Raises:
+            InputError: the row has no scores of that name.
+        """
+        if self.scorer == BASE_SCORER:
+            return self.scored
+        return replace(self.scored, scores={**self.scored.scores, BASE_SCORER: self._scores()})
+
     def top_entropy_P(self) -> Factors:
         """Entropy in nats of the K likeliest entries at each candidate's place, ``[P]``.
 

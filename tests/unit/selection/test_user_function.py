@@ -47,6 +47,17 @@ def test_a_users_function_decides_from_a_file_and_as_an_object(tmp_path: Path) -
     assert factors(select_tokens(rows[0], rule)) == [1, 1, 1]
 
 
+def test_a_function_of_another_scorer_sees_that_scorers_scores(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTIONS)
+    rows = [row([1.0, 3.0, 9.0], others={"larger": [3.0, 1.0, 9.0]})]
+    assert factors(choose(rows, f"({file}:flags)@larger")[0]) == [0, 1, 1]
+    assert factors(choose(rows, f"{file}:flags@larger & keep:first:1")[0]) == [1, 1, 1]
+    assert factors(choose(rows, f"{file}:flags")[0]) == [1, 0, 1], "the row itself is as it was"
+    with pytest.raises(InputError, match="smaller"):
+        choose(rows, f"({file}:flags)@smaller")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
