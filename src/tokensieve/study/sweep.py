@@ -34,18 +34,35 @@ class Swept:
     chosen: float
 
 
-def choose_rate(accuracies: Mapping[float, float], problems: int) -> float:
+def choose_rate(accuracies: Mapping[float, float], values: Mapping[float, Sequence[Values]]) -> float:
     """The lowest rate among those that cannot be told from the best.
 
     The best is the highest mean accuracy over seeds on the target's validation problems; a rate within one standard
-    error of it counts as equally good, and of those the lowest moves the model least.
+    error of it counts as equally good, and of those the lowest moves the model least. The standard error is that of
+    ``within_standard_error``, and where values are no flags but likelihoods that of the mean paired difference.
 
     Args:
         accuracies: learning rate to mean accuracy over seeds, a fraction.
-        problems: number of validation problems.
+        values: learning rate to the values on these problems, ``[N]`` a seed.
     """
-    best = max(accuracies.values())
-    return min(rate for rate, value in accuracies.items() if metrics.within_standard_error(value, best, problems))
+    best = max(accuracies, key=accuracies.__getitem__)
+    means = {rate: np.mean(np.stack([*runs]).astype(np.float64), axis=0) for rate, runs in values.items()}
+    if all(np.isin(run, (0, 1)).all() for runs in values.values() for run in runs):
+        problems = min(map(len, means.values()))
+        equal = (
+            rate for rate, value in accuracies.items()
+            if metrics.within_standard_error(value, accuracies[best], problems)
+        )  # fmt: skip
+    else:
+        equal = (rate for rate in accuracies if _within_paired_error(means[rate] - means[best]))
+    return min(equal)
+
+
+def _within_paired_error(difference_N: Values) -> bool:
+    """True where a mean difference is within one standard error of 0."""
+    if len(difference_N) < 2:
+        return not difference_N.any()
+    return bool(abs(difference_N.mean()) <= difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
 
 
 def swept(
@@ -67,8 +84,7 @@ def swept(
     found = {rate: validation(runs) for rate, runs in by_rate.items()}
     accuracies = {rate: estimate for rate, (estimate, _) in found.items()}
     validated = {rate: values for rate, (_, values) in found.items()}
-    problems = min(len(values[0]) for values in validated.values())
-    chosen = choose_rate({rate: estimate.value or 0.0 for rate, estimate in accuracies.items()}, problems)
+    chosen = choose_rate({rate: estimate.value or 0.0 for rate, estimate in accuracies.items()}, validated)
     return Swept(arm, after, accuracies, validated, chosen)
 
 

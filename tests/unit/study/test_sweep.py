@@ -38,7 +38,21 @@ def study(**changes: object) -> StudySettings:
 def test_the_lowest_rate_among_those_that_cannot_be_told_from_the_best(
     accuracies: dict[float, float], problems: int, expected: float
 ) -> None:
-    assert choose_rate(accuracies, problems) == expected
+    flags = {rate: [np.arange(problems) < share * problems] for rate, share in accuracies.items()}
+    assert choose_rate(accuracies, flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({1e-4: 0.0, 2e-4: 0.02}, 2e-4),  # the same on every problem: told apart, though 0.02 is within 0.05
+        ({1e-4: 0.0, 2e-4: 0.0}, 1e-4),
+    ],
+)
+def test_likelihoods_are_compared_problem_by_problem(changes: dict[float, float], expected: float) -> None:
+    base_N = np.linspace(0.2, 0.8, 100)
+    values = {rate: [base_N + change + 0.01 * np.sin(np.arange(100) + rate * 1e4)] for rate, change in changes.items()}
+    assert choose_rate({rate: float(runs[0].mean()) for rate, runs in values.items()}, values) == expected
 
 
 def test_every_arm_is_trained_at_every_rate_and_shares_what_does_not_depend_on_it(tmp_path: Path) -> None:
