@@ -1,5 +1,6 @@
 """Our settings in the terms of TRL and PEFT: the trainer's arguments, the adapter, the experiment trackers."""
 
+import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +30,16 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
     """The trainer's arguments for a run; nothing is cut, dropped, reported or saved that we did not ask for.
 
     Raises:
-        InputError: batch sizes that do not divide.
+        InputError: batch sizes that do not divide, or a single step whose learning rate warm-up makes 0.
         EnvironmentProblem: several GPUs without a launcher, or an optimiser or a tracker that is not installed.
     """
+    if settings.warmup_steps and math.ceil(data.rows / settings.batch_size) * settings.epochs <= 1:
+        raise InputError(
+            f"{data.rows} rows in batches of {settings.batch_size} make one step, and warm-up begins with a learning"
+            " rate of 0, so that nothing would be trained",
+            where="train.warmup_steps",
+            fix="--warmup-steps 0, more rows or epochs, or a smaller --batch-size",
+        )
     on_gpu = loaded.device.type == "cuda"
     chosen = settings.machine.gradient_checkpointing
     checkpointing = on_gpu if chosen is None else chosen

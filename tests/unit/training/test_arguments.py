@@ -1,4 +1,4 @@
-"""Experiment trackers among a training run's arguments."""
+"""A training run's arguments: experiment trackers, and a warm-up that would leave no step."""
 
 from pathlib import Path
 from typing import get_args
@@ -8,7 +8,8 @@ from tests.selected_rows import make_rows
 from tests.unit.training.test_train import settings
 
 from tokensieve.config import MachineSettings, ModelSettings
-from tokensieve.errors import EnvironmentProblem
+from tokensieve.errors import EnvironmentProblem, InputError
+from tokensieve.models import load_model
 from tokensieve.training import arguments as module
 from tokensieve.training import train
 from tokensieve.training.arguments import report_to
@@ -45,3 +46,13 @@ def test_every_tracker_is_one_of_the_trainer_s() -> None:
     names = get_args(get_args(kind)[0])
     assert len(names) > 5
     assert set(names) <= set(INTEGRATION_TO_CALLBACK)
+
+
+def test_one_step_that_warm_up_makes_nothing_of_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    """Its adapter would change nothing, and be refused wherever it is read."""
+    rows, model = make_rows(), ModelSettings(model=str(tiny_folder))
+    rules = settings(method="lora", epochs=1, batch_size=len(rows), warmup_steps=20)
+    with pytest.raises(InputError, match=r"make one step.*\n.*--warmup-steps 0"):
+        train(rows, model, rules, tmp_path / "out")
+    adapter = train(rows, model, rules.model_copy(update={"warmup_steps": 0}), tmp_path / "out")
+    assert load_model(adapter.on(model)).identity.adapter_digest is not None, "it is read"
