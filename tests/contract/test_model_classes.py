@@ -10,6 +10,7 @@ from tokensieve.config import ScoreSettings
 from tokensieve.data.dataset import in_memory
 from tokensieve.data.manifest import Manifest
 from tokensieve.models import LoadedModel
+from tokensieve.models.speed import measure_speed
 from tokensieve.scoring import score, score_with
 from tokensieve.scoring.backbone import open_backbone
 from tokensieve.scoring.backend import request_for
@@ -63,6 +64,12 @@ def make_rows(lengths: list[int], seed: int = 0) -> list[Tokens]:
         in_response = [place >= length // 3 for place in range(length)]
         rows.append(Tokens(f"row-{index}", ints(ids), bools(in_response), bools([False] * length)))
     return rows
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_speed_of_every_class_can_be_measured(tiny_model: ModelFactory, name: str) -> None:
+    speed = measure_speed(make(tiny_model, name))
+    assert min(speed.read_s, speed.drawn_s, speed.spectrum_s) > 0
 
 
 @pytest.mark.parametrize("name", CLASSES)

