@@ -10,6 +10,7 @@ from typing import cast
 import datasets
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tokensieve.config import DataSettings, DialogueSettings, GenerateSettings, ScoreSettings, SelectSettings
 from tokensieve.data.dataset import Rows, in_memory
@@ -89,6 +90,30 @@ def test_a_limit_is_kept_and_an_unknown_task_is_refused(model: LoadedModel, tmp_
     assert (rows.manifest.counts.rows_in, len(rows)) == (3, 3)
     with pytest.raises(InputError, match="did you mean 'gsm8k'"):
         load("task:gms8k/train", model)
+
+
+def test_a_folder_of_another_functions_selection_is_not_taken_for_this_ones(
+    scored: Rows[Scored], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file, beside = tmp_path / "mine.py", tmp_path / "beside.py"
+    beside.write_text("LIMIT = 2\n")
+    file.write_text("import beside\n\ndef flags(row):\n    return row.nll_T() < beside.LIMIT\n")
+    select(scored, f"{file}:flags", tmp_path / "by_file")
+    select(scored, f"{file}:flags", tmp_path / "by_file")
+    beside.write_text("LIMIT = 3\n")
+    with pytest.raises(InputError, match="other inputs: policy"):
+        select(scored, f"{file}:flags", tmp_path / "by_file")
+
+    def limited(nats: float) -> Callable[[Scored], NDArray[np.generic]]:
+        if nats > 2:
+            return lambda row: row.nll_T() < 3
+        return lambda row: row.nll_T() < 2
+
+    select(scored, limited(2), tmp_path / "by_object")
+    select(scored, limited(2), tmp_path / "by_object")
+    with pytest.raises(InputError, match="other inputs: policy"):
+        select(scored, limited(3), tmp_path / "by_object")
 
 
 def test_select_counts_what_it_leaves_out(scored: Rows[Scored], tmp_path: Path) -> None:

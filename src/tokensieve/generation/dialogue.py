@@ -65,8 +65,9 @@ def generate_dialogues(
             where="generate.answerer.backend",
             fix="transformers, ray or vllm",
         )
-    check = None if settings.dialogue.verify is None else prompt_check(settings.dialogue.verify)
-    draft = draft_of(settings, sampling_of(settings), {"dialogues": str(count)}, sampler)
+    check, code = (None, "") if settings.dialogue.verify is None else prompt_check(settings.dialogue.verify)
+    inputs = {"dialogues": str(count), **({"verify": code} if code else {})}
+    draft = draft_of(settings, sampling_of(settings), inputs, sampler)
     with ShardRun[Example](out, draft) as run:
         if run.finished is not None:
             return run.finished

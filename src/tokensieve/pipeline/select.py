@@ -81,18 +81,18 @@ def select(
     piece = _piece(scored.manifest.model, tokenizer) if chosen.traits.token_texts else None
     rule = fit(settings, lambda: iter(rows), policy=chosen, structure=structure, top_k=top_k, piece=piece)
     error_nats = _nll_error(scored.manifest, settings.scorer)
+    code = code_digest(chosen)  # an input: in a folder of another function's result nothing may be taken for this one's
     sums = _Sums(rule, error_nats, _white_space(scored.manifest))
     manifest = Manifest(
         stage="selected",
         settings={**settings.model_dump(mode="json"), "mix": mix, "limit": limit},
-        inputs={"scored": scored.manifest.digest, **mix_digest(mix)},
+        inputs={"scored": scored.manifest.digest, **mix_digest(mix), **({"policy": code} if code else {})},
         model=scored.manifest.model,
         versions=dict(package_versions()),
         seed=settings.seed,
         facts={
             "threshold_nats": rule.threshold_nats if math.isfinite(rule.threshold_nats) else None,
             "noted": facts.get("noted", {}),
-            "code_digest": code_digest(chosen),
             "structure_known": structure is not None,
             STRUCTURE_IDS: facts.get(STRUCTURE_IDS),
         },

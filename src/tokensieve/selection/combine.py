@@ -1,6 +1,7 @@
 """Policies made of others: combinations with ``&``, another scorer by ``@``, exemptions, and the user's function."""
 
 import hashlib
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from tokensieve.errors import InputError
 from tokensieve.selection.policy import Candidates, Decision, Policy, TrainingSplit, Traits, number
 from tokensieve.types import Scored
-from tokensieve.user_code import load_function
+from tokensieve.user_code import function_digest, load_function
 
 PolicyFunction: TypeAlias = Callable[[Scored], NDArray[np.generic]]
 """A user's own policy: a scored row to one value a token, ``[T]``: flags (True trains), or weights in [0, 1]."""
@@ -236,20 +237,30 @@ def _called(function: PolicyFunction, place: str, row: Candidates) -> NDArray[np
 
 
 def code_digest(policy: Policy) -> str:
-    """Digest of the files of the user's own functions in a policy; empty where it has none.
+    """Digest of the code of the user's own functions in a policy; empty where it has none.
 
-    Part of a study's keys, since the same text selects otherwise once the function is changed.
+    Part of a study's keys and of a selection's inputs, since the same text selects otherwise once the function is
+    changed. Of a function at hand in Python it is that of its own lines, empty where these are not known.
 
     Raises:
         InputError: there is no such file.
     """
-    if isinstance(policy, UserFunction) and policy.function is None:
-        file = Path(policy.place.rpartition(":")[0])
+    if isinstance(policy, UserFunction):
+        if policy.function is not None:
+            return _source_digest(policy.function)
         policy.loaded()
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return function_digest(policy.place, Path())
     if isinstance(policy, OfScorer):
         return code_digest(policy.policy)
     if isinstance(policy, Combined):
         return "".join(code_digest(part) for part in policy.parts)
     matched = getattr(policy, "matched", None)
     return "" if matched is None else code_digest(matched)
+
+
+def _source_digest(function: PolicyFunction) -> str:
+    lines = function if inspect.isroutine(function) else type(function)
+    try:
+        return hashlib.sha256(inspect.getsource(lines).encode()).hexdigest()
+    except (OSError, TypeError):  # typed into a plain Python prompt, or no Python code
+        return ""

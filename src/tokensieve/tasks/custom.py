@@ -20,13 +20,13 @@ from pydantic import BaseModel, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core.core_schema import CoreSchema, tagged_union_schema
 
 from tokensieve.config import STRICT
-from tokensieve.data.hashing import file_digest
 from tokensieve.data.manifest import digest_of
 from tokensieve.errors import InputError, in_words
 from tokensieve.tasks.benchmark_io import Row, read_rows, require_split
 from tokensieve.tasks.custom_checkers import CHECKERS, Render
 from tokensieve.tasks.task import Task
 from tokensieve.types import Message, Problem
+from tokensieve.user_code import function_digest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -97,7 +97,7 @@ def read_task(path: Path) -> Task:
     checker = CHECKERS[described.check.kind]
     check = partial(checker.check, checker.prepare(described.check, path))
     function = getattr(described.check, "function", None)  # of the check by the user's own function alone
-    code = "" if function is None else file_digest(path.parent / str(function).rpartition(":")[0])
+    code = "" if function is None else function_digest(str(function), path.parent)
     rules = digest_of([described.model_dump(mode="json", include={"check", "max_new_tokens"}), code])
     return Task(described.name, title, splits, load, check, described.max_new_tokens, rules=rules)
 

@@ -17,7 +17,7 @@ from tokensieve.tasks.answer_blocks import parses, unclosed_block
 from tokensieve.tasks.answer_code import code, query
 from tokensieve.tasks.answer_text import judge_behind_reasoning
 from tokensieve.types import JSON, Message, Outcome, Verdict
-from tokensieve.user_code import load_function
+from tokensieve.user_code import function_digest, load_function
 
 UserFunction: TypeAlias = Callable[[Mapping[str, JSON], str], object]
 """``function(row, answer)``: True where the answer is right, or a verdict; None where it cannot tell."""
@@ -148,19 +148,22 @@ def check_by_function(function: UserFunction, row: Mapping[str, JSON], answer: s
     return Verdict(Outcome.CORRECT if found else Outcome.WRONG, answer.strip())
 
 
-def prompt_check(name: str) -> PromptCheck:
-    """The check of a name: ``shown-tests``, or a function of the user's as ``file.py:name``.
+def prompt_check(name: str) -> tuple[PromptCheck, str]:
+    """The check of a name, ``shown-tests`` or a function of the user's as ``file.py:name``, and the digest of its code.
 
     An answer is judged without the reasoning before it. The function is called with ``{"messages": [...], "prompt":
-    the last user's turn}`` and the answer; it returns True, False, a verdict, or None where it cannot tell.
+    the last user's turn}`` and the answer; it returns True, False, a verdict, or None where it cannot tell. The digest
+    is empty for the shipped check.
 
     Raises:
         InputError: no such file or function.
     """
     check: PromptCheck = by_shown_tests
+    code = ""
     if name != "shown-tests":
         check = partial(_by_function, load_function(name, Path(), "generate.dialogue.verify"))
-    return lambda messages, answer: judge_behind_reasoning(answer, partial(check, messages))
+        code = function_digest(name, Path())
+    return lambda messages, answer: judge_behind_reasoning(answer, partial(check, messages)), code
 
 
 def by_shown_tests(messages: Sequence[Message], answer: str) -> Verdict:

@@ -159,6 +159,10 @@ def test_a_function_of_the_user_s_verifies_answers(
     sampler = speaker(base, lambda n, role, turn: f"{role} {n}" if (role, n) != ("assistant", 1) else "wrong")
     made = generate("", base, rules(3, verify="checks.py:echoes"), tmp_path / "out", sampler=sampler)
     assert [example.id for example in made] == ["dialogue/0", "dialogue/2"]
+    with (tmp_path / "checks.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    with pytest.raises(InputError, match="other inputs: verify"):
+        generate("", base, rules(3, verify="checks.py:echoes"), tmp_path / "out", sampler=sampler)
     with pytest.raises(InputError, match=r"generate\.dialogue\.verify: .*no function 'absent'"):
         generate("", base, rules(3, verify="checks.py:absent"), tmp_path / "other", sampler=sampler)
     assert not (tmp_path / "other" / "samples").exists()
