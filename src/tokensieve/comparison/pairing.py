@@ -1,6 +1,7 @@
 """Pairing of a base model's answers with a fine-tuned model's, problem by problem, and what the pairs show."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,8 +72,8 @@ def compare(
         level: coverage of the intervals.
 
     Raises:
-        InputError: a path without an evaluation, a task that is missing, settings or problems that differ, or a gate or
-            a coverage that is none.
+        InputError: a path without an evaluation, a task that is missing or no task at all, two answers under one
+            number, settings or problems that differ, or a gate or a coverage that is none.
     """
     listed = list(tuned) if isinstance(tuned, Sequence) and not isinstance(tuned, str) else [tuned]
     if not listed:
@@ -157,6 +158,18 @@ class _Pairs:
 
 
 def _answers(evaluated: Evaluated, metric: str, group_by: str) -> EvaluationAnswers:
+    found = _read(evaluated, metric, group_by)
+    for (task, problem, sample), count in Counter((r.task, r.id, r.sample) for r in found.rows).most_common(1):
+        if count > 1:
+            raise InputError(
+                f"task {task!r}: problem {problem!r} has {count} answers with the number {sample}",
+                where=found.source,
+                fix="number several answers to a problem from 0; of several runs of a task name one, or each as a seed",
+            )
+    return found
+
+
+def _read(evaluated: Evaluated, metric: str, group_by: str) -> EvaluationAnswers:
     if isinstance(evaluated, EvaluationAnswers):
         return evaluated
     if isinstance(evaluated, str | Path):
@@ -178,6 +191,8 @@ def _tasks(
         raise InputError("the evaluation has no answer", where=before.source)
     rest = others if others is not None else tuple(task for task in there if task != target)
     names = tuple(dict.fromkeys((target, *rest) if target else rest))
+    if not names:
+        raise InputError("no task to compare", fix="name a target, or tasks in others")
     for one, side in ((before, "before"), *((one, "after") for one in after)):
         known = {row.task for row in one.rows}
         for task in names:

@@ -39,7 +39,7 @@ class Forgetting:
         ti: target improvement in percent; undefined where the base solves none of the target's problems.
         ti_points: change on the target in percentage points; always defined.
         bwt: backward transfer in percent; undefined where no other task has a base above 0.
-        dropped_tasks: tasks left out of BWT since the base solves none of their problems.
+        dropped_tasks: tasks left out of BWT since the base solves none of their problems, or is not scored on them.
     """
 
     ti: Estimate
@@ -68,8 +68,8 @@ def target_improvement(
 def backward_transfer(before: Mapping[str, float], after: Mapping[str, float], target: str) -> float:
     """Mean relative change of accuracy over the tasks other than the target, in percent.
 
-    Tasks whose base is 0 have no relative change and are left out (``undefined_tasks`` names them); NaN where none
-    is left.
+    Tasks whose base is 0 or NaN have no relative change and are left out (``undefined_tasks`` names them); NaN where
+    none is left.
 
     Raises:
         InputError: a task of ``before`` is missing in ``after``.
@@ -80,8 +80,8 @@ def backward_transfer(before: Mapping[str, float], after: Mapping[str, float], t
 
 
 def undefined_tasks(before: Mapping[str, float], target: str) -> tuple[str, ...]:
-    """Tasks other than the target on which the base solves nothing, so that they cannot count in BWT."""
-    return tuple(task for task in before if task != target and before[task] == 0)
+    """Tasks other than the target that cannot count in BWT: the base solves nothing, or is not scored (NaN)."""
+    return tuple(task for task in before if task != target and not before[task] > 0)
 
 
 def forgetting(
@@ -178,7 +178,8 @@ def best_within(
 
     The best is chosen on the target's validation problems where they are given, else on the problems that measure it.
     The choice is made anew in every replicate of the bootstrap, which draws the validation problems too, so that the
-    interval takes it into account. Where no setting keeps enough, it is the base, which loses nothing.
+    interval takes it into account. Where no setting keeps enough, it is the base, which loses nothing. A setting that
+    is not scored (NaN) is never the best.
 
     Args:
         before: as in ``forgetting``, and so are ``target``, ``seed``, ``draws`` and ``level``.
@@ -209,9 +210,12 @@ def best_within(
     found: list[tuple[int | None, Estimate]] = []
     for loss in losses:
         least = -loss - 1e-9  # a loss of exactly that much is allowed
-        allowed = [place for place, bwt in enumerate(kept) if bwt >= least]
+        allowed = [place for place, bwt in enumerate(kept) if bwt >= least and not math.isnan(rank[place])]
         place = max(allowed, key=rank.__getitem__, default=None)
-        ranks = [np.where(bwt >= least, one, -np.inf) for one, bwt in zip(rank_drawn, kept_drawn, strict=True)]
+        ranks = [
+            np.where((bwt >= least) & ~np.isnan(one), one, -np.inf)
+            for one, bwt in zip(rank_drawn, kept_drawn, strict=True)
+        ]
         chosen = np.argmax(np.stack([np.full(draws, -np.inf), *ranks]), axis=0)  # the base comes first
         value = base[target] if place is None else tuned[place][target]
         found.append((place, estimate(value, values_drawn[chosen, np.arange(draws)], level)))

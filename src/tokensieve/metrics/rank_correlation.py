@@ -27,7 +27,8 @@ def rank_correlation(
 ) -> Estimate:
     """Spearman's rank correlation, in [-1, 1], with a percentile bootstrap over runs or over groups of runs.
 
-    Ties get the mean of their ranks. Whole groups are drawn, since the seeds of one arm are alike. Replicates in which
+    Ties get the mean of their ranks; runs in which a measure is NaN (not scored) are left out. Whole groups are drawn,
+    since the seeds of one arm are alike. Replicates in which
     a measure is constant are left out of the interval, which is widened to hold the correlation itself.
 
     Args:
@@ -49,6 +50,8 @@ def rank_correlation(
     groups = [str(run) for run in range(len(x))] if groups_R is None else list(groups_R)
     if not len(x) == len(y) == len(groups):
         raise InputError(f"{len(x)} and {len(y)} values of {len(groups)} runs")
+    scored = ~(np.isnan(x) | np.isnan(y))
+    x, y, groups = x[scored], y[scored], [name for name, known in zip(groups, scored, strict=True) if known]
     if len(x) < LEAST_RUNS:
         return Estimate()
     value = spearman(x, y)
@@ -77,7 +80,9 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Pearson's correlation of the ranks; NaN where one of the two is constant."""
+    """Pearson's correlation of the ranks; NaN where one of the two is constant, or holds a NaN, which has no rank."""
+    if np.isnan(x).any() or np.isnan(y).any():
+        return math.nan
     a, b = ranks(x) - (len(x) + 1) / 2, ranks(y) - (len(y) + 1) / 2
     scale = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / scale if scale else math.nan

@@ -100,6 +100,21 @@ def test_unlike_problems_are_refused_or_left_out() -> None:
     assert "toy: 4 answers without a partner are left out" in found.notes
 
 
+def test_two_answers_under_one_number_are_refused() -> None:
+    once, twice = answers([True, False]), answers([True, False])
+    twice = replace(twice, rows=(*twice.rows, twice.rows[0]))
+    for pair in ((once, twice), (twice, once)):
+        with pytest.raises(InputError, match=r"problem '0' has 2 answers with the number 0"):
+            compare(*pair, allow_unlike=True)
+    several = replace(twice, rows=(*once.rows, *(replace(row, sample=1) for row in once.rows)))
+    assert compare(several, several).changes[0].before.answers == 4
+
+
+def test_a_comparison_of_no_task_is_refused() -> None:
+    with pytest.raises(InputError, match="no task to compare"):
+        compare(answers([True]), answers([False]), others=(), max_drop=2)
+
+
 def test_problems_of_another_text_under_the_same_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     before = made()
     task = toy_task("toy", 12)

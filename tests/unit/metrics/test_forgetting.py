@@ -9,6 +9,8 @@ from tests.estimates import ends, holds
 
 from tokensieve.errors import InputError
 from tokensieve.metrics import (
+    Flags,
+    Values,
     backward_transfer,
     best_within,
     difference,
@@ -42,6 +44,28 @@ def test_a_base_of_zero_has_no_relative_change_and_is_named() -> None:
     assert backward_transfer(before, after, "new") == -50.0
     assert undefined_tasks(before, "new") == ("b",)
     assert math.isnan(backward_transfer({"new": 0.0, "b": 0.0}, after, "new"))
+
+
+def test_a_base_that_is_not_scored_is_left_out_and_named_as_a_base_of_zero_is() -> None:
+    before: Flags = {"new": flags(5, 10), "a": flags(5, 10), "b": np.array([0.5, math.nan])}
+    after: Flags = {"new": flags(9, 10), "a": flags(4, 10), "b": np.array([0.5, 0.5])}
+    found = forgetting(before, [after], "new", draws=200)
+    assert found.dropped_tasks == ("b",)
+    assert found.bwt == forgetting({t: before[t] for t in ("new", "a")}, [after], "new", draws=200).bwt
+
+
+def test_a_setting_that_is_not_scored_is_never_the_best() -> None:
+    before: Flags = {"target": flags(20, 100), "a": flags(80, 100)}
+    sound: Flags = {"target": flags(50, 100), "a": flags(80, 100)}
+    broken: Flags = {"target": np.full(100, math.nan), "a": flags(80, 100)}
+    for settings, place in (([broken, sound], 1), ([sound, broken], 0), ([broken], None)):
+        ((found, value),) = best_within(before, [[one] for one in settings], "target", (5.0,), draws=50)
+        assert found == place
+        assert value.value == (0.2 if place is None else 0.5)
+        assert value.interval is not None
+    validation: list[list[Values]] = [[np.full(60, math.nan)], [flags(30, 60)]]
+    ((found, value),) = best_within(before, [[sound], [sound]], "target", (5.0,), validation, draws=50)
+    assert found == 1
 
 
 def test_missing_tasks_are_named() -> None:

@@ -1,10 +1,12 @@
 """Spearman's rank correlation against values worked out by hand and by its formula, and its interval."""
 
+import math
+
 import numpy as np
 import pytest
 
 from tokensieve.errors import InputError
-from tokensieve.metrics.rank_correlation import rank_correlation, ranks
+from tokensieve.metrics.rank_correlation import rank_correlation, ranks, spearman
 
 # Heights of 10 students in two subjects, a worked example with 6 sum d^2 = 1164: rho = 1 - 1164 / 990.
 _IQ = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
@@ -45,6 +47,17 @@ def test_few_runs_have_no_correlation_and_few_groups_no_interval() -> None:
 
 def test_a_constant_measure_has_no_correlation() -> None:
     assert rank_correlation([1.0] * 8, list(range(8))).value is None
+
+
+def test_runs_without_a_value_are_left_out() -> None:
+    x, y = [float(run) for run in range(9)], [float(run * run) for run in range(9)]
+    missing = [math.nan, *x], [5.0, *y]
+    assert rank_correlation(*missing) == rank_correlation(x, y)
+    assert rank_correlation(missing[1], missing[0]) == rank_correlation(y, x)
+    groups = [str(run) for run in range(9)]
+    assert rank_correlation(*missing, ["0", *groups]) == rank_correlation(x, y, groups)
+    assert rank_correlation([math.nan] * 5 + x[:5], [1.0] * 5 + y[:5]).value is None, "five runs are too few"
+    assert math.isnan(spearman(np.array(missing[0]), np.array(missing[1])))
 
 
 def test_seeds_of_one_arm_widen_the_interval_where_they_are_drawn_together() -> None:
