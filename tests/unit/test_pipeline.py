@@ -96,9 +96,9 @@ def test_a_folder_of_another_functions_selection_is_not_taken_for_this_ones(
     scored: Rows[Scored], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    file, beside = tmp_path / "mine.py", tmp_path / "beside.py"
+    file, beside = tmp_path / "mine.py", tmp_path / "limits_of_selection.py"
     beside.write_text("LIMIT = 2\n")
-    file.write_text("import beside\n\ndef flags(row):\n    return row.nll_T() < beside.LIMIT\n")
+    file.write_text("import limits_of_selection\n\ndef flags(row):\n    return row.nll_T() < limits_of_selection.LIMIT\n")
     select(scored, f"{file}:flags", tmp_path / "by_file")
     select(scored, f"{file}:flags", tmp_path / "by_file")
     beside.write_text("LIMIT = 3\n")

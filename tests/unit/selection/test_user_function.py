@@ -75,12 +75,12 @@ def test_a_users_function_that_gives_no_decision_is_refused(tmp_path: Path, name
         choose([row([1.0, 3.0], "a"), row([1.0, 3.0], "b")], f"{file}:{name}")
 
 
-@pytest.mark.parametrize("changed", ["mine.py", "beside.py"])
+@pytest.mark.parametrize("changed", ["mine.py", "near_a_policy.py"])
 def test_a_changed_function_is_another_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "beside.py").write_text(FUNCTIONS)
+    (tmp_path / "near_a_policy.py").write_text(FUNCTIONS)
     file = tmp_path / "mine.py"
-    file.write_text(f"import beside\n{FUNCTIONS}")
+    file.write_text(f"import near_a_policy\n{FUNCTIONS}")
     policies = [f"{file}:flags", f"random:{file}:flags", f"stm:2 & {file}:flags", f"({file}:flags)@larger"]
     before = [code_digest(parse_policy(policy)) for policy in policies]
     (tmp_path / changed).write_text((tmp_path / changed).read_text().replace("< 2", "< 3"))

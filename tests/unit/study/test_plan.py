@@ -156,7 +156,7 @@ def _keys(settings: StudySettings, root: Path) -> dict[str, set[str]]:
         ("task.yaml", "ignore_case: true", "ignore_case: false", {"evaluate"}),
         ("task.yaml", "max_new_tokens: 8", "max_new_tokens: 9", {"evaluate"}),
         ("checks.py", "return True", "return False", {"evaluate"}),
-        ("beside.py", "limit = 1", "limit = 2", {"evaluate"}),
+        ("near_a_check.py", "limit = 1", "limit = 2", {"evaluate"}),
         ("held.txt", "one", "two", {"draw", "drift"}),
         ("anchors/rows.txt", "one", "two", {"train", "evaluate", "drift"}),
     ],
@@ -165,7 +165,7 @@ def test_a_changed_file_changes_the_steps_that_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, before: str, after: str, changed: set[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    by_function = file in ("checks.py", "beside.py")
+    by_function = file in ("checks.py", "near_a_check.py")
     check = (
         "{kind: function, function: 'checks.py:check'}"
         if by_function
@@ -175,8 +175,8 @@ def test_a_changed_file_changes_the_steps_that_read_it(
         "rows.jsonl": '{"q": "a", "a": "a"}\n',
         "task.yaml": f"name: own\nrows: {{test: rows.jsonl}}\nprompt: '{{{{ q }}}}'\ngold: '{{{{ a }}}}'\n"
         f"check: {check}\nmax_new_tokens: 8\n",
-        "checks.py": "import beside\n\ndef check(row, answer):\n    return True\n",
-        "beside.py": "limit = 1\n",
+        "checks.py": "import near_a_check\n\ndef check(row, answer):\n    return True\n",
+        "near_a_check.py": "limit = 1\n",
         "held.txt": "one\n",
         "anchors/rows.txt": "one\n",
     }
