@@ -98,7 +98,9 @@ def test_a_folder_of_another_functions_selection_is_not_taken_for_this_ones(
     monkeypatch.syspath_prepend(str(tmp_path))
     file, beside = tmp_path / "mine.py", tmp_path / "limits_of_selection.py"
     beside.write_text("LIMIT = 2\n")
-    file.write_text("import limits_of_selection\n\ndef flags(row):\n    return row.nll_T() < limits_of_selection.LIMIT\n")
+    file.write_text(
+        "import limits_of_selection\n\ndef flags(row):\n    return row.nll_T() < limits_of_selection.LIMIT\n"
+    )
     select(scored, f"{file}:flags", tmp_path / "by_file")
     select(scored, f"{file}:flags", tmp_path / "by_file")
     beside.write_text("LIMIT = 3\n")

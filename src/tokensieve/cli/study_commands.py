@@ -20,7 +20,7 @@ from tokensieve.cli.console import (
     show_warning,
     take_weak_sandbox,
 )
-from tokensieve.config import StudySettings
+from tokensieve.config import StudySettings, read_yaml
 from tokensieve.errors import InputError
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _change(text: str) -> tuple[str, object]:
     if not (key and value):
         raise InputError(f"expected KEY=VALUE, got {text!r}", where="--set", fix="--set train.learning_rate=1e-4")
     try:
-        return key, yaml.safe_load(value)
+        return key, read_yaml(value)
     except yaml.YAMLError:
         raise InputError(f"{value!r} is not a YAML value", where=f"--set {key}", fix="--set seeds='[0, 1]'") from None
 

@@ -1,7 +1,7 @@
 """Settings of every stage: frozen, strict, one class a stage. The text under a field is its help text."""
 
 from tokensieve.config.arms import ArmGenerateSettings, ArmSettings, SweepSettings, TargetSettings
-from tokensieve.config.base import STRICT, ModelSettings, TemplateArgument, as_settings
+from tokensieve.config.base import STRICT, ModelSettings, TemplateArgument, as_settings, read_yaml
 from tokensieve.config.data import DataSettings, InspectSettings, LaunchSettings, ScoreSettings, SelectSettings
 from tokensieve.config.evaluation import (
     CalibrateSettings,
@@ -69,4 +69,5 @@ __all__ = [
     "TrainSettings",
     "ValidationSettings",
     "as_settings",
+    "read_yaml",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias, TypeVar, cast
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tokensieve.errors import InputError, in_words
@@ -39,6 +40,34 @@ ONCE = AfterValidator(_once)
 
 Rates: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], ONCE]
 """Peak learning rates, each once."""
+
+
+def read_yaml(text: str) -> object:
+    """YAML as Python values; a key that a mapping names twice is an error, where PyYAML takes the last in silence.
+
+    Raises:
+        yaml.YAMLError: it does not parse, or a key stands twice (both with their line).
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    nodes, seen = [] if root is None else [root], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = set[tuple[str, str]]()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if (key.tag, key.value) in keys:
+                        raise yaml.MarkedYAMLError(
+                            problem=f"the key {key.value!r} stands twice in one mapping", problem_mark=key.start_mark
+                        )
+                    keys.add((key.tag, key.value))
+                nodes.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            nodes.extend(node.value)
+    return cast("object", yaml.safe_load(text))
 
 
 def as_settings(kind: type[Settings], given: object, where: str) -> Settings:

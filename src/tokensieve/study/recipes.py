@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from tokensieve.config import StudySettings
+from tokensieve.config import StudySettings, read_yaml
 from tokensieve.errors import InputError, explain
 from tokensieve.types import JSON
 
@@ -58,7 +58,7 @@ def _shipped() -> "resources.abc.Traversable":
 
 def _validated(text: str, where: str) -> StudySettings:
     try:
-        raw = yaml.safe_load(text)
+        raw = read_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"not valid YAML: {error}", where=where) from None
     if not isinstance(raw, dict):

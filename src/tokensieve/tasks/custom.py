@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core.core_schema import CoreSchema, tagged_union_schema
 
-from tokensieve.config import STRICT
+from tokensieve.config import STRICT, read_yaml
 from tokensieve.data.manifest import digest_of
 from tokensieve.errors import InputError, in_words
 from tokensieve.tasks.benchmark_io import Row, read_rows, require_split
@@ -80,7 +80,7 @@ def read_task(path: Path) -> Task:
             broken, or the user's function cannot be loaded.
     """
     try:
-        described = CustomTask.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        described = CustomTask.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"cannot read it: {error.strerror}", where=str(path)) from None
     except yaml.YAMLError as error:

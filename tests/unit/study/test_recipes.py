@@ -84,7 +84,13 @@ def test_an_unknown_arm_key_is_named_within_its_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a: [1", "not valid YAML"), ("- 1", "expected a mapping"), ("", "expected a mapping")],
+    [
+        ("a: [1", "not valid YAML"),
+        ("- 1", "expected a mapping"),
+        ("", "expected a mapping"),
+        (SMALL + "name: other", r"(?s)'name' stands twice in one mapping.*line 5"),
+        (SMALL.replace("{name: plain}", "{name: plain, name: b}"), "'name' stands twice"),
+    ],
 )
 def test_what_is_no_recipe_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "r.yaml"

@@ -127,6 +127,7 @@ def test_system_turn_id_and_array_of_rows(tmp_path: Path) -> None:
         ({"max_new_tokens": "0"}, "max_new_tokens"),
         ({"rows": "{dev: rows.jsonl}"}, "rows"),
         ({"name": "[unclosed"}, "broken YAML"),
+        ({"check": "{kind: exact, kind: number, answer: x}"}, "'kind' stands twice"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, more: dict[str, str], words: str) -> None:
