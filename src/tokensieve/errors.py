@@ -73,14 +73,14 @@ def explain(error: "ValidationError", settings: "type[BaseModel]", prefix: str =
     place = ".".join(str(part) for part in (*filter(None, [prefix]), *first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{place}: {in_words(first)}" if place else in_words(first)
-    here = _class_at(settings, first["loc"][:-1])
+    here = class_at(settings, first["loc"][:-1])
     known = sorted(here.model_fields)
     near = difflib.get_close_matches(str(first["loc"][-1]), [*known, *_nested_keys(here)], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
     return f"unknown key {place!r}; {hint}"
 
 
-def _class_at(model: "type[BaseModel]", place: tuple[str | int, ...]) -> "type[BaseModel]":
+def class_at(model: "type[BaseModel]", place: tuple[str | int, ...]) -> "type[BaseModel]":
     """The settings class that a path leads to."""
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
@@ -111,6 +111,8 @@ def in_words(complaint: "ErrorDetails") -> str:
     got = complaint.get("input")
     if complaint["type"] == "too_short":
         return f"expected at least {complaint['ctx']['min_length']} entry, got {complaint['ctx']['actual_length']}"
+    if complaint["type"] in ("dict_type", "model_type"):
+        return "expected names with their values" + (f", got {got!r}" if _is_short(got) else "")
     if not text.startswith("Input should be "):
         return text[:1].lower() + text[1:]
     return f"expected {text.removeprefix('Input should be ')}" + (f", got {got!r}" if _is_short(got) else "")

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Sequence
 
 import cyclopts
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from tokensieve.errors import TokensieveError, in_words
+from tokensieve.errors import TokensieveError, class_at, in_words
 
 _USERS_MISTAKE = 2
 _ENVIRONMENT = 3
@@ -78,4 +78,15 @@ def _in_words(error: cyclopts.CycloptsError) -> str:
         return str(error)
     complaint = error.__cause__.errors()[0]
     holder = error.argument.name if isinstance(error, cyclopts.ValidationError) and error.argument else "*"
-    return f"{option_of(holder, complaint['loc'])}: {in_words(complaint)}"
+    option = option_of(holder, complaint["loc"])
+    if complaint["type"] not in ("dict_type", "model_type"):
+        return f"{option}: {in_words(complaint)}"
+    got = str(complaint["input"])
+    expected = f"{option}: expected {option}.NAME VALUE, got {option} {got}"
+    name, equals, value = got.partition("=")
+    if complaint["type"] == "dict_type":
+        return f"{expected}\n  fix: {option}.{name} {value}" if equals and name and value else expected
+    settings = class_at(error.argument.hint, complaint["loc"]) if error.argument else BaseModel
+    if name in settings.model_fields and value:
+        return f"{expected}\n  fix: {option_of(option, (name,))} {value}"
+    return f"{expected}; its names: {', '.join(option_of(option, (field,)) for field in settings.model_fields)}"

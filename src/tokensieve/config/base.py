@@ -127,7 +127,8 @@ class ModelSettings(BaseModel):
     trust_remote_code: bool = False
     """Run the modelling code that a Hub repository ships. Only for repositories that you have read."""
     template_kwargs: dict[str, TemplateArgument] = Field(default_factory=dict)
-    """The chat template's arguments, such as {"enable_thinking": false}; JSON in text counts as its value."""
+    """The chat template's arguments, such as {"enable_thinking": false}; as an option --template-kwargs.enable_thinking
+    false. JSON in text counts as its value."""
 
     @field_validator("template_kwargs")
     @classmethod

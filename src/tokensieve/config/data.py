@@ -17,7 +17,7 @@ class DataSettings(BaseModel):
     format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "examples"] = "auto"
     """Form of the rows; auto recognises it from the first one and says so."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """The data set's own names for our fields, e.g. {"prompt": "question", "completion": "answer"}."""
+    """The data set's own names for our fields, e.g. {"prompt": "question"}; as an option --columns.prompt question."""
     split: str = "train"
     """Split of a Hub data set or of a task."""
     data: Path | None = None
