@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from tokensieve.config import StudySettings
-from tokensieve.study.jobs import Job, jobs_of, makespan
+from tokensieve.models import load_model
+from tokensieve.models.speed import Speed
+from tokensieve.study import jobs as jobs_module
+from tokensieve.study.jobs import Job, estimate_seconds, jobs_of, makespan
 from tokensieve.study.plan import Plan
 from tokensieve.study.runner import prepare
 
@@ -92,3 +95,24 @@ def test_the_time_of_several_workers(plan: Plan, workers: int, expected: float) 
 
 def test_nothing_to_make_takes_no_time(tmp_path: Path, plan: Plan) -> None:
     assert makespan(jobs_of(plan, []), lambda step: 1.0, 2) == 0.0
+
+
+@pytest.mark.parametrize(("workers", "threads", "turns"), [(1, None, 1), (2, 1, 1), (4, 1, 2)])
+def test_the_estimate_is_each_steps_work_and_what_it_takes_beside(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int | None, turns: int
+) -> None:
+    speed = Speed(read_s=1.0, drawn_s=2.0, spectrum_s=0.0)
+    asked: list[int | None] = []
+
+    def measured(_: object, threads: int | None) -> Speed:
+        asked.append(threads)
+        return speed
+
+    monkeypatch.setattr(jobs_module, "measure_speed", measured)
+    monkeypatch.setattr(jobs_module, "cores", lambda: 2)
+    steps = plan.steps()[:2]
+    lengths = [speed.seconds(step.work) for step in steps]
+    assert {step.verb for step in steps} == {"evaluate"}
+    expected = sum(lengths) + 2 * 0.5 if workers == 1 else turns * max(lengths) + 0.5
+    assert estimate_seconds(plan, steps, load_model("pocket"), workers) == pytest.approx(expected)
+    assert threads is None or asked == [threads]
