@@ -23,7 +23,7 @@ from tokensieve.data.manifest import write_atomically
 from tokensieve.drift import DriftProbe, ProbeDrift, tuned_settings
 from tokensieve.errors import InputError
 from tokensieve.evaluation import evaluate, mean_nll
-from tokensieve.models import LoadedModel, load_model, settings_of
+from tokensieve.models import LoadedModel, fingerprint, load_model, settings_of
 from tokensieve.pipeline import load
 from tokensieve.pipeline.rows import tell_unread
 from tokensieve.repair.candidates import check_alpha, interpolate, reduce_intruders
@@ -112,7 +112,8 @@ def repair_model(
     out, tuned = Path(out), Path(tuned)
     if not tuned.is_dir():
         raise InputError("there is no such folder", where=str(tuned), fix="the folder of train")
-    pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n")
+    weights = [fingerprint(tuned_settings(str(folder), before)) for folder in (tuned, *settings.checkpoints)]
+    pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n{' '.join(weights)}\n")
     made = _candidates(tuned, before, settings, out / "candidates")
     rows = _target_rows(before, settings)
     value = _score(load_model(before), rows, settings, out / "scores" / "base")
@@ -126,8 +127,8 @@ def repair_model(
     best = choose(points[1:], settings.tolerance)
     points = [one.model_copy(update={"chosen": one is best}) for one in points]
     result = Repair(base=before.model, tuned=str(tuned), settings=settings, candidates=tuple(points), rule=_RULE)
-    if not (out / "model").exists():
-        shutil.copytree(str(best.folder), out / "model", ignore=shutil.ignore_patterns(*_TRAINING_STATE))
+    copy = partial(shutil.copytree, str(best.folder), ignore=shutil.ignore_patterns(*_TRAINING_STATE))
+    _once(copy, out / "model")
     write_atomically(out / RESULT_NAME, result.model_dump_json(indent=2).encode())
     return result
 
@@ -162,7 +163,7 @@ def _candidates(
     return made
 
 
-def _once(write: Callable[[Path], None], folder: Path) -> Path:
+def _once(write: Callable[[Path], object], folder: Path) -> Path:
     """The folder, written whole or not at all."""
     if not folder.exists():
         draft = folder.with_name(f".{folder.name}.draft")

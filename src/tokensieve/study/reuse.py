@@ -65,9 +65,11 @@ def take_over(runner: Runner, found: Iterable[tuple[Step, Path]]) -> Mapping[str
         shutil.rmtree(runner.folder(step), ignore_errors=True)  # what a kill has left half done
         half.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(other.folder(step), half, copy_function=_link_or_copy)
-        half.rename(runner.folder(step))
         source = record.taken_from or root.name
+        # A record without a folder says nothing, so that a kill in between loses nothing; a folder without a record
+        # would be made again, by a call that does not know whose it is.
         runner.write_record(step, record.model_copy(update={"taken_from": source}))
+        half.rename(runner.folder(step))
         taken[root.name] += 1
     return taken
 

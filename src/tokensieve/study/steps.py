@@ -127,6 +127,7 @@ class Runner:
     def make(self, step: Step) -> float:
         """Make one step whose needs are made, and return the seconds that it took."""
         began = time.monotonic()
+        self._marker(step).unlink(missing_ok=True)  # of a folder that is gone: it would vouch for one left half done
         step.build(self.folder(step), partial(self.watcher.advanced, step))
         wall_s = time.monotonic() - began
         self.write_record(step, StepRecord(verb=step.verb, label=step.label, key=step.key, wall_s=wall_s))

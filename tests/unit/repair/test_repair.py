@@ -1,6 +1,7 @@
 """Interpolated and repaired weights, and the choice among them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,9 @@ def test_the_least_drift_within_the_tolerance_is_chosen(tolerance: float, expect
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp_path: Path, method: str) -> None:
+def test_a_run_writes_the_frontier_and_the_chosen_model(
+    base: ModelSettings, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     after = tuned(base, tmp_path / "tuned", method)
     (after / "manifest.json").unlink()  # as of a model that another trainer has made
     rows = [{"prompt": "ab cd", "completion": text} for text in ("ef gh", "xyz", "12 3")]
@@ -102,6 +105,15 @@ def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp
         tolerance=100.0,
         drift=DriftSettings(rows=str(tmp_path / "rows.jsonl")),
     )
+
+    def dies(source: str, target: Path, **_: object) -> None:
+        Path(target).mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copytree", dies)
+        with pytest.raises(KeyboardInterrupt):
+            repair_model(after, base, rules, tmp_path / "out")
     found = repair_model(after, base, rules, tmp_path / "out")
     assert [one.name for one in found.candidates] == ["base", "tuned", "alpha 0", "alpha 0.5"]
     assert found.chosen.name == "alpha 0", "with any score allowed, the least drift is none"
@@ -116,6 +128,10 @@ def test_a_run_writes_the_frontier_and_the_chosen_model(base: ModelSettings, tmp
     assert repair_model(after, base, rules, tmp_path / "out") == found
     with pytest.raises(InputError, match="something else than this call"):
         repair_model(after, base, rules.model_copy(update={"tolerance": 0.0}), tmp_path / "out")
+    shutil.rmtree(after)
+    shutil.copytree(tmp_path / "out" / "model", after)  # as trained anew under its name
+    with pytest.raises(InputError, match="something else than this call"):
+        repair_model(after, base, rules, tmp_path / "out")
 
 
 def test_checkpoints_and_reduced_intruders_are_candidates(base: ModelSettings, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Steps of other runs: taken over whole, by key, with their origin told; nothing is taken twice or made up."""
 
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,33 @@ def test_a_folder_that_is_not_there_is_refused_and_one_without_runs_gives_nothin
     with pytest.raises(InputError, match="there is no such folder"):
         runs_in([tmp_path / "nowhere"])
     assert runs_in([tmp_path]) == ()
+
+
+@pytest.mark.parametrize(
+    "killed", ["shutil.copytree", "tokensieve.study.steps.Runner.write_record", "pathlib.Path.rename"]
+)
+@pytest.mark.parametrize("done", [False, True], ids=["before", "behind"])
+def test_a_kill_while_a_step_is_taken_over_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str, done: bool
+) -> None:
+    made(tmp_path / "one", step("a"))
+    runner = Runner(tmp_path / "new", Silent())
+    real = pydoc.locate(killed)
+    assert callable(real)
+
+    def die(*given: object, **named: object) -> None:
+        if done:
+            real(*given, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(killed, die)
+        with pytest.raises(KeyboardInterrupt):
+            taken(runner, [step("a")], tmp_path / "one")
+    record = runner.record(step("a"))
+    assert runner.folder(step("a")).exists() == (record is not None), "a folder without a record is of nobody"
+    assert record is None or record.taken_from == "one"
+    assert taken(runner, [step("a")], tmp_path / "one") == ({} if record else {"one": 1})
+    record = runner.record(step("a"))
+    assert record is not None
+    assert record.taken_from == "one"

@@ -1,5 +1,6 @@
 """Steps: each is made once, a kill leaves it unmade, a changed setting makes another."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,4 +75,14 @@ def test_a_deleted_folder_is_made_again(tmp_path: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
+    assert runner.record(step("a")) is None
+
+
+def test_the_record_of_a_deleted_folder_does_not_vouch_for_one_left_half_done(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, Log())
+    runner.run([step("a")])
+    shutil.rmtree(runner.folder(step("a")))
+    with pytest.raises(KeyboardInterrupt):
+        runner.run([step("a", fails=True)])
+    assert runner.folder(step("a")).is_dir()
     assert runner.record(step("a")) is None
