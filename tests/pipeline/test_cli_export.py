@@ -25,6 +25,8 @@ def test_a_model_with_another_tokenizer_is_refused_by_export_and_train(
     assert _run("select", tmp_path / "scored", "--policy", "plain", "--out", chosen) == 0
     made_with = read_manifest(chosen).model
     assert made_with is not None
+    assert _run("export", chosen, "--out", out, "--public") == 2
+    assert "--public: nothing is uploaded that could be public" in capsys.readouterr().err
     for command in ("export", "train"):
         capsys.readouterr()
         assert _run(command, chosen, "--model", "pocket", "--out", out) == 2

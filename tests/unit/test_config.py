@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from tokensieve import config
 from tokensieve.config import (
+    AnchorSettings,
     CalibrateSettings,
     DataSettings,
     EvaluateSettings,
@@ -113,6 +114,15 @@ def test_numbers_in_a_list_are_in_order_or_differ(
 def test_numbers_in_a_list_are_in_their_range(settings: type[BaseModel], value: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         settings.model_validate(value)
+
+
+@pytest.mark.parametrize("source", ["answers", "rows", "text"])
+def test_anchors_read_data_where_their_source_has_any(source: str) -> None:
+    assert AnchorSettings.model_validate({"source": source, "data": "d"}).data == "d"
+    with pytest.raises(ValidationError, match=f"anchors from {source} need their data, got none"):
+        AnchorSettings.model_validate({"source": source})
+    with pytest.raises(ValidationError, match="anchors from dialogues read no data, got d"):
+        AnchorSettings(data="d")
 
 
 def test_what_a_recipe_leaves_out_of_sampling_stays_as_self_output_draws() -> None:

@@ -148,7 +148,7 @@ def _dialogues(base: LoadedModel, settings: AnchorSettings, out: Path, progress:
 
 
 def _answers(base: LoadedModel, settings: AnchorSettings, out: Path, progress: Progress | None) -> Rows[Tokens]:
-    prompts = _data(settings)
+    prompts = settings.data or ""
     if prompts.startswith(TASK_PREFIX):
         return _checked_answers(prompts, base, settings, out, progress)
     n = settings.n if settings.temperature else 1  # greedy answers are all the same
@@ -188,22 +188,16 @@ def _checked_answers(
 
 
 def _rows(base: LoadedModel, settings: AnchorSettings, _: Path, __: Progress | None) -> Rows[Tokens]:
-    data = _data(settings)
+    data = settings.data or ""
     rows = load(data, base)
     tell_unread(data, rows.manifest.facts.get("noted"))
     return first(rows, settings.candidates)
 
 
 def _text(base: LoadedModel, settings: AnchorSettings, _: Path, __: Progress | None) -> Rows[Tokens]:
-    path = Path(_data(settings))
+    path = Path(settings.data or "")
     rows = text_rows(path, base.tokenizer, settings.candidates, settings.max_new_tokens)
     return in_memory(rows, Manifest(stage="tokens", model=base.identity, counts=Counts(rows_in=len(rows))))
-
-
-def _data(settings: AnchorSettings) -> str:
-    if settings.data is None:
-        raise InputError(f"source {settings.source} needs its data", where="anchors.data", fix="--data DATA")
-    return settings.data
 
 
 _Source: TypeAlias = Callable[[LoadedModel, AnchorSettings, Path, Progress | None], Rows[Tokens]]

@@ -200,6 +200,8 @@ def export(
     from tokensieve.pipeline import open_selected, tokenizer_of
 
     hush_datasets()
+    if public and push_to_hub is None:
+        raise InputError("nothing is uploaded that could be public", where="--public", fix="--push-to-hub OWNER/NAME")
     rows = open_selected(selected)
     identity = None
     if model is not None:  # the rows' template arguments are the rows' own

@@ -92,6 +92,14 @@ class AnchorSettings(BaseModel):
     pilot: PilotSettings = PilotSettings()
     """The run whose drift decides."""
 
+    @model_validator(mode="after")
+    def _check_data(self) -> "AnchorSettings":
+        if self.source == "dialogues" and self.data is not None:
+            raise ValueError(f"anchors from dialogues read no data, got {self.data}; leave it out, or name a source")
+        if self.source != "dialogues" and self.data is None:
+            raise ValueError(f"anchors from {self.source} need their data, got none")
+        return self
+
 
 class KlSettings(BaseModel):
     """KL divergence to the base on anchors, added to the loss of the training rows."""

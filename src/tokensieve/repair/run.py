@@ -112,10 +112,10 @@ def repair_model(
     out, tuned = Path(out), Path(tuned)
     if not tuned.is_dir():
         raise InputError("there is no such folder", where=str(tuned), fix="the folder of train")
+    rows = _target_rows(before, settings)  # what cannot be read is said before the folder is taken
     weights = [fingerprint(tuned_settings(str(folder), before)) for folder in (tuned, *settings.checkpoints)]
     pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n{' '.join(weights)}\n")
     made = _candidates(tuned, before, settings, out / "candidates")
-    rows = _target_rows(before, settings)
     value = _score(load_model(before), rows, settings, out / "scores" / "base")
     points = [Candidate(name="base", folder=None, score=value, probes=())]
     probe = DriftProbe(before, settings.drift)

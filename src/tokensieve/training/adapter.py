@@ -92,6 +92,9 @@ class Adapter:
         told = [f"loss {first.loss:.4g} → {last.loss:.4g} nats a token in {len(self.log):,} steps"]
         if last.anchor_kl == last.anchor_kl:
             told.append(f"KL to the base on anchors {last.anchor_kl:.3g} nats a token, weight {last.kl_weight:.3g}")
+        warmup = self.manifest.settings.get("warmup_steps")
+        if isinstance(warmup, int) and warmup >= len(self.log):
+            told.append(f"all of them in the warm-up of {warmup} steps, below the learning rate that was asked for")
         again = self.manifest.facts.get(CHOSEN_AGAIN)
         if isinstance(again, dict):
             told.append(f"anchors chosen again after step {again['step']}")

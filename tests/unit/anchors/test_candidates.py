@@ -135,7 +135,6 @@ def test_dialogues_are_counted_from_the_draw_and_are_not_those_of_drift(pocket: 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (AnchorSettings(source="text"), "source text needs its data"),
         (AnchorSettings(source="answers", data="task:pocket_words/test"), "a split to measure on"),
         (AnchorSettings(source="answers", data="task:piqa:nll"), "the model writes no answers to piqa:nll"),
     ],

@@ -155,6 +155,13 @@ def test_checkpoints_and_reduced_intruders_are_candidates(base: ModelSettings, t
         repair_model(after, base, twice, tmp_path / "twice")
 
 
+def test_a_target_that_is_not_there_does_not_take_the_folder(base: ModelSettings, tmp_path: Path) -> None:
+    for name in ("nope", "nope either"):
+        with pytest.raises(InputError, match=name):
+            repair_model(Path(base.model), base, RepairSettings(task=name), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("rules", [RepairSettings(), RepairSettings(task="a", rows="b")])
 def test_a_target_is_needed(base: ModelSettings, tmp_path: Path, rules: RepairSettings) -> None:
     with pytest.raises(InputError, match="expected a target"):

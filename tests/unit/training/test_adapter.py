@@ -29,3 +29,8 @@ def test_the_course_of_a_run_is_told_in_a_line() -> None:
         "anchors chosen again after step 3"
     )
     assert told([], Manifest(stage="trained")) == "no step was made"
+    for warmup, ending in (
+        (1, "in 2 steps"),
+        (2, "in the warm-up of 2 steps, below the learning rate that was asked for"),
+    ):
+        assert told(steps, Manifest(stage="trained", settings={"warmup_steps": warmup})).endswith(ending)
