@@ -27,6 +27,7 @@ from tokensieve.models import LoadedModel, fingerprint, load_model, settings_of
 from tokensieve.pipeline import load
 from tokensieve.pipeline.rows import tell_unread
 from tokensieve.repair.candidates import check_alpha, interpolate, reduce_intruders
+from tokensieve.tasks import get_task
 from tokensieve.types import Progress, Tokens
 
 RESULT_NAME: Final = "repair.json"
@@ -112,7 +113,9 @@ def repair_model(
     out, tuned = Path(out), Path(tuned)
     if not tuned.is_dir():
         raise InputError("there is no such folder", where=str(tuned), fix="the folder of train")
-    rows = _target_rows(before, settings)  # what cannot be read is said before the folder is taken
+    if settings.task is not None:
+        get_task(settings.task)  # an unknown one is said before the folder is taken
+    rows = _target_rows(before, settings)
     weights = [fingerprint(tuned_settings(str(folder), before)) for folder in (tuned, *settings.checkpoints)]
     pin_call(out, f"{before.model_dump_json()}\n{tuned}\n{settings.model_dump_json()}\n{' '.join(weights)}\n")
     made = _candidates(tuned, before, settings, out / "candidates")

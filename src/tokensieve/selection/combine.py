@@ -158,7 +158,8 @@ class UserFunction:
 
     The function gets the whole row, with ``@SCORER`` that scorer's scores as the base's, and returns an array ``[T]``:
     booleans (True trains the token), or floats in [0, 1] (the factor of its loss). What it says of prompt and protected
-    tokens has no effect. All rows must give the same of the two. Formula and source: the user's; the interface is ours.
+    tokens has no effect. All rows must give the same of the two. Formula and source: the user's; the interface
+    is our own.
     """
 
     place: str

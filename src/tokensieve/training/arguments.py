@@ -30,10 +30,15 @@ def arguments_of(loaded: LoadedModel, data: TrainingSet, settings: TrainSettings
     """The trainer's arguments for a run; nothing is cut, dropped, reported or saved that we did not ask for.
 
     Raises:
-        InputError: batch sizes that do not divide, or a single step whose learning rate warm-up makes 0.
+        InputError: batch sizes that do not divide, or an adapter of a single step, whose learning rate warm-up makes 0.
         EnvironmentProblem: several GPUs without a launcher, or an optimiser or a tracker that is not installed.
     """
-    if settings.warmup_steps and math.ceil(data.rows / settings.batch_size) * settings.epochs <= 1:
+    # An adapter that changes nothing is refused wherever it is read; a whole model is only the base again.
+    if (
+        settings.method == "lora"
+        and settings.warmup_steps
+        and math.ceil(data.rows / settings.batch_size) * settings.epochs <= 1
+    ):
         raise InputError(
             f"{data.rows} rows in batches of {settings.batch_size} make one step, and warm-up begins with a learning"
             " rate of 0, so that nothing would be trained",
