@@ -94,19 +94,19 @@ def test_two_processes_have_the_loss_curve_of_one(
     cases = {name: (CASES[name][0], _settings(CASES[name][1], tmp_path / "anchors")) for name in names}
     _launch(tmp_path, cases, str(tiny_folder), sharded=sharded)
     for name, (kind, given) in cases.items():
+        # In the micro-batches that each of the two processes has: another size changes the order of sums, and Adam
+        # makes whole steps of gradients at the level of rounding (0.8 % of the KL after four steps on a CPU with AVX2).
+        machine = {**cast("dict[str, object]", given.get("machine", {})), "micro_batch_size": 2}
         alone = train(
             make_rows(weights=kind),  # type: ignore[arg-type]
             base,
-            TrainSettings.model_validate(given),
+            TrainSettings.model_validate({**given, "machine": machine}),
             tmp_path / "one" / name,
         )
         two = open_adapter(tmp_path / "two" / name)
         assert len(two.log) == 4
         for found, expected in zip(two.log, alone.log, strict=True):
             assert _measures(found) == pytest.approx(_measures(expected), rel=2e-3, abs=1e-6, nan_ok=True), name
-            # The square of a change of a few steps, into which Adam carries gradients at the level of rounding as whole
-            # steps: apart by 0.8 % on a CPU with AVX2 alone, by less than 0.2 % with AVX-512.
-            assert found.anchor_kl == pytest.approx(expected.anchor_kl, rel=2e-2, abs=1e-6, nan_ok=True), name
         # Before the first update there is nothing but the order of a sum between them.
         assert two.log[0].loss == pytest.approx(alone.log[0].loss, rel=1e-5), name
         assert two.log[0].grad_norm == pytest.approx(alone.log[0].grad_norm, rel=1e-4), name
@@ -144,6 +144,7 @@ def _measures(step: StepLog) -> dict[str, float]:
     return {
         "loss": step.loss,
         "grad_norm": step.grad_norm,
+        "anchor_kl": step.anchor_kl,
         "kl_weight": step.kl_weight,
         "learning_rate": step.learning_rate,
     }

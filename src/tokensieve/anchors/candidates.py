@@ -148,7 +148,7 @@ def _dialogues(base: LoadedModel, settings: AnchorSettings, out: Path, progress:
 
 
 def _answers(base: LoadedModel, settings: AnchorSettings, out: Path, progress: Progress | None) -> Rows[Tokens]:
-    prompts = settings.data or ""
+    prompts = str(settings.data)
     if prompts.startswith(TASK_PREFIX):
         return _checked_answers(prompts, base, settings, out, progress)
     n = settings.n if settings.temperature else 1  # greedy answers are all the same
@@ -188,14 +188,14 @@ def _checked_answers(
 
 
 def _rows(base: LoadedModel, settings: AnchorSettings, _: Path, __: Progress | None) -> Rows[Tokens]:
-    data = settings.data or ""
+    data = str(settings.data)
     rows = load(data, base)
     tell_unread(data, rows.manifest.facts.get("noted"))
     return first(rows, settings.candidates)
 
 
 def _text(base: LoadedModel, settings: AnchorSettings, _: Path, __: Progress | None) -> Rows[Tokens]:
-    path = Path(settings.data or "")
+    path = Path(str(settings.data))
     rows = text_rows(path, base.tokenizer, settings.candidates, settings.max_new_tokens)
     return in_memory(rows, Manifest(stage="tokens", model=base.identity, counts=Counts(rows_in=len(rows))))
 

@@ -1,7 +1,7 @@
 """Shared pieces of the settings classes, and the settings of a model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias, TypeVar, cast
 
@@ -42,32 +42,27 @@ Rates: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=Fa
 """Peak learning rates, each once."""
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """PyYAML's safe loader, which takes the last of two equal keys of a mapping in silence; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        """See PyYAML."""
+        seen = set[tuple[str, object]]()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                problem = f"the key {key.value!r} stands twice in one mapping"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(text: str) -> object:
-    """YAML as Python values; a key that a mapping names twice is an error, where PyYAML takes the last in silence.
+    """YAML as Python values.
 
     Raises:
-        yaml.YAMLError: it does not parse, or a key stands twice (both with their line).
+        yaml.YAMLError: it does not parse, or a key stands twice in a mapping (both with their line).
     """
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    nodes, seen = [] if root is None else [root], set[int]()
-    while nodes:
-        node = nodes.pop()
-        if id(node) in seen:  # an alias
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            keys = set[tuple[str, str]]()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in keys:
-                        raise yaml.MarkedYAMLError(
-                            problem=f"the key {key.value!r} stands twice in one mapping", problem_mark=key.start_mark
-                        )
-                    keys.add((key.tag, key.value))
-                nodes.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            nodes.extend(node.value)
-    return cast("object", yaml.safe_load(text))
+    return cast("object", yaml.load(text, Loader=_EachKeyOnce))  # noqa: S506 - a safe loader
 
 
 def as_settings(kind: type[Settings], given: object, where: str) -> Settings:

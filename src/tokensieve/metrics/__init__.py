@@ -21,6 +21,7 @@ from tokensieve.metrics.intervals import (
     resampled_means,
     seed_weights,
     standard_error,
+    within_paired_error,
     within_standard_error,
 )
 from tokensieve.metrics.rank_correlation import LEAST_GROUPS, LEAST_RUNS, rank_correlation, spearman
@@ -48,5 +49,6 @@ __all__ = [
     "standard_error",
     "target_improvement",
     "undefined_tasks",
+    "within_paired_error",
     "within_standard_error",
 ]

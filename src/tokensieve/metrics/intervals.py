@@ -118,6 +118,17 @@ def within_standard_error(one: float, other: float, problems: int) -> bool:
     return abs(one - other) <= standard_error((one + other) / 2, problems)
 
 
+def within_paired_error(difference_N: NDArray[np.float64]) -> bool:
+    """True where the mean of paired differences is within one standard error of 0; of one pair, where it is 0.
+
+    Args:
+        difference_N: one value of two models minus the other's, a problem each.
+    """
+    if len(difference_N) < 2:
+        return not difference_N.any()
+    return bool(abs(difference_N.mean()) <= difference_N.std(ddof=1) / math.sqrt(len(difference_N)))
+
+
 def mean_per_token(
     sums_R: NDArray[np.float64],
     tokens_R: NDArray[np.float64],

@@ -1,7 +1,6 @@
 """Speed of a model on this machine, measured for a moment, and the time that work with it takes, roughly."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -110,12 +109,9 @@ def _forward_s(model: "nn.Module", loaded: "LoadedModel", rows: int, length: int
     import torch
 
     ids_BT = torch.zeros((rows, length), dtype=torch.int64, device=loaded.device)
+    began = 0.0
     with torch.no_grad():
-        _timed(lambda: model(input_ids=ids_BT, use_cache=False)[0].sum().item())
-        return _timed(lambda: model(input_ids=ids_BT, use_cache=False)[0].sum().item())
-
-
-def _timed(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
+        for _ in range(2):
+            began = time.perf_counter()
+            model(input_ids=ids_BT, use_cache=False)[0].sum().item()  # waits for the device
     return time.perf_counter() - began

@@ -67,11 +67,11 @@ def start_vllm(settings: ModelSettings, where: str) -> VllmEngine:
             "GGUF files are read by the transformers backend only", where=settings.model, fix="a folder of safetensors"
         )
     tokenizer = load_tokenizer(settings)
-    words = None if settings.tokenizer is None else str(fetch(settings.tokenizer, weights=False).folder)
+    own_tokenizer = None if settings.tokenizer is None else str(fetch(settings.tokenizer, weights=False).folder)
     try:
         llm = LLM(
             str(source.folder),
-            tokenizer=words,
+            tokenizer=own_tokenizer,
             dtype=settings.dtype,
             trust_remote_code=settings.trust_remote_code,
             enable_prefix_caching=True,

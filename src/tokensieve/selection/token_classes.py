@@ -113,7 +113,7 @@ class KeepOfClass:
     unlikely tokens but for numbers. Source: our own, to ask which class of unlikely tokens costs skills.
     """
 
-    classes: Classes
+    kept: OfClass
     usage: ClassVar[str] = "keep:class:[not:]CLASS[+CLASS]"
     traits: ClassVar[Traits] = Traits(trains_all=True, exempts=True, token_texts=True)
     threshold_nats: ClassVar[float] = math.inf
@@ -121,15 +121,15 @@ class KeepOfClass:
     @classmethod
     def parse(cls, argument: str) -> Self:
         """See ``Policy``."""
-        return cls(Classes.parse(argument, cls.usage))
+        return cls(OfClass(Classes.parse(argument, cls.usage)))
 
     def fit(self, split: TrainingSplit) -> Self:
-        """See ``Policy``: takes the tokens' texts."""
-        return replace(self, classes=self.classes.of(split))
+        """See ``Policy``."""
+        return replace(self, kept=self.kept.fit(split))
 
     def select(self, row: Candidates) -> Decision:
         """See ``Policy``: 1 on the tokens that are kept, 0 on those that it has no say in."""
-        return Decision(self.classes.hold_P(row).astype(np.float64))
+        return self.kept.select(row)
 
 
 def token_class(piece: str) -> TokenClass:

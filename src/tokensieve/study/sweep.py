@@ -39,30 +39,21 @@ def choose_rate(accuracies: Mapping[float, float], values: Mapping[float, Sequen
 
     The best is the highest mean accuracy over seeds on the target's validation problems; a rate within one standard
     error of it counts as equally good, and of those the lowest moves the model least. The standard error is that of
-    ``within_standard_error``, and where values are no flags but likelihoods that of the mean paired difference.
+    ``within_standard_error``, and where values are no flags but likelihoods that of ``within_paired_error``.
 
     Args:
         accuracies: learning rate to mean accuracy over seeds, a fraction.
         values: learning rate to the values on these problems, ``[N]`` a seed.
     """
     best = max(accuracies, key=accuracies.__getitem__)
-    means = {rate: np.mean(np.stack([*runs]).astype(np.float64), axis=0) for rate, runs in values.items()}
-    if all(np.isin(run, (0, 1)).all() for runs in values.values() for run in runs):
-        problems = min(map(len, means.values()))
-        equal = (
-            rate for rate, value in accuracies.items()
-            if metrics.within_standard_error(value, accuracies[best], problems)
-        )  # fmt: skip
-    else:
-        equal = (rate for rate in accuracies if _within_paired_error(means[rate] - means[best]))
-    return min(equal)
 
+    def as_good(rate: float) -> bool:
+        if all(run.dtype == np.bool_ for run in values[rate]):
+            return metrics.within_standard_error(accuracies[rate], accuracies[best], len(values[rate][0]))
+        one_N, best_N = (np.mean(values[which], axis=0) for which in (rate, best))
+        return metrics.within_paired_error(one_N - best_N)
 
-def _within_paired_error(difference_N: Values) -> bool:
-    """True where a mean difference is within one standard error of 0."""
-    if len(difference_N) < 2:
-        return not difference_N.any()
-    return bool(abs(difference_N.mean()) <= difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
+    return min(filter(as_good, accuracies))
 
 
 def swept(
