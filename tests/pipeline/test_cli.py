@@ -63,6 +63,8 @@ def test_help_answers_without_loading_torch() -> None:
         (["train", "nowhere", "--out", "y", "--lora.r", "x"], "--lora.r: expected a valid integer"),
         (["train", "nowhere", "--out", "y", "--micro-batch-size", "0"], "--micro-batch-size: expected greater"),
         (["train", "nowhere", "--out", "y", "--method", "loar"], "--method: expected 'lora' or 'full', got 'loar'"),
+        (["anchors", "x", "--out", "y", "--source", "text"], "error: anchors from text need their data, got none"),
+        (["anchors", "x", "--out", "y", "--data", "d"], "error: anchors from dialogues read no data, got d"),
         (["evaluate", "--out", "y"], "no tasks to evaluate"),
         (["evaluate", "gms8k", "--out", "y"], "did you mean 'gsm8k'"),
         (["compare", "nowhere", "there", "--target", "x"], "nowhere: there is no such file or folder"),

@@ -80,7 +80,8 @@ def _in_words(error: cyclopts.CycloptsError) -> str:
     holder = error.argument.name if isinstance(error, cyclopts.ValidationError) and error.argument else "*"
     option = option_of(holder, complaint["loc"])
     if complaint["type"] not in ("dict_type", "model_type"):
-        return f"{option}: {in_words(complaint)}"
+        whole = option == "--"  # of settings whose fields are options, not one of them but what they are together
+        return in_words(complaint) if whole else f"{option}: {in_words(complaint)}"
     got = str(complaint["input"])
     expected = f"{option}: expected {option}.NAME VALUE, got {option} {got}"
     name, equals, value = got.partition("=")
